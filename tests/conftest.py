@@ -1,0 +1,45 @@
+"""What holds for every test: quiet libraries, a model store of this run's own, and one real service for those who ask."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# Read by TensorFlow and BentoML when they are first imported, which any import below may do.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+STORE = Path(tempfile.mkdtemp(prefix="thinned-store-"))
+os.environ["BENTOML_HOME"] = str(STORE)
+# Settings of the person who runs the tests must not reach them.
+for variable in [name for name in os.environ if name.startswith("THINNED_")]:
+    del os.environ[variable]
+
+import pytest
+from hypothesis import settings
+
+from tests.serving import Service, run_cli, start_service
+
+# TensorFlow traces a graph at a first call, so the time of one example says nothing.
+settings.register_profile("thinned", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("thinned")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(STORE, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def digits() -> str:
+    """Name of a trained `digits` in the run's store, trained by the command that a person would use."""
+    run_cli("train", "digits")
+    return "digits"
+
+
+@pytest.fixture(scope="session")
+def service(digits: str) -> Iterator[Service]:
+    """The real service, serving `digits`. Shared by all tests of the run: leave it as you found it."""
+    with start_service(digits) as running:
+        yield running
