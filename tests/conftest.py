@@ -1,4 +1,4 @@
-"""What holds for every test: quiet libraries, a model store of this run's own, and one real service for those who ask."""
+"""What holds for every test: quiet libraries, a model store of this run's own, one real service for all."""
 
 from __future__ import annotations
 

@@ -1,0 +1,67 @@
+# What a person does here. Everything runs in .venv, made from requirements.lock by the first target that needs it.
+#   make serve            serve the example model `digits` on http://127.0.0.1:3000 (PORT=3001 for another port)
+#   make test             all tests
+#   make check            ruff, mypy and the import directions
+#   make load             30 seconds of load against a service of its own, and a table of its latencies
+#   make lock             write requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
+#   make clean            remove .venv and everything else that was made here
+# PYTHON=/path/to/python picks the Python that .venv is made with.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PORT ?= 3000
+UPGRADE ?=
+# The versions that TensorFlow 2.21 has wheels for.
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	if $$p -c '$(FITS)' >/dev/null 2>&1; then echo $$p; break; fi; done)
+
+# Nothing here reports to anyone, and TensorFlow's start-up notes stay unsaid.
+export BENTOML_DO_NOT_TRACK := True
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help serve test check format load lock clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(STAMP): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "make: no Python 3.11, 3.12 or 3.13 was found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; fi
+	@$(PYTHON) -c '$(FITS)' || { \
+		echo "make: $(PYTHON) is not Python 3.11, 3.12 or 3.13 (TensorFlow 2.21 needs one of these)" >&2; exit 1; }
+	@echo "Making $(VENV) from requirements.lock (once; some minutes, most of it TensorFlow) ..."
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+serve: $(STAMP)
+	@exec $(BIN)/thinned serve --port $(PORT)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest
+
+check: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest --quiet tests/test_import_directions.py
+
+format: $(STAMP)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+load: $(STAMP)
+	@exec $(BIN)/python -m load.run
+
+lock: $(STAMP)
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		--quiet $(UPGRADE) --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
