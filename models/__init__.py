@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+__version__ = "0.1.0"
+
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")

@@ -42,8 +42,8 @@ class OutputSpec(_Frozen):
 class SiteSpec(_Frozen):
     """One place where the network draws noise.
 
-    `rate` is the probability that a unit is dropped; for `GaussianNoise` there is none and `stddev` is given. `calls` counts
-    how often one forward pass draws here (a layer applied twice draws twice).
+    `rate` is the probability that a unit is dropped; for `GaussianNoise` there is none and `stddev` is given. `calls`
+    counts how often one forward pass draws here (a layer applied twice draws twice).
     """
 
     path: str
@@ -62,7 +62,8 @@ class SiteSpec(_Frozen):
 class SplitSpec(_Frozen):
     """How much of the model runs once (the prefix), and how much runs in every pass (the suffix).
 
-    `prefix_share` is the share of floating-point operations, measured by TensorFlow's profiler on one row; null where it cannot tell.
+    `prefix_share` is the share of floating-point operations, measured by TensorFlow's profiler on one row; null where
+    it cannot tell.
     """
 
     prefix_layers: tuple[str, ...]
@@ -81,7 +82,9 @@ class ModelCard(_Frozen):
     split: SplitSpec
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Digest of model.keras.")
     module_sha256: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{64}$", description="Digest of layers.py, the module of custom objects, if there is one."
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Digest of layers.py, the module of custom objects, if there is one.",
     )
     keras_version: str
     thinned_version: str

@@ -46,9 +46,7 @@ class InputError(ThinnedError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__(
-            "; ".join(f"{'.'.join(map(str, p.loc))}: {p.msg}" if p.loc else p.msg for p in problems)
-        )
+        super().__init__("; ".join(f"{'.'.join(map(str, p.loc))}: {p.msg}" if p.loc else p.msg for p in problems))
 
 
 class NoSitesError(ThinnedError):
