@@ -98,13 +98,12 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _objects(node: Any) -> Iterator[dict[str, Any]]:
-    """Every serialised object in a configuration, from the outside in. Not recursive: nesting has no limit in JSON."""
+    """Every JSON object in a configuration, from the outside in. Not recursive: a file may nest as deep as it likes."""
     waiting = [node]
     while waiting:
         item = waiting.pop()
         if isinstance(item, dict):
-            if isinstance(item.get("class_name"), str):
-                yield item
+            yield item
             waiting.extend(reversed(item.values()))
         elif isinstance(item, list):
             waiting.extend(reversed(item))
@@ -112,11 +111,11 @@ def _objects(node: Any) -> Iterator[dict[str, Any]]:
 
 def _refuse_lambdas(path: Path, config: dict[str, Any]) -> None:
     for item in _objects(config):
-        if item["class_name"] == "Lambda":
+        if item.get("class_name") == "Lambda":
             inner = item.get("config")
             name = inner.get("name", "lambda") if isinstance(inner, dict) else "lambda"
             what = f"the Lambda layer {name!r}"
-        elif item["class_name"] == "__lambda__":
+        elif item.get("class_name") == "__lambda__" or _is_code(item):
             what = "a Python lambda"
         else:
             continue
@@ -124,6 +123,12 @@ def _refuse_lambdas(path: Path, config: dict[str, Any]) -> None:
             f"{path} holds {what}, that is, Python code which would run when the file is loaded; write it as a Layer "
             "subclass in a module of your own, pass that with --module, and save the model again"
         )
+
+
+def _is_code(item: dict[str, Any]) -> bool:
+    """Whether this is a lambda given as an activation: its code, defaults and closure, without a class name."""
+    value = item.get("value")
+    return item.keys() == {"value"} and isinstance(value, list) and len(value) == 3 and isinstance(value[0], str)
 
 
 def _load(path: Path, objects: dict[str, Any]) -> keras.Model:

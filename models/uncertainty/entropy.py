@@ -1,4 +1,4 @@
-"""How uncertain class probabilities are, and how much of it comes from the passes disagreeing. Entropies are in nats."""
+"""How uncertain class probabilities are, and how much of it is passes that disagree. Entropies are in nats."""
 
 from __future__ import annotations
 

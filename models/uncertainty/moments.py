@@ -15,9 +15,9 @@ Array = NDArray[np.float64]
 class Moments:
     """Running mean and sum of squared deviations over the first axis, in float64.
 
-    Blocks are joined as in Chan, Golub & LeVeque (1983), "Algorithms for computing the sample variance", which does not lose
-    the variance of values that lie far from 0. A fresh instance holds no pass; `update` and `merge` change it in place
-    and return it.
+    Blocks are joined as in Chan, Golub & LeVeque (1983), "Algorithms for computing the sample variance", which does not
+    lose the variance of values that lie far from 0. A fresh instance holds no pass; `update` and `merge` change it in
+    place and return it.
     """
 
     __slots__ = ("_deviations", "_mean", "count")

@@ -1,0 +1,1 @@
+"""Two models on real data that scikit-learn bundles, trained in seconds: `digits` and `diabetes`."""
