@@ -1,0 +1,1 @@
+"""Load on a running service: Locust users, and a run that ends in a table."""
