@@ -7,7 +7,6 @@ Each sample count has its own name in Locust's statistics, and an answer whose b
 from __future__ import annotations
 
 import json
-import os
 import random
 import urllib.request
 from functools import cache
@@ -19,7 +18,6 @@ from load.bodies import MAX_SEED, WrongAnswerError, check_predict, check_predict
 
 __all__ = ["USERS", "Mc10User", "Mc30User", "Mc100User", "PredictUser", "ServiceUser"]
 
-ROWS = int(os.environ.get("THINNED_LOAD_ROWS", "1"))
 # Requests are made before the clock runs, and asked in turn.
 REQUESTS = 32
 
@@ -39,6 +37,7 @@ class ServiceUser(FastHttpUser):
     path: ClassVar[str]
     label: ClassVar[str]
     n_samples: ClassVar[int] = 0
+    rows: ClassVar[int] = 1
 
     def on_start(self) -> None:
         """Makes this user's requests, all different."""
@@ -50,7 +49,7 @@ class ServiceUser(FastHttpUser):
     @classmethod
     def draw(cls, card: dict[str, Any], source: random.Random) -> dict[str, Any]:
         """The body of one request."""
-        inputs = {"inputs": draw_inputs(card, ROWS, source)}
+        inputs = {"inputs": draw_inputs(card, cls.rows, source)}
         if cls.n_samples:
             return {**inputs, "n_samples": cls.n_samples, "seed": source.randint(0, MAX_SEED)}
         return inputs
@@ -58,9 +57,9 @@ class ServiceUser(FastHttpUser):
     def check(self, request: dict[str, Any], answer: Any) -> None:
         """Raises `WrongAnswerError` unless the answer is one to this request."""
         if self.n_samples:
-            check_predict_mc(self.card, request, ROWS, answer)
+            check_predict_mc(self.card, request, self.rows, answer)
         else:
-            check_predict(self.card, ROWS, answer)
+            check_predict(self.card, self.rows, answer)
 
     @task
     def ask(self) -> None:

@@ -118,9 +118,10 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--url", help="a service that runs already, instead of one of its own")
     parser.add_argument("--seconds", type=float, default=30.0, help="in all, shared by the four kinds (default 30)")
     parser.add_argument("--users", type=int, default=4, help="users at once (default 4)")
+    parser.add_argument("--rows", type=int, default=1, help="rows in each request (default 1)")
     arguments = parser.parse_args(given)
-    if arguments.seconds <= 0 or arguments.users < 1:
-        parser.error("expected --seconds above 0 and --users of 1 or more")
+    if arguments.seconds <= 0 or arguments.users < 1 or arguments.rows < 1:
+        parser.error("expected --seconds above 0, and --users and --rows of 1 or more")
     return arguments
 
 
@@ -139,7 +140,8 @@ def main(given: Sequence[str] | None = None) -> int:
         with _service(arguments, console) as url:
             card = locustfile.fetch_card(url)
             each = arguments.seconds / len(locustfile.USERS)
-            caption = f"{card['name']}, {locustfile.ROWS} row(s) a request, {arguments.users} user(s), {each:g} s each"
+            locustfile.ServiceUser.rows = arguments.rows
+            caption = f"{card['name']}, {arguments.rows} row(s) a request, {arguments.users} user(s), {each:g} s each"
             results = []
             for user in locustfile.USERS:
                 console.print(f"{user.label} ...")
