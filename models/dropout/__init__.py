@@ -1,0 +1,8 @@
+"""Monte Carlo dropout for Keras models: find the sites, arm them, draw passes."""
+
+from models.dropout.armed import ArmedModel, Block, arm
+from models.dropout.draws import Draw
+from models.dropout.interface import ArmedOutput
+from models.dropout.kinds import register_noise
+
+__all__ = ["ArmedModel", "ArmedOutput", "Block", "Draw", "arm", "register_noise"]

@@ -1,0 +1,74 @@
+"""Run a plan on tensors: the prefix on the rows of a request, the suffix on its rows in every pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.backend import get_keras_mask, set_keras_mask  # private, and their only names (Keras 3.15)
+
+from models.dropout.draws import Passes
+from models.dropout.interface import Interface
+from models.dropout.plan import Plan
+
+__all__ = ["Program", "single_precision"]
+
+Tensor = Any
+
+
+class Program:
+    """Runs a plan on tensors, the prefix narrow and the suffix wide. Without a plan all of the model is suffix."""
+
+    def __init__(self, plan: Plan | None, interface: Interface) -> None:
+        self.plan = plan
+        self._interface = interface
+        self._masked: list[int] = []
+
+    def prefix(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The frontier of (B, ...) inputs, followed by the Keras masks of those frontier tensors that carry one."""
+        if self.plan is None:
+            return list(inputs)
+        values = dict(zip(self.plan.inputs, inputs, strict=True))
+        for step in self.plan.prefix:
+            tensors = {key: values[value] for key, value in step.reads.items()}
+            values.update(zip(step.writes, keras.tree.flatten(step.call(tensors)), strict=True))
+        masks = {value: get_keras_mask(values[value]) for value in self.plan.frontier}
+        self._masked = [value for value, mask in masks.items() if mask is not None]
+        return [tf.identity(values[value]) for value in self.plan.frontier] + [masks[value] for value in self._masked]
+
+    def suffix(self, passes: Passes, frontier: Sequence[Tensor]) -> list[Tensor]:
+        """Outputs of S * B rows, pass-major."""
+        if self.plan is None:
+            passes.wide = True
+            wide = [passes.widen(tensor) for tensor in frontier]
+            return [single_precision(tensor) for tensor in keras.tree.flatten(self._interface.call(wide, False))]
+        narrow = dict(zip(self.plan.frontier, frontier[: len(self.plan.frontier)], strict=True))
+        masks = dict(zip(self._masked, frontier[len(self.plan.frontier) :], strict=True))
+        wide_values: dict[int, Tensor] = {}
+
+        def widened(value: int) -> Tensor:
+            if value not in wide_values:
+                wide_values[value] = passes.widen(narrow[value])
+                if value in masks:
+                    set_keras_mask(wide_values[value], passes.widen(masks[value]))
+            return wide_values[value]
+
+        for step in self.plan.suffix:
+            (source,) = step.reads.values() if step.is_site else (None,)
+            passes.wide = source is None or self.plan.wide[source]
+            if passes.wide:
+                tensors = {key: widened(value) for key, value in step.reads.items()}
+            else:
+                tensors = {key: tf.identity(narrow[value]) for key, value in step.reads.items()}
+            written = keras.tree.flatten(step.call(tensors))
+            if source in masks and not passes.wide:
+                set_keras_mask(written[0], passes.widen(masks[source]))
+            wide_values.update(zip(step.writes, written, strict=True))
+        return [single_precision(widened(value)) for value in self.plan.outputs]
+
+
+def single_precision(tensor: Tensor) -> Tensor:
+    """NumPy has no bfloat16 and JSON no half precision: both are given as float32, which holds them exactly."""
+    return tf.cast(tensor, tf.float32) if tensor.dtype in (tf.float16, tf.bfloat16) else tensor

@@ -1,0 +1,215 @@
+"""Look at a model before it is served: where it draws noise, and what would make its answers untrue.
+
+The evidence is the graph itself. The model is traced twice, never run: with `training=True`, where every known site
+is switched off, so that any random operation left over belongs to a layer that nobody can arm; and with
+`training=False`, where nothing may be random or write to a variable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+from models.card import SiteSpec
+from models.dropout.draws import Draw
+from models.dropout.kinds import NoiseShape, SiteLayer, kind_of
+from models.dropout.patching import TRACING, patched
+from models.errors import UnknownNoiseError, UnsupportedModelError
+
+__all__ = ["Site", "Survey", "layer_paths", "survey"]
+
+Tensor = Any
+_RANDOM = re.compile(
+    r"Random|Multinomial|TruncatedNormal|StandardNormal|StatefulUniform|RngReadAndSkip|StatelessShuffle|Poisson"
+)
+_WRITES = re.compile(r"^Assign\w*VariableOp$|^ResourceScatter|^ResourceStridedSliceAssign")
+
+
+@dataclass(frozen=True)
+class Site:
+    """An active site: the layer, the number that its noise is keyed by, and its line in the card."""
+
+    number: int
+    source: SiteLayer
+    spec: SiteSpec
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All sites of a model; `dormant` ones are known but never draw, and are kept off."""
+
+    active: tuple[Site, ...]
+    dormant: tuple[SiteLayer, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def sources(self) -> list[SiteLayer]:
+        """Every layer that could draw, active or not."""
+        return [site.source for site in self.active] + list(self.dormant)
+
+
+@dataclass
+class _Witness:
+    """Notes how a site is called in a trace, and draws nothing."""
+
+    calls: int = 0
+    trainings: list[bool | None] = field(default_factory=list)
+    shape: tuple[int | None, ...] | None = None
+
+    def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
+        self.calls += 1
+        tail = tuple(x.shape[1:])
+        if noise_shape is not None:
+            noise_tail = ((1,) * len(x.shape) + noise_shape)[-len(tail) :] if tail else ()
+            tail = tuple(full if n is None else n for n, full in zip(noise_tail, tail, strict=True))
+        self.shape = tail
+        return None
+
+    def seen(self, training: bool | None) -> None:
+        self.trainings.append(training)
+
+
+def layer_paths(model: Any) -> dict[int, str]:
+    """The name of each layer, by `id`, with the layers that hold it: `encoder/attention/dropout`."""
+    paths: dict[int, str] = {}
+
+    def walk(layer: Any, prefix: str) -> None:
+        for inner in layer._layers:
+            if id(inner) not in paths:
+                paths[id(inner)] = prefix + inner.name
+                walk(inner, prefix + inner.name + "/")
+
+    walk(model, "")
+    return paths
+
+
+def survey(
+    model: Any,
+    signature: Sequence[tf.TensorSpec],
+    call: Callable[[Sequence[Tensor], bool], Any],
+    forced_in_graph: set[int],
+) -> Survey:
+    """Find the sites of `model`.
+
+    Args:
+        model: A built Keras model.
+        signature: Shape and dtype of each input, rows first and of unknown number.
+        call: `call(inputs, training)` applies the model.
+        forced_in_graph: `id` of the layers that a functional graph calls with `training=True`.
+
+    Raises:
+        UnknownNoiseError: A layer draws noise that cannot be armed.
+        UnsupportedModelError: The model cannot be traced, or writes to its variables when it only predicts.
+    """
+    paths = layer_paths(model)
+    sources = [source for layer in model._flatten_layers() for source in kind_of(layer)]
+    training = {id(s): _Witness() for s in sources}
+    inference = {id(s): _Witness() for s in sources}
+    graph = _trace(model, sources, training, signature, call, training_flag=True)
+    _refuse_unknown_noise(model, graph, paths, when="training")
+    graph = _trace(model, sources, inference, signature, call, training_flag=False)
+    _refuse_unknown_noise(model, graph, paths, when="predicting")
+    _refuse_writes(graph)
+    return _conclude(sources, training, inference, paths, forced_in_graph)
+
+
+def _trace(
+    model: Any,
+    sources: Sequence[SiteLayer],
+    witnesses: dict[int, _Witness],
+    signature: Sequence[tf.TensorSpec],
+    call: Callable[[Sequence[Tensor], bool], Any],
+    *,
+    training_flag: bool,
+) -> Any:
+    with TRACING, patched(model, sources, lambda source: witnesses[id(source)]):
+        try:
+            traced = tf.function(lambda *inputs: call(inputs, training_flag), autograph=False)
+            return traced.get_concrete_function(*signature).graph.as_graph_def()
+        except (TypeError, ValueError, NotImplementedError, tf.errors.OpError) as error:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UnsupportedModelError(
+                f"The model could not be traced as a TensorFlow graph with training={training_flag}: {first} Expected "
+                "a model that Keras itself can call on a batch of any number of rows; check it with model.predict()."
+            ) from error
+
+
+def _nodes(graph: Any) -> Iterable[Any]:
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
+
+
+def _refuse_unknown_noise(model: Any, graph: Any, paths: dict[int, str], *, when: str) -> None:
+    noisy = [node.name for node in _nodes(graph) if _RANDOM.search(node.op)]
+    if not noisy:
+        return
+    by_name = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
+    owners: dict[str, str] = {}
+    for name in noisy:
+        scopes = [part for part in name.split("/") if part in by_name]
+        if scopes:
+            layer = by_name[scopes[-1]]
+            owners[paths[id(layer)]] = type(layer).__name__
+    named = ", ".join(f"'{path}' ({cls})" for path, cls in sorted(owners.items()))
+    named = named or f"'{model.name}' ({type(model).__name__})"
+    raise UnknownNoiseError(
+        f"Layer {named} draws its own noise when {when}, in a way that cannot be armed, so its share of the variance "
+        "would be missing. Say how it draws with models.dropout.register_noise in the module given by --module "
+        "(armed=None keeps it off), or build it from Keras's own Dropout, GaussianDropout or GaussianNoise layers."
+    )
+
+
+def _refuse_writes(graph: Any) -> None:
+    writes = sorted({node.name.rsplit("/", 1)[0] for node in _nodes(graph) if _WRITES.match(node.op)})
+    if writes:
+        raise UnsupportedModelError(
+            f"The model changes a variable when it only predicts (at {', '.join(writes)}), so one request would change "
+            "the answer to the next. Build recurrent layers with stateful=False, and call BatchNormalization without "
+            "training=True."
+        )
+
+
+def _conclude(
+    sources: Sequence[SiteLayer],
+    training: dict[int, _Witness],
+    inference: dict[int, _Witness],
+    paths: dict[int, str],
+    forced_in_graph: set[int],
+) -> Survey:
+    active: list[Site] = []
+    dormant: list[SiteLayer] = []
+    warnings: list[str] = []
+    for number, source in enumerate(sources):
+        witness = training[id(source)]
+        path = paths.get(id(source.layer), source.layer.name)
+        if not source.active or not witness.calls:
+            dormant.append(source)
+            continue
+        if not any(witness.trainings):
+            dormant.append(source)
+            warnings.append(f"{path} ({source.kind}) gets training=False even when the model trains: it stays off.")
+            continue
+        forced = id(source.layer) in forced_in_graph or any(inference[id(source)].trainings)
+        if forced:
+            warnings.append(f"{path} ({source.kind}) was built with training=True; deterministic answers leave it off.")
+        if source.rate is not None and source.rate >= 1:
+            warnings.append(f"{path} ({source.kind}) has rate {source.rate:g}: it drops every unit in every pass.")
+        active.append(Site(number, source, _spec(source, witness, path, forced)))
+    return Survey(tuple(active), tuple(dormant), tuple(warnings))
+
+
+def _spec(source: SiteLayer, witness: _Witness, path: str, forced: bool) -> SiteSpec:
+    return SiteSpec(
+        path=path,
+        kind=source.kind,
+        rate=source.rate,
+        stddev=source.stddev,
+        shape=witness.shape,
+        calls=witness.calls,
+        forced=forced,
+    )
