@@ -1,0 +1,106 @@
+"""What the service answers: arrays put into the shapes of the API, and written as JSON.
+
+Numbers are written so that reading them gives back the model's own, bit for bit: float64 as the shortest text that
+does, float32 as the float64 of the same value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.card import ModelCard
+from models.errors import InputError, Problem
+from service.errors import AnswerNotFiniteError
+
+if TYPE_CHECKING:
+    from service.engine import OutputStatistics
+
+__all__ = ["MOMENTS", "UNCERTAINTIES", "encode", "predict_answer", "predict_mc_answer"]
+
+MOMENTS = ("mean", "variance", "standard_error")
+UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information")
+
+_ROWS_NAMED = 10
+
+
+def predict_answer(
+    outputs: Mapping[str, npt.NDArray[Any]], card: ModelCard, version: str, *, max_numbers: int
+) -> dict[str, Any]:
+    """The answer of `/predict`.
+
+    Raises:
+        AnswerNotFiniteError: The model answered NaN or infinity.
+        InputError: The answer, of a length that only the input decides, is too large.
+    """
+    _check(outputs, max_numbers)
+    return {"outputs": _lists(outputs), "model": {"name": card.name, "version": version}}
+
+
+def predict_mc_answer(
+    statistics: Mapping[str, OutputStatistics],
+    card: ModelCard,
+    version: str,
+    *,
+    n_samples: int,
+    seed: int,
+    max_numbers: int,
+) -> dict[str, Any]:
+    """The answer of `/predict_mc`; `quantiles` and `samples` are there if they were asked for.
+
+    Raises:
+        AnswerNotFiniteError: A pass answered NaN or infinity.
+        InputError: The answer, of a length that only the input decides, is too large.
+    """
+
+    def keyed(name: str) -> dict[str, npt.NDArray[Any]]:
+        found = {output: getattr(statistics[output], name) for output in statistics}
+        return {output: array for output, array in found.items() if array is not None}
+
+    _check(keyed("mean"), max_numbers)
+    _check(keyed("variance"), max_numbers)
+    answer: dict[str, Any] = {name: _lists(keyed(name)) for name in MOMENTS}
+    for name in ("quantiles", "samples", *UNCERTAINTIES):
+        if arrays := keyed(name):
+            _check(arrays, max_numbers, rows_axis=0 if name in UNCERTAINTIES else 1)
+            answer[name] = _lists(arrays, by_name=len(statistics) > 1)
+    return {**answer, "n_samples": n_samples, "seed": seed, "model": {"name": card.name, "version": version}}
+
+
+def encode(answer: Mapping[str, Any]) -> bytes:
+    """Write an answer as JSON."""
+    return json.dumps(answer, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def _lists(arrays: Mapping[str, npt.NDArray[Any]], *, by_name: bool | None = None) -> Any:
+    """Nested lists: by output name where the model has several outputs, bare where it has one."""
+    if by_name if by_name is not None else len(arrays) > 1:
+        return {name: array.tolist() for name, array in arrays.items()}
+    return next(iter(arrays.values())).tolist()
+
+
+def _check(arrays: Mapping[str, npt.NDArray[Any]], max_numbers: int, *, rows_axis: int = 0) -> None:
+    numbers = sum(array.size for array in arrays.values())
+    if numbers > max_numbers:
+        raise InputError(
+            [
+                Problem(
+                    ("inputs",),
+                    f"expected an answer of at most {max_numbers} numbers, this one has {numbers}; send less",
+                )
+            ]
+        )
+    for name, array in arrays.items():
+        finite = np.isfinite(array)
+        if not finite.all():
+            axes = tuple(axis for axis in range(array.ndim) if axis != rows_axis)
+            rows = np.flatnonzero(~finite.all(axis=axes)).tolist()
+            more = f" and {len(rows) - _ROWS_NAMED} more" if len(rows) > _ROWS_NAMED else ""
+            raise AnswerNotFiniteError(
+                f"the model answered NaN or infinity in its output {name!r} for rows {rows[:_ROWS_NAMED]}{more}; "
+                "send values nearer to those that it was trained on"
+            )

@@ -1,0 +1,51 @@
+"""The BentoML service: `bentoml serve service.app:UncertaintyService`."""
+
+from __future__ import annotations
+
+import os
+
+# BentoML reads this when it is imported, and reports on its use to its makers otherwise.
+os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+
+import bentoml
+
+from models.errors import ThinnedError
+from models.registry import find
+from service.bento import ThinnedService
+from service.host import ModelHost
+from service.routes import create_app
+from service.settings import Settings
+
+__all__ = ["UncertaintyService"]
+
+http = create_app()
+
+
+@bentoml.service(
+    service_class=ThinnedService,
+    description="Serves a Keras model: its answer, or its answer with the uncertainty of its Monte Carlo dropout.",
+    # What a client sends as its content type need not be text, and BentoML's access log takes it for that.
+    logging={"access": {"request_content_type": False}},
+)
+@bentoml.asgi_app(http, path="/")
+class UncertaintyService:
+    """Holds the model of one worker process; the routes are those of `service.routes`."""
+
+    def __init__(self) -> None:
+        self.host = ModelHost(Settings.read())
+        http.state.host = self.host
+        self.host.start()
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        """Refuse to start at all without settings and a model; a worker that fails would be started again for ever."""
+        try:
+            find(Settings.read().model)
+        except ThinnedError as error:
+            raise SystemExit(f"thinned: {error}") from None
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        """Let go of the requests that wait."""
+        self.host.close()

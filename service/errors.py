@@ -1,0 +1,122 @@
+"""Every error that a client can meet, and the one table that maps them to HTTP: RFC 9457 problem details.
+
+ThinnedError                   (models.errors: InputError, NoSitesError, ...)
+├── MalformedBodyError         the body is not a JSON object
+├── UnsupportedBodyError       the body is said to be something else than JSON
+├── BodyTooLargeError          the body is longer than the limit
+├── AnswerNotFiniteError       the model answered NaN or infinity
+├── NotReadyError              the model is still loading, or could not be loaded
+└── OverloadedError            too many requests wait
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from models.errors import InputError, NoSitesError, ThinnedError
+
+__all__ = [
+    "TABLE",
+    "UNEXPECTED",
+    "AnswerNotFiniteError",
+    "BodyTooLargeError",
+    "MalformedBodyError",
+    "NotReadyError",
+    "OverloadedError",
+    "ProblemResponse",
+    "UnsupportedBodyError",
+    "problem",
+]
+
+
+class MalformedBodyError(ThinnedError):
+    """The body is not a JSON object in UTF-8."""
+
+
+class UnsupportedBodyError(ThinnedError):
+    """The body's content type is not JSON."""
+
+
+class BodyTooLargeError(ThinnedError):
+    """The body is longer than the limit."""
+
+
+class AnswerNotFiniteError(ThinnedError):
+    """The model answered NaN or infinity, which JSON cannot hold."""
+
+
+class NotReadyError(ThinnedError):
+    """The model is not loaded and proved yet, or could not be."""
+
+
+class OverloadedError(ThinnedError):
+    """As many requests wait as may."""
+
+
+class Meaning(NamedTuple):
+    """What an error is in HTTP."""
+
+    status: HTTPStatus
+    title: str
+    retry_after_s: int | None = None
+
+
+# The first class that fits counts.
+TABLE: Mapping[type[Exception], Meaning] = {
+    MalformedBodyError: Meaning(HTTPStatus.BAD_REQUEST, "The body is not a JSON object"),
+    UnsupportedBodyError: Meaning(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is not said to be JSON"),
+    BodyTooLargeError: Meaning(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large"),
+    InputError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The request does not fit the model or the limits"),
+    NoSitesError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The model draws no noise"),
+    AnswerNotFiniteError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The model's answer is not finite"),
+    NotReadyError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "The model is not ready", retry_after_s=2),
+    OverloadedError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests wait", retry_after_s=1),
+}
+UNEXPECTED = Meaning(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error")
+
+
+class ProblemResponse(JSONResponse):
+    """A problem document as the answer."""
+
+    media_type = "application/problem+json"
+
+    def render(self, content: Any) -> bytes:
+        """JSON in ASCII: what it repeats of the client's text may not be encodable in UTF-8."""
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+def problem(error: Exception) -> ProblemResponse:
+    """The answer to an error. One that is not in the table is answered 500 and nothing of it is shown."""
+    if isinstance(error, HTTPException):
+        status = HTTPStatus(error.status_code)
+        return _response(Meaning(status, status.phrase), error.detail, headers=error.headers)
+    meaning = next((TABLE[known] for known in TABLE if isinstance(error, known)), None)
+    if meaning is None:
+        return _response(UNEXPECTED, "An unexpected error; the service's log says more.")
+    if not isinstance(error, InputError):
+        return _response(meaning, str(error))
+    count = len(error.problems)
+    detail = error.problems[0].msg if count == 1 else f"{count} problems; see errors"
+    return _response(meaning, detail, errors=[{"loc": list(p.loc), "msg": p.msg} for p in error.problems])
+
+
+def _response(
+    meaning: Meaning,
+    detail: str,
+    *,
+    errors: list[dict[str, Any]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> ProblemResponse:
+    document: dict[str, Any] = {"title": meaning.title, "status": int(meaning.status), "detail": detail}
+    if errors is not None:
+        document["errors"] = errors
+    headers = dict(headers or {})
+    if meaning.retry_after_s is not None:
+        headers["retry-after"] = str(meaning.retry_after_s)
+    return ProblemResponse(document, status_code=int(meaning.status), headers=headers)

@@ -1,0 +1,194 @@
+"""What a request may say: its JSON read and checked by hand, to name every problem at once and cost microseconds."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, cast
+
+import numpy.typing as npt
+
+from models.card import ModelCard
+from models.errors import InputError, Problem
+from service.errors import MalformedBodyError
+from service.inputs import MAX_PROBLEMS, check_inputs, describe
+from service.settings import Settings
+
+__all__ = ["MAX_QUANTILES", "SEEDS", "PredictRequest", "SampleRequest", "parse", "read_predict", "read_predict_mc"]
+
+# Integers below this are exact in every JSON client, whose numbers may be float64.
+SEEDS = 2**53
+MAX_QUANTILES = 99
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """A checked request for the deterministic answer. `inputs` holds (B, *shape) by input name."""
+
+    inputs: dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """A checked request for an answer over passes; a seed was drawn if the client sent none."""
+
+    inputs: dict[str, npt.NDArray[Any]]
+    n_samples: int
+    seed: int
+    quantiles: tuple[float, ...] | None
+    return_samples: bool
+
+
+def parse(body: bytes) -> dict[str, object]:
+    """Read a body as one JSON object.
+
+    NaN and Infinity, which are not JSON but which many clients write, pass here: where they stand is told when the
+    numbers are checked.
+
+    Raises:
+        MalformedBodyError: It is not UTF-8, not JSON, not an object, nested too deep, or names a member twice.
+    """
+    try:
+        document = json.loads(body.decode("utf-8"), object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise MalformedBodyError(f"expected JSON in UTF-8; byte {error.start} is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise MalformedBodyError(f"expected a JSON object; at {where}: {error.msg}") from None
+    except RecursionError:
+        raise MalformedBodyError("expected a JSON object; the lists in this one are nested too deep") from None
+    except ValueError as error:  # An integer of more digits than Python converts.
+        raise MalformedBodyError(f"expected a JSON object; {str(error).partition(';')[0]}") from None
+    if not isinstance(document, dict):
+        raise MalformedBodyError(f'expected a JSON object such as {{"inputs": [...]}}, received {describe(document)}')
+    return document
+
+
+def read_predict(document: Mapping[str, object], card: ModelCard, settings: Settings) -> PredictRequest:
+    """Check the body of `/predict`.
+
+    Raises:
+        InputError: With everything that is wrong with it.
+    """
+    problems = _unknown_fields(document, ("inputs",))
+    inputs = _read_inputs(document, card, settings, problems)
+    _refuse(problems)
+    _refuse(_check_size(inputs, card, settings, copies=1))
+    return PredictRequest(inputs)
+
+
+def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: Settings) -> SampleRequest:
+    """Check the body of `/predict_mc`.
+
+    Raises:
+        InputError: With everything that is wrong with it.
+    """
+    problems = _unknown_fields(document, ("inputs", "n_samples", "seed", "quantiles", "return_samples"))
+    n_samples = document.get("n_samples", settings.default_samples)
+    seed = document.get("seed")
+    quantiles = document.get("quantiles")
+    return_samples = document.get("return_samples", False)
+    problems += _check_integer("n_samples", n_samples, 2, settings.max_samples)
+    if seed is not None:
+        problems += _check_integer("seed", seed, 0, SEEDS - 1, or_null=True)
+    problems += _check_quantiles(quantiles)
+    if not isinstance(return_samples, bool):
+        problems.append(Problem(("return_samples",), f"expected true or false, received {describe(return_samples)}"))
+    inputs = _read_inputs(document, card, settings, problems)
+    _refuse(problems)
+    request = SampleRequest(
+        inputs,
+        n_samples=cast(int, n_samples),
+        seed=secrets.randbelow(SEEDS) if seed is None else cast(int, seed),
+        quantiles=tuple(map(float, quantiles)) if isinstance(quantiles, list) else None,
+        return_samples=bool(return_samples),
+    )
+    _refuse(_check_work(request, card, settings))
+    return request
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MalformedBodyError(f"expected every member once; {describe(twice)} is there twice")
+    return document
+
+
+def _unknown_fields(document: Mapping[str, object], known: Sequence[str]) -> list[Problem]:
+    expected = f"unknown field; expected {', '.join(known)}"
+    return [Problem((name,), expected) for name in document if name not in known][:MAX_PROBLEMS]
+
+
+def _read_inputs(
+    document: Mapping[str, object], card: ModelCard, settings: Settings, problems: list[Problem]
+) -> dict[str, npt.NDArray[Any]]:
+    """The inputs; what is wrong with them is added to `problems`."""
+    if "inputs" not in document:
+        problems.append(Problem(("inputs",), "this field is required"))
+        return {}
+    try:
+        return check_inputs(document["inputs"], card.inputs, max_rows=settings.max_rows, max_length=settings.max_length)
+    except InputError as error:
+        problems += error.problems
+        return {}
+
+
+def _check_integer(name: str, value: object, low: int, high: int, *, or_null: bool = False) -> Iterator[Problem]:
+    if type(value) is not int or not low <= value <= high:
+        expected = f"an integer from {low} to {high}{' or null' if or_null else ''}"
+        yield Problem((name,), f"expected {expected}, received {describe(value)}")
+
+
+def _check_quantiles(value: object) -> Iterator[Problem]:
+    if value is None:
+        return
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_QUANTILES:
+        yield Problem(("quantiles",), f"expected null or a list of 1 to {MAX_QUANTILES}, received {describe(value)}")
+        return
+    for i, q in enumerate(value):
+        if type(q) not in (int, float) or not 0 < q < 1:
+            yield Problem(("quantiles", i), f"expected a number between 0 and 1, both left out, received {describe(q)}")
+
+
+def _check_work(request: SampleRequest, card: ModelCard, settings: Settings) -> Iterator[Problem]:
+    """What the request costs in time, counted in row-passes, and in memory, counted in numbers."""
+    rows = _rows(request.inputs)
+    if rows * request.n_samples > settings.max_row_passes:
+        yield Problem(
+            ("n_samples",),
+            f"expected at most {settings.max_row_passes} rows times n_samples, received {rows} × {request.n_samples} = "
+            f"{rows * request.n_samples}; send fewer rows or ask for fewer samples",
+        )
+    quantiles = len(request.quantiles or ())
+    # Quantiles need every pass at once, as samples do.
+    kept = request.n_samples if request.return_samples or quantiles else 0
+    yield from _check_size(request.inputs, card, settings, copies=3 + quantiles + kept)
+
+
+def _check_size(
+    inputs: Mapping[str, npt.NDArray[Any]], card: ModelCard, settings: Settings, *, copies: int
+) -> Iterator[Problem]:
+    """Numbers of `copies` arrays of the outputs' shapes; an axis of unknown length counts as 1."""
+    rows = _rows(inputs)
+    numbers = rows * copies * sum(prod(n or 1 for n in output.shape) for output in card.outputs)
+    if numbers > settings.max_returned_numbers:
+        yield Problem(
+            ("inputs",),
+            f"expected a request whose answer holds at most {settings.max_returned_numbers} numbers, received one of "
+            f"{rows} rows that needs {numbers}; send fewer rows, or do without samples and quantiles",
+        )
+
+
+def _rows(inputs: Mapping[str, npt.NDArray[Any]]) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _refuse(problems: Iterator[Problem] | list[Problem]) -> None:
+    problems = list(problems)
+    if problems:
+        raise InputError(problems[:MAX_PROBLEMS])

@@ -1,0 +1,112 @@
+"""What an operator may set: environment variables that start with THINNED_, checked when the service starts."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.errors import ThinnedError
+
+__all__ = ["PREFIX", "Settings", "SettingsError"]
+
+PREFIX = "THINNED_"
+MIB = 1024 * 1024
+
+
+class SettingsError(ThinnedError):
+    """An environment variable holds a value that cannot be used."""
+
+
+class Settings(BaseSettings):
+    """The service's settings. Field `max_rows` is set by the variable `THINNED_MAX_ROWS`, and so on."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    model: str = Field("digits", min_length=1, description="Model to serve: its name in the store, or name:version.")
+    max_rows: int = Field(1024, ge=1, description="Rows that one request may send.")
+    max_length: int = Field(4096, ge=1, description="Longest that an axis of variable length may be.")
+    max_samples: int = Field(1000, ge=2, description="Largest n_samples that one request may ask for.")
+    default_samples: int = Field(32, ge=2, description="n_samples of a request that does not say.")
+    max_row_passes: int = Field(65_536, ge=2, description="Largest product of rows and n_samples in one request.")
+    block_row_passes: int = Field(8192, ge=1, description="Row-passes computed at a time; bounds the memory of a pass.")
+    max_returned_numbers: int = Field(
+        2_000_000, ge=1, description="Numbers that one answer may hold, passes kept for samples and quantiles included."
+    )
+    max_body_bytes: int = Field(16 * MIB, ge=64, description="Largest request body, in bytes.")
+    max_waiting: int = Field(64, ge=0, description="Requests that may wait for their turn; more are answered 503.")
+    threads: int = Field(1, ge=1, le=64, description="Requests computed at the same time in one worker process.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lower_the_default(cls, values: dict[str, object]) -> dict[str, object]:
+        """An operator who lowers a limit need not lower the default with it."""
+        limits = [int(str(values[name])) for name in ("max_samples", "max_row_passes") if _is_integer(values.get(name))]
+        if "default_samples" not in values and limits:
+            values["default_samples"] = max(2, min(32, *limits))
+        return values
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for name in ("max_samples", "max_row_passes"):
+            if self.default_samples > getattr(self, name):
+                raise ValueError(
+                    f"{PREFIX}DEFAULT_SAMPLES is {self.default_samples}, more than {PREFIX}{name.upper()} "
+                    f"({getattr(self, name)}); lower the first or raise the second"
+                )
+        return self
+
+    @classmethod
+    def read(cls) -> Settings:
+        """Read the settings from the environment.
+
+        Raises:
+            SettingsError: A value cannot be used, or a variable with the prefix is no setting; names each of them.
+        """
+        wrong = [_unknown(name) for name in sorted(os.environ) if name.upper().startswith(PREFIX) and not _known(name)]
+        try:
+            settings = cls()
+        except ValidationError as error:
+            wrong += [_wrong(details["loc"], details["msg"], details["input"]) for details in error.errors()]
+        if wrong:
+            raise SettingsError("; ".join(wrong))
+        return settings
+
+    def table(self) -> list[tuple[str, str, str]]:
+        """Rows of (variable, value in force, meaning), for people."""
+        return [
+            (variable(name), str(getattr(self, name)), field.description or "")
+            for name, field in type(self).model_fields.items()
+        ]
+
+    def limits(self) -> dict[str, int]:
+        """The limits that a client must keep, by the name of the setting."""
+        names = ("max_rows", "max_length", "max_samples", "max_row_passes", "max_returned_numbers", "max_body_bytes")
+        return {name: getattr(self, name) for name in ("default_samples", *names)}
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + name.upper()
+
+
+def _known(name: str) -> bool:
+    return name.upper().removeprefix(PREFIX).lower() in Settings.model_fields
+
+
+def _unknown(name: str) -> str:
+    variables = [variable(field) for field in Settings.model_fields]
+    close = difflib.get_close_matches(name.upper(), variables, n=1)
+    return f"{name} is no setting; " + (f"did you mean {close[0]}?" if close else f"there are {', '.join(variables)}")
+
+
+def _wrong(loc: tuple[int | str, ...], message: str, value: object) -> str:
+    message = message.removeprefix("Value error, ")
+    return f"{variable(str(loc[0]))}: {message[0].lower()}{message[1:]}, received {value!r}" if loc else message
+
+
+def _is_integer(value: object) -> bool:
+    return str(value).strip().isdecimal()
