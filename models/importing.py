@@ -61,13 +61,15 @@ def import_model(
         ModelExistsError: The name is not a valid name.
         UnsupportedModelError: The model cannot be armed, or an output does not fit its task, labels or scale.
     """
+    check_name(name)
+    sha256 = digest(path) if path.is_file() else ""
+    model = read_keras(path, module)
+    # Not before the file was read: refusing one takes no TensorFlow, and reading one silences its greeting.
     import keras
 
     from models.dropout import arm
 
-    check_name(name)
-    sha256 = digest(path) if path.is_file() else ""
-    armed = arm(read_keras(path, module), input_specs=input_specs)
+    armed = arm(model, input_specs=input_specs)
     outputs = output_specs(armed.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
     card = ModelCard(
         name=name,

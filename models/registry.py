@@ -20,7 +20,7 @@ from models.keras_file import read_keras
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["StoredModel", "check_name", "delete", "digest", "find", "find_all", "load_keras", "store"]
+__all__ = ["StoredModel", "check_name", "delete", "digest", "find", "find_all", "load_keras", "store", "tags"]
 
 MODEL_FILE = "model.keras"
 CARD_FILE = "card.json"
@@ -137,6 +137,27 @@ def find_all() -> list[StoredModel]:
     return sorted(found, key=lambda stored: (stored.card.name, stored.card.created))
 
 
+def tags(name: str, version: str | None = None) -> list[str]:
+    """Tags of all versions of a model, oldest first, or of the one version that is named.
+
+    Args:
+        name: "name" or "name:version".
+        version: The version; all by default.
+
+    Raises:
+        ModelNotFoundError: There is none.
+    """
+    name, version = _split(name, version)
+    versions = _versions(_root() / name)
+    if version == "latest" and versions:
+        version = _latest(_root() / name, versions).name
+    found = [f"{name}:{path.name}" for path in versions if version in (None, path.name)]
+    if not found:
+        wanted = name if version is None else f"{name}:{version}"
+        raise ModelNotFoundError(f"no model {wanted!r} in the store; {_what_there_is()}")
+    return found
+
+
 def delete(name: str, version: str | None = None) -> list[str]:
     """Delete one version of a model, or all of them.
 
@@ -150,25 +171,18 @@ def delete(name: str, version: str | None = None) -> list[str]:
     Raises:
         ModelNotFoundError: There is none.
     """
-    name, version = _split(name, version)
-    folder = _root() / name
-    versions = _versions(folder)
-    if version == "latest" and versions:
-        version = _latest(folder, versions).name
-    doomed = [path for path in versions if version in (None, path.name)]
-    if not doomed:
-        wanted = name if version is None else f"{name}:{version}"
-        raise ModelNotFoundError(f"no model {wanted!r} in the store; {_what_there_is()}")
-    for place in doomed:
+    doomed = tags(name, version)
+    folder = _root() / doomed[0].partition(":")[0]
+    for tag in doomed:
         # Renamed out of the store first, so that a half-deleted version is never found.
-        with tempfile.TemporaryDirectory(prefix="thinned-deleted-", dir=folder.parent.parent) as bin_:
-            place.rename(Path(bin_) / place.name)
+        with tempfile.TemporaryDirectory(prefix="thinned-deleted-", dir=folder.parent.parent) as grave:
+            (folder / tag.partition(":")[2]).rename(Path(grave) / "version")
     left = _versions(folder)
     if left:
-        _write_latest(folder, max(left, key=_created).name)
+        _write_latest(folder, left[-1].name)
     elif not any(path.is_dir() for path in folder.iterdir()):
         shutil.rmtree(folder)
-    return [f"{name}:{path.name}" for path in doomed]
+    return doomed
 
 
 def load_keras(stored: StoredModel) -> keras.Model:

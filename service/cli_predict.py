@@ -1,0 +1,60 @@
+"""`thinned predict`: a file of rows answered without a server, checked and answered as the service would."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from models.errors import NoSitesError
+from models.quiet import import_tensorflow
+from models.registry import find
+from service.answers import predict_answer, predict_mc_answer
+from service.cli_files import read_inputs
+from service.cli_show import print_answers, print_json, print_statistics
+from service.inputs import check_inputs
+
+__all__ = ["predict_file"]
+
+SEEDS = 2**53
+NO_LIMIT = 2**63
+
+
+def predict_file(name: str, path: Path, *, n_samples: int | None, seed: int | None, as_json: bool) -> None:
+    """Print the answers to the rows of a file.
+
+    Args:
+        name: The model, "name" or "name:version".
+        path: The file of rows.
+        n_samples: Passes to take the mean and variance over; None for the deterministic answer.
+        seed: Seed of the passes; one is drawn and printed if None.
+        as_json: Print what the service would answer, not a table.
+
+    Raises:
+        ThinnedError: There is no such model, or the file does not fit it.
+    """
+    stored = find(name)
+    card = stored.card
+    inputs = check_inputs(read_inputs(path, card.inputs), card.inputs, max_rows=None)
+    if n_samples is not None and not card.sites:
+        raise NoSitesError(
+            f"{stored.tag} draws no noise, so its variance over passes would be 0; leave out --n-samples"
+        )
+    import_tensorflow()
+    from service.engine import Engine
+
+    engine = Engine(stored)
+    if n_samples is None:
+        outputs = engine.predict(inputs)
+        answer = predict_answer(outputs, card, stored.version, max_numbers=NO_LIMIT)
+        if as_json:
+            print_json(answer)
+        else:
+            print_answers(outputs, card)
+        return
+    seed = secrets.randbelow(SEEDS) if seed is None else seed
+    found = engine.predict_mc(inputs, n_samples=n_samples, seed=seed)
+    answer = predict_mc_answer(found, card, stored.version, n_samples=n_samples, seed=seed, max_numbers=NO_LIMIT)
+    if as_json:
+        print_json(answer)
+    else:
+        print_statistics(found, card, n_samples=n_samples, seed=seed)
