@@ -239,6 +239,18 @@ class ArmedModel:
         once, all_of_it = (operations(lambda *inputs: self._program.prefix(inputs)) if plan else 0), operations(predict)
         return describe_split(plan, self._model, once, all_of_it)
 
+    def reference(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """What Keras itself answers, uncompiled: `model(x, training=False)`."""
+        tensors = [tf.convert_to_tensor(x) for x in self._flat(inputs)]
+        return self._named(
+            [single_precision(tensor) for tensor in keras.tree.flatten(self._interface.call(tensors, False))]
+        )
+
+    @cached_property
+    def half_precision(self) -> bool:
+        """Whether any layer computes in 16 bits."""
+        return any(layer.compute_dtype in ("float16", "bfloat16") for layer in self._model._flatten_layers())
+
     # Details
 
     def _require_sites(self) -> None:

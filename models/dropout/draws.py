@@ -131,7 +131,7 @@ class Draw:
     def _kept(self, units: Tensor, rate: float) -> Tensor:
         """(S, units) booleans from 16 random bits a unit.
 
-        Where the rate falls between two 16-bit thresholds, each pass draws which of the two it uses, so that the rate is exact.
+        Where the rate falls between two 16-bit thresholds, each pass draws which of the two it uses: the rate is exact.
         """
         words = _whole_counters((units + _LANES - 1) // _LANES + 1)
         bits = tf.raw_ops.StatelessRandomUniformFullIntV2(

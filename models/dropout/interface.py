@@ -20,7 +20,7 @@ _PASS_THROUGH = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Identi
 
 @dataclass(frozen=True)
 class ArmedOutput:
-    """One output: `shape` leaves out the rows; `activation` is its last layer's function, None where it cannot be seen."""
+    """One output: its shape without the rows, and its last layer's function where that can be seen."""
 
     name: str
     shape: tuple[int | None, ...]

@@ -1,0 +1,118 @@
+"""Check the laws on the very model that is to be served, on a few rows made up for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.card import InputSpec
+from models.dropout.armed import ArmedModel
+from models.errors import UnsupportedModelError
+
+__all__ = ["example_inputs", "prove", "prove_untouched"]
+
+Array = npt.NDArray[Any]
+_ROWS = 3
+_UNKNOWN_LENGTH = 32
+_TOLERANCE = 1e-4
+_HALF_TOLERANCE = 3e-2
+_PASSES = (4, 64, 1024)
+
+
+def example_inputs(specs: Sequence[InputSpec], rows: int, *, seed: int = 0) -> dict[str, Array]:
+    """Rows that fit `specs`: standard normal numbers, or zeros and ones where integers are due."""
+    draw = np.random.default_rng(seed)
+    made: dict[str, Array] = {}
+    for spec in specs:
+        shape = (rows, *(_UNKNOWN_LENGTH if n is None else n for n in spec.shape))
+        floating = "float" in spec.dtype
+        made[spec.name] = draw.standard_normal(shape) if floating else draw.integers(0, 2, shape)
+        made[spec.name] = made[spec.name].astype("float32" if floating else spec.dtype)
+    return made
+
+
+def prove(armed: ArmedModel) -> None:
+    """Prove that answers repeat, that rows do not see each other, and that passes differ.
+
+    It also traces every graph that answers need, so that no request waits for one.
+
+    Raises:
+        UnsupportedModelError: A law does not hold for this model; the text says which.
+    """
+    inputs = example_inputs(armed.inputs, _ROWS)
+    one = {name: x[1:2] for name, x in inputs.items()}
+    answer = armed.predict(inputs)
+    for name, values in answer.items():
+        if values.shape[0] != _ROWS:
+            raise UnsupportedModelError(
+                f"Output '{name}' has {values.shape[0]} rows for {_ROWS} rows of input: expected one answer a row."
+            )
+    _require(_equal(answer, armed.predict(inputs)), "the deterministic answer does not repeat bit for bit")
+    _require(
+        _close(armed, {k: v[1:2] for k, v in answer.items()}, armed.predict(one)),
+        "the answer to a row depends on the other rows of its request",
+    )
+    if armed.sites:
+        _prove_passes(armed, inputs, one)
+
+
+def _prove_passes(armed: ArmedModel, inputs: Mapping[str, Array], one: Mapping[str, Array]) -> None:
+    few = _PASSES[0]
+    passes = armed.sample(inputs, n_samples=few, seed=1)
+    _require(_equal(passes, armed.sample(inputs, n_samples=few, seed=1)), "the same seed does not give the same passes")
+    blocks = [block.passes for block in armed.sample_blocks(inputs, n_samples=few, seed=1, block_row_passes=2 * _ROWS)]
+    joined = {name: np.concatenate([block[name] for block in blocks]) for name in passes}
+    _require(_close(armed, passes, joined), "a pass depends on the block in which it is drawn")
+    alone = armed.sample(one, n_samples=few, seed=1)
+    _require(
+        _close(armed, {k: v[:, 1:2] for k, v in passes.items()}, alone),
+        "the passes of a row depend on the other rows of its request",
+    )
+    for count in _PASSES:
+        if any(values.std(axis=0).max() > 0 for values in armed.sample(inputs, n_samples=count, seed=1).values()):
+            return
+    paths = ", ".join(site.path for site in armed.sites)
+    raise UnsupportedModelError(
+        f"The model has sites ({paths}), but {_PASSES[-1]} passes were all the same: its variance would be 0. "
+        "Check that something between them and the outputs depends on their units, and that no rate is 1."
+    )
+
+
+def prove_untouched(armed: ArmedModel, model: Any) -> None:
+    """Prove that the deterministic answer is Keras's own, and that drawing passes leaves every variable as it was.
+
+    Raises:
+        UnsupportedModelError: One of the two does not hold for this model.
+    """
+    before = [np.array(variable) for variable in model.variables]
+    inputs = example_inputs(armed.inputs, _ROWS)
+    if not any(site.forced for site in armed.sites):
+        own = {name: np.asarray(values) for name, values in armed.reference(inputs).items()}
+        _require(_close(armed, own, armed.predict(inputs)), "the deterministic answer is not Keras's own")
+    if armed.sites:
+        armed.sample(inputs, n_samples=_PASSES[0], seed=0)
+    same = (np.array_equal(old, np.array(new)) for old, new in zip(before, model.variables, strict=True))
+    _require(all(same), "answering changes a variable of the model")
+
+
+def _require(holds: bool, broken: str) -> None:
+    if not holds:
+        raise UnsupportedModelError(f"The model cannot be served, because {broken}.")
+
+
+def _equal(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
+    return all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
+
+
+def _close(armed: ArmedModel, a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
+    """Equal to rounding, relative to the largest value: kernels round differently for other numbers of rows."""
+    tolerance = _HALF_TOLERANCE if armed.half_precision else _TOLERANCE
+    for name in a:
+        x, y = np.asarray(a[name], np.float64), np.asarray(b[name], np.float64)
+        scale = np.abs(x[np.isfinite(x)]).max(initial=0.0)
+        if x.shape != y.shape or not np.allclose(x, y, rtol=0.0, atol=tolerance * scale + 1e-12, equal_nan=True):
+            return False
+    return True
