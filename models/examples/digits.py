@@ -103,4 +103,4 @@ def train(on_epoch: OnEpoch | None = None) -> StoredModel:
     for kind, probs in zip(("deterministic", "mc_mean"), sample_mean(model, split.x_test), strict=True):
         scores[f"accuracy_{kind}"] = float((probs.argmax(axis=1) == split.y_test).mean())
         scores[f"nll_{kind}"] = float(-np.log(probs[np.arange(len(probs)), split.y_test].clip(1e-12)).mean())
-    return put_in_store(model, name=NAME, task="classification", labels="0123456789", scores=scores)
+    return put_in_store(model, name=NAME, task="classification", labels=tuple("0123456789"), scores=scores)
