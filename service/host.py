@@ -8,7 +8,10 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
 
 from models.errors import ThinnedError
 from models.registry import StoredModel, find
@@ -43,7 +46,12 @@ class ModelHost:
         self._failure: str | None = None
         self._admitted = 0
         self._counting = threading.Lock()
-        self._executor = ThreadPoolExecutor(settings.threads, thread_name_prefix="thinned-compute")
+        self._executor = ThreadPoolExecutor(
+            settings.threads,
+            thread_name_prefix="thinned-compute",
+            # Answers that are not finite are refused when they are written; NumPy need not warn of them in the log.
+            initializer=partial(np.seterr, over="ignore", invalid="ignore"),
+        )
 
     def start(self) -> None:
         """Begin to load the model, and return at once."""

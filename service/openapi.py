@@ -149,8 +149,8 @@ def _predict_mc_answer(card: ModelCard) -> Schema:
     }
     for name in UNCERTAINTIES if classifying else ():
         required[name] = {
-            "description": "In nats, one number a row.",
-            **_by_output(classifying, lambda _: _array({"type": "number"}), always_named=len(card.outputs) > 1),
+            "description": "In nats, one number for each row, or for each classification in it.",
+            **_by_output(classifying, lambda output: _rows(output, axes=-1), always_named=len(card.outputs) > 1),
         }
     optional = {
         "quantiles": {
@@ -174,9 +174,9 @@ def _by_output(
     return _object({output.name: schema(output) for output in outputs})
 
 
-def _rows(output: OutputSpec) -> Schema:
+def _rows(output: OutputSpec, *, axes: int | None = None) -> Schema:
     schema: Schema = {"type": "number"}
-    for length in reversed(output.shape):
+    for length in reversed(output.shape[:axes]):
         schema = _array(schema, length)
     return _array(schema)
 

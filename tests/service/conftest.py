@@ -1,0 +1,117 @@
+"""Small models in the run's store, and the HTTP application over each without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+
+from models.importing import import_model
+from service.host import ModelHost
+from service.routes import create_app
+from service.settings import Settings
+
+Run = Callable[[Any], "Future[Any]"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """The application over one model, asked as a client would ask it."""
+
+    host: ModelHost
+    run: Run
+
+    def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+        return self.begin(method, path, **request).result(60)
+
+    def begin(self, method: str, path: str, **request: Any) -> Future[httpx.Response]:
+        return self.run(self._send(method, path, **request))
+
+    async def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(self.host))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.request(method, path, timeout=60, **request)
+
+    def fits(self, answer: Any, name: str) -> None:
+        """Check an answer against the component of this name in the application's own OpenAPI document."""
+        components = self.ask("GET", "/docs.json").json()["components"]
+        schema = {"$ref": f"#/components/schemas/{name}", "components": components}
+        Draft202012Validator(schema).validate(answer)
+
+
+@pytest.fixture(scope="session")
+def run() -> Iterator[Run]:
+    """Runs coroutines in one event loop, as a server does, for tests that are plain functions."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def serve(run: Run) -> Iterator[Callable[..., Served]]:
+    """Makes the application over a stored model, loaded unless told otherwise."""
+    hosts: list[ModelHost] = []
+
+    def make(name: str, *, load: bool = True, **settings: Any) -> Served:
+        host = ModelHost(Settings(model=name, **settings))
+        hosts.append(host)
+        if load:
+            host.load()
+            assert host.engine
+        return Served(host, run)
+
+    yield make
+    for host in hosts:
+        host.close()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Names in the store of small models of the kinds that the service must tell apart."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(1)
+    folder = tmp_path_factory.mktemp("models")
+    x, y = keras.Input((3,), name="x"), keras.Input((None,), name="tokens", dtype="int32")
+    hidden = layers.Dropout(0.5)(layers.Dense(16, "relu")(x))
+    words = layers.GlobalAveragePooling1D()(layers.Embedding(10, 4)(y))
+    joined = layers.Dropout(0.3)(layers.Concatenate()([layers.Dense(8)(x), words]))
+    kind, amount = layers.Dense(4, "softmax", name="kind")(joined), layers.Dense(1, name="amount")(joined)
+    stored = {
+        "classes": keras.Model(x, layers.Dense(4, "softmax")(hidden)),
+        "several": keras.Model([x, y], [kind, amount]),
+        "fixed": keras.Model(x, layers.Dense(2)(x)),
+        "wild": keras.Model(x, layers.Activation("exponential")(layers.Dropout(0.5)(x))),
+        "words": keras.Model(y, layers.Dense(1)(layers.Dropout(0.5)(words))),
+    }
+    tasks: dict[str, Any] = {
+        "classes": {None: "classification"},
+        "several": {"kind": "classification", "amount": "regression"},
+    }
+    for name, model in stored.items():
+        path = folder / f"{name}.keras"
+        model.save(path)
+        import_model(path, name=name, tasks=tasks.get(name, {None: "regression"}))
+    return {name: name for name in stored}
+
+
+@pytest.fixture(scope="session")
+def classes(serve: Callable[..., Served], models: dict[str, str]) -> Served:
+    return serve(models["classes"])
+
+
+@pytest.fixture(scope="session")
+def several(serve: Callable[..., Served], models: dict[str, str]) -> Served:
+    return serve(models["several"])
