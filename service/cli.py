@@ -124,7 +124,7 @@ def import_(
     """Bring a Keras model into the store."""
     from models.layers_module import find_module
     from service import cli_options
-    from service.cli_show import print_model, say
+    from service.cli_show import print_model
 
     tasks, chosen = cli_options.tasks(task), cli_options.scales(scale or ())
     names, specs = cli_options.labels(labels or ()), cli_options.input_specs(input_shape or (), input_dtype or ())
@@ -141,8 +141,6 @@ def import_(
         input_specs=specs,
     )
     print_model(stored)
-    for warning in stored.card.warnings:
-        say(f"thinned: warning: {warning}")
     typer.echo(f"Stored as {stored.tag}. Next: thinned serve {stored.card.name}")
 
 

@@ -85,11 +85,15 @@ def _csv(path: Path, specs: Sequence[InputSpec]) -> object:
     if lines and not any(_is_number(cell) for cell in lines[0][1]):
         lines = lines[1:]
     rows = [_numbers(path, number, cells) for number, cells in lines]
-    shape = specs[0].shape
-    lengths = [length for length in shape if length is not None]
-    if len(lengths) == len(shape) != 1 and rows and {len(row) for row in rows} == {prod(lengths)}:
-        return [_folded(row, lengths) for row in rows]
-    return rows
+    lengths = [length for length in specs[0].shape if length is not None]
+    if len(lengths) < len(specs[0].shape):
+        return rows
+    for (number, _), row in zip(lines, rows, strict=True):
+        if len(row) != prod(lengths):
+            shape = "×".join(map(str, lengths))
+            expected = f"{prod(lengths)} numbers" + (f", a row of shape {shape}" if len(lengths) > 1 else "")
+            raise _wrong(path, f"line {number}: expected {expected}, received {len(row)}")
+    return [_folded(row, lengths) for row in rows]
 
 
 def _numbers(path: Path, number: int, cells: list[str]) -> list[int | float]:

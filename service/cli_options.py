@@ -78,7 +78,7 @@ def input_specs(shapes: Sequence[str], dtypes: Sequence[str]) -> tuple[InputSpec
     return (
         tuple(
             InputSpec(
-                name=name or "inputs", shape=_shape(text), dtype=_dtype(kinds.get(name, kinds.get(None, "float32")))
+                name=name or "input", shape=_shape(text), dtype=_dtype(kinds.get(name, kinds.get(None, "float32")))
             )
             for name, text in by_name.items()
         )

@@ -55,11 +55,6 @@ def table(*columns: str, rows: Sequence[Sequence[str]], title: str | None = None
     console().print(drawn)
 
 
-def say(text: str) -> None:
-    """Print a line to stderr, where it does not mix with what a program reads."""
-    print(text, file=sys.stderr)
-
-
 def print_json(document: Any) -> None:
     """Print one JSON document in one line."""
     print(json.dumps(document, allow_nan=False))
@@ -109,9 +104,9 @@ def print_model(stored: StoredModel) -> None:
     table("output", "shape of a row", "dtype", "task", "read as", "labels", rows=[_output_row(o) for o in card.outputs])
     if card.sites:
         table("site", "kind", "rate", "mask of a pass", "calls", "", rows=[_site_row(s) for s in card.sites])
-    _print_split(card.split)
+        _print_split(card.split)
     for warning in card.warnings:
-        out.print(Text(f"Warning: {warning}", style="yellow"))
+        out.print(Text(f"Warning: {warning}", style="yellow"), soft_wrap=True)
     print_scores(card)
 
 
@@ -199,18 +194,17 @@ def _site_row(site: SiteSpec) -> tuple[str, ...]:
 
 def _print_split(split: SplitSpec) -> None:
     out = console()
-    if not split.suffix_layers:
-        out.print("No layer draws noise: the whole model runs once.")
-        return
     share = "" if split.prefix_share is None else f", {100 * split.prefix_share:.1f} % of the work of one pass"
-    once = (
-        f"{len(split.prefix_layers)} layers run once a request{share}" if split.prefix_layers else "No layer runs once"
-    )
-    out.print(f"[bold]{once}; {len(split.suffix_layers)} run in every pass.[/bold]")
+    once = f"{_layers(split.prefix_layers)} once a request{share}" if split.prefix_layers else "No layer runs once"
+    out.print(f"[bold]{once}; {_layers(split.suffix_layers)} in every pass.[/bold]")
     if split.prefix_layers:
         out.print(Text(f"  once:        {', '.join(split.prefix_layers)}"), soft_wrap=True)
         out.print(Text(f"  handed over: {', '.join(split.frontier)}"), soft_wrap=True)
     out.print(Text(f"  every pass:  {', '.join(split.suffix_layers)}"), soft_wrap=True)
+
+
+def _layers(names: Sequence[str]) -> str:
+    return "1 layer runs" if len(names) == 1 else f"{len(names)} layers run"
 
 
 def _class_row(i: int, mean: Any, variance: Any, spec: OutputSpec) -> list[str]:
