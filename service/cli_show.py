@@ -30,7 +30,6 @@ __all__ = [
     "print_models",
     "print_scores",
     "print_statistics",
-    "say",
     "table",
 ]
 
