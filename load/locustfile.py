@@ -26,7 +26,7 @@ REQUESTS = 32
 def fetch_card(host: str) -> dict[str, Any]:
     """The served model's card, asked once."""
     with urllib.request.urlopen(f"{host}/model", timeout=10) as answer:
-        card: dict[str, Any] = json.load(answer)["card"]
+        card: dict[str, Any] = json.load(answer)
     return card
 
 

@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,9 @@ from tests.serving import ROOT, Service
 README = (ROOT / "README.md").read_text()
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 TOLERANCE = 1e-4
+# The network whose answers the README shows, known by a score on its card. A processor that rounds otherwise trains
+# another network, as good: there the answers are held to the README's form only.
+SHOWN_NETWORK = {"nll_deterministic": 0.0173561774}
 
 
 class Block(NamedTuple):
@@ -50,20 +54,20 @@ def lines(word: str) -> list[str]:
     return [line for line in found if line.split(" ")[0] == word]
 
 
-def differences(expected: Any, received: Any, where: str = "$") -> Iterator[str]:
+def differences(expected: Any, received: Any, tolerance: float, where: str = "$") -> Iterator[str]:
     """Where two JSON values differ in keys, lengths, types or texts, and in numbers by more than the tolerance."""
     if isinstance(expected, dict) and isinstance(received, dict):
         if list(expected) != list(received):
             yield f"{where}: keys {list(expected)} in the README, {list(received)} received"
         for key in expected.keys() & received.keys() - {"version"}:
-            yield from differences(expected[key], received[key], f"{where}.{key}")
+            yield from differences(expected[key], received[key], tolerance, f"{where}.{key}")
     elif isinstance(expected, list) and isinstance(received, list):
         if len(expected) != len(received):
             yield f"{where}: {len(expected)} in the README, {len(received)} received"
         for i, (one, other) in enumerate(zip(expected, received, strict=False)):
-            yield from differences(one, other, f"{where}[{i}]")
+            yield from differences(one, other, tolerance, f"{where}[{i}]")
     elif isinstance(expected, float) and isinstance(received, int | float):
-        if not math.isclose(expected, received, rel_tol=0, abs_tol=TOLERANCE):
+        if not math.isclose(expected, received, rel_tol=0, abs_tol=tolerance):
             yield f"{where}: {expected} in the README, {received} received"
     elif expected != received:
         yield f"{where}: {expected!r} in the README, {received!r} received"
@@ -119,12 +123,19 @@ def test_every_shell_line_is_run_by_some_test() -> None:
             assert {line.split(" ")[0] for line in block.text.splitlines()} <= {"make", "curl", "thinned"}, block.text
 
 
+def is_shown_network(service: Service) -> bool:
+    with urllib.request.urlopen(f"{service.url}/model", timeout=10) as answer:
+        scores = json.load(answer)["scores"]
+    return all(math.isclose(scores[name], score, rel_tol=1e-6) for name, score in SHOWN_NETWORK.items())
+
+
 @pytest.mark.parametrize("block", [block for block in SHELL if block.text.startswith("curl")])
 def test_curl_answers_as_shown(block: Block, service: Service, tmp_path: Path) -> None:
     assert "http://127.0.0.1:3000/" in block.text
     assert block.answer is not None, "a call in the README is followed by its answer"
     received = json.loads(bash(ASSIGNMENTS + block.text.replace(":3000", f":{service.port}"), tmp_path))
-    assert list(differences(json.loads(block.answer), received)) == []
+    tolerance = TOLERANCE if is_shown_network(service) else math.inf
+    assert list(differences(json.loads(block.answer), received, tolerance)) == []
 
 
 def test_thinned_commands_run(digits: str, person: tuple[Path, str]) -> None:
@@ -134,7 +145,10 @@ def test_thinned_commands_run(digits: str, person: tuple[Path, str]) -> None:
             port = free_port()
             command = ["bash", "-c", f"exec {line} --port {port}"]
             with serving(command, port, {"PATH": path}, cwd=folder) as service:
-                assert f":{port}" in service.log()
+                calls = re.findall(r"^curl .*$", service.log(), re.MULTILINE)
+                assert calls, "a person is told what to try"
+                for call in calls:
+                    assert "model" in json.loads(bash(call.replace("curl", "curl --fail-with-body", 1), folder))
         else:
             assert bash(line, folder, path)
 
@@ -160,4 +174,4 @@ def test_settings_are_those_of_the_service() -> None:
     ],
 )
 def test_a_difference_is_found(changed: str, said: list[str]) -> None:
-    assert list(differences({"a": [1.0, 2.0]}, json.loads(changed))) == said
+    assert list(differences({"a": [1.0, 2.0]}, json.loads(changed), TOLERANCE)) == said

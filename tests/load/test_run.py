@@ -35,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
     variance = 0.5
 
     def do_GET(self) -> None:
-        self.answer({"card": CARD})
+        self.answer({**CARD, "version": "v1"})
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
