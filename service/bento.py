@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import bentoml
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from service.envelope import ProblemEnvelope
 
@@ -25,11 +27,10 @@ class ThinnedService(bentoml.Service[Any]):
         app: Starlette = super().to_asgi(is_main=is_main)
         dropped = _dropped()
         app.user_middleware = [m for m in app.user_middleware if getattr(m.cls, "__name__", "") not in dropped]
-        paths, prefixes = _paths(app)
         http = next(mounted for mounted, *_ in self.mount_apps if isinstance(mounted, Starlette))
         app.user_middleware.insert(
             0,
-            Middleware(ProblemEnvelope, paths=paths, prefixes=prefixes, check_ready=lambda: http.state.host.engine),
+            Middleware(ProblemEnvelope, paths=_paths(app), check_ready=lambda: http.state.host.engine),
         )
         return app
 
@@ -47,15 +48,14 @@ def _dropped() -> set[str]:
     return {"TimeoutMiddleware"} | (set() if traced else {"OpenTelemetryMiddleware"})
 
 
-def _paths(app: Starlette) -> tuple[set[str], tuple[str, ...]]:
-    """The paths that the application answers, and the prefixes below which it holds files."""
+def _paths(app: Starlette) -> set[str]:
+    """The paths that the application answers."""
     paths: set[str] = set()
-    prefixes: list[str] = []
     for route in app.routes:
         if isinstance(route, Route):
             paths.add(route.path)
         elif isinstance(route, Mount) and isinstance(route.app, Starlette):
             paths |= {inner.path for inner in route.app.routes if isinstance(inner, Route)}
-        elif isinstance(route, Mount):
-            prefixes.append(route.path + "/")
-    return paths - HIDDEN, tuple(prefixes)
+        elif isinstance(route, Mount) and isinstance(route.app, StaticFiles):
+            paths |= {f"{route.path}/{file.name}" for file in Path(str(route.app.directory)).iterdir()}
+    return paths - HIDDEN

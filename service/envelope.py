@@ -25,16 +25,12 @@ class ProblemEnvelope:
         app: What it stands around.
         paths: The paths that there are; all others are answered 404 here. BentoML's metrics keep a row for every path
             ever asked for, so whoever asked for enough of them would fill the memory.
-        prefixes: Paths below these are let through as well.
         check_ready: Raises `NotReadyError` until the service is ready; asked for `/readyz`.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, paths: Collection[str], prefixes: tuple[str, ...], check_ready: Callable[[], Any]
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, paths: Collection[str], check_ready: Callable[[], Any]) -> None:
         self._app = app
         self._paths = frozenset(paths)
-        self._prefixes = prefixes
         self._check_ready = check_ready
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +54,7 @@ class ProblemEnvelope:
             await answer.refusal(scope, receive, send)
 
     def _refuse(self, path: str) -> ProblemResponse | None:
-        if path not in self._paths and not path.startswith(self._prefixes):
+        if path not in self._paths:
             return problem(HTTPException(404, f"There is no {path[:100]!r} here; see /docs.json for what there is."))
         if path == "/readyz":
             try:

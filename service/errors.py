@@ -94,8 +94,7 @@ class ProblemResponse(JSONResponse):
 def problem(error: Exception) -> ProblemResponse:
     """The answer to an error. One that is not in the table is answered 500 and nothing of it is shown."""
     if isinstance(error, HTTPException):
-        status = HTTPStatus(error.status_code)
-        return _response(Meaning(status, status.phrase), error.detail, headers=error.headers)
+        return _refusal(error)
     meaning = next((TABLE[known] for known in TABLE if isinstance(error, known)), None)
     if meaning is None:
         return _response(UNEXPECTED, "An unexpected error; the service's log says more.")
@@ -104,6 +103,17 @@ def problem(error: Exception) -> ProblemResponse:
     count = len(error.problems)
     detail = error.problems[0].msg if count == 1 else f"{count} problems; see errors"
     return _response(meaning, detail, errors=[{"loc": list(p.loc), "msg": p.msg} for p in error.problems])
+
+
+def _refusal(error: HTTPException) -> ProblemResponse:
+    """What a router refuses: a path or a method."""
+    status = HTTPStatus(error.status_code)
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    detail = error.detail
+    if "allow" in headers:
+        headers["allow"] = ", ".join(sorted(headers["allow"].split(", ")))
+        detail = f"This path takes {headers['allow']} only."
+    return _response(Meaning(status, status.phrase), detail, headers=headers)
 
 
 def _response(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from models.errors import ThinnedError
+from models.quiet import import_tensorflow
 from models.registry import StoredModel, find
 from service.errors import NotReadyError, OverloadedError
 from service.settings import Settings
@@ -61,6 +62,7 @@ class ModelHost:
         """Load the model and prove it. A failure is kept for `engine` to tell, and logged in one line."""
         try:
             # TensorFlow takes seconds to import, in which the service already answers that it lives.
+            import_tensorflow()
             from service.engine import Engine
 
             engine = Engine(self.stored, block_row_passes=self.settings.block_row_passes)

@@ -155,7 +155,7 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("", "application/json"):
-        raise UnsupportedBodyError(f"expected content-type application/json, received {kind[:60]!r}")
+        raise UnsupportedBodyError(f"expected the header content-type: application/json, received {kind[:60]!r}")
     length = request.headers.get("content-length", "")
     chunks: list[bytes] = []
     received = int(length) if length.isdecimal() else 0

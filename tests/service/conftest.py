@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from jsonschema import Draft202012Validator
+from starlette.applications import Starlette
 
 from models.importing import import_model
 from service.host import ModelHost
@@ -32,18 +33,22 @@ class Served:
         return self.begin(method, path, **request).result(60)
 
     def begin(self, method: str, path: str, **request: Any) -> Future[httpx.Response]:
-        return self.run(self._send(method, path, **request))
+        return self.run(_send(create_app(self.host), method, path, **request))
 
-    async def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        transport = httpx.ASGITransport(create_app(self.host))
-        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-            return await client.request(method, path, timeout=60, **request)
+    def ask_of(self, app: Starlette, method: str, path: str, **request: Any) -> httpx.Response:
+        response: httpx.Response = self.run(_send(app, method, path, **request)).result(60)
+        return response
 
     def fits(self, answer: Any, name: str) -> None:
         """Check an answer against the component of this name in the application's own OpenAPI document."""
         components = self.ask("GET", "/docs.json").json()["components"]
         schema = {"$ref": f"#/components/schemas/{name}", "components": components}
         Draft202012Validator(schema).validate(answer)
+
+
+async def _send(app: Starlette, method: str, path: str, **request: Any) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+        return await client.request(method, path, timeout=60, **request)
 
 
 @pytest.fixture(scope="session")
@@ -115,3 +120,9 @@ def classes(serve: Callable[..., Served], models: dict[str, str]) -> Served:
 @pytest.fixture(scope="session")
 def several(serve: Callable[..., Served], models: dict[str, str]) -> Served:
     return serve(models["several"])
+
+
+@pytest.fixture
+def loading(serve: Callable[..., Served], models: dict[str, str]) -> Served:
+    """A service whose model has not been loaded."""
+    return serve(models["classes"], load=False)

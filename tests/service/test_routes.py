@@ -159,8 +159,7 @@ def test_large_requests_are_answered_as_small_ones_are(classes: Served) -> None:
     np.testing.assert_allclose(answer["mean"][:2], few["mean"], rtol=1e-5)
 
 
-def test_until_the_model_is_loaded_requests_are_told_to_come_again(serve: Serve, models: dict[str, str]) -> None:
-    loading = serve(models["classes"], load=False)
+def test_until_the_model_is_loaded_requests_are_told_to_come_again(loading: Served) -> None:
     response = loading.ask("POST", "/predict", json={"inputs": ROWS})
     assert (response.status_code, response.headers["retry-after"]) == (503, "2")
     assert "being loaded" in response.json()["detail"]
@@ -170,16 +169,14 @@ def test_until_the_model_is_loaded_requests_are_told_to_come_again(serve: Serve,
 
 
 def test_a_model_that_cannot_be_loaded_says_why(
-    serve: Serve, models: dict[str, str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    loading: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = serve(models["classes"], load=False)
-
     def refuse(_: object) -> None:
         raise ThinnedError("its weights are gone")
 
     monkeypatch.setattr("service.engine.Engine.warm_up", refuse)
-    broken.host.load()
-    response = broken.ask("POST", "/predict", json={"inputs": ROWS})
+    loading.host.load()
+    response = loading.ask("POST", "/predict", json={"inputs": ROWS})
     assert response.status_code == 503
     assert "its weights are gone" in response.json()["detail"]
     assert [r.getMessage() for r in caplog.records if "its weights are gone" in r.getMessage()]
