@@ -237,7 +237,7 @@ class ArmedModel:
 
         plan = self._program.plan
         once, all_of_it = (operations(lambda *inputs: self._program.prefix(inputs)) if plan else 0), operations(predict)
-        return describe_split(plan, self._model, once, all_of_it)
+        return describe_split(plan, self._interface, self._model, once, all_of_it)
 
     def reference(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """What Keras itself answers, uncompiled: `model(x, training=False)`."""

@@ -15,6 +15,8 @@ from models.errors import UnsupportedModelError
 
 __all__ = ["ArmedOutput", "Interface", "read_interface", "read_outputs"]
 
+UNKNOWN_LENGTH = 32
+"""Stands for an axis of any length where a model is tried: long enough for a few strided convolutions."""
 _PASS_THROUGH = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Identity, keras.layers.Dropout)
 
 
@@ -63,7 +65,9 @@ def read_interface(model: Any, given: Sequence[InputSpec] | None = None) -> Inte
 
 def _functional(model: Any, graph: Any, given: Sequence[InputSpec] | None) -> Interface:
     struct = graph._inputs_struct
-    names = sorted(struct) if isinstance(struct, dict) else [tensor.name for tensor in graph.inputs]
+    names = sorted(struct) if isinstance(struct, dict) else [t._keras_history.operation.name for t in graph.inputs]
+    if given is not None and len(given) == len(names):
+        names = [spec.name for spec in given]
     specs = tuple(
         InputSpec(name=name, shape=tuple(tensor.shape[1:]), dtype=keras.backend.standardize_dtype(tensor.dtype))
         for name, tensor in zip(names, graph.inputs, strict=True)

@@ -46,11 +46,13 @@ class SiteLayer:
     rate: float | None
     stddev: float | None
     arm: Callable[[Here], Patches]
+    unmeasured: bool = False
+    """A registered layer with neither a rate nor a stddev: taken to draw."""
 
     @property
     def active(self) -> bool:
         """Whether it draws at all: rate 0 is no site."""
-        return (self.rate or 0) > 0 or (self.stddev or 0) > 0
+        return self.unmeasured or (self.rate or 0) > 0 or (self.stddev or 0) > 0
 
 
 Kind = Callable[[Any], Iterator[SiteLayer]]
@@ -174,9 +176,10 @@ def _cell(layer: Any) -> Iterator[SiteLayer]:
 
 def _cell_patch(layer: Any, rate: float, getter: str, resetter: str) -> Callable[[Here], Patches]:
     count = getattr(layer, "dropout_mask_count", None)
-    original = layer.call
 
     def arm(here: Here) -> Patches:
+        original = layer.call  # read now: a cell has two sites, and the second wraps what the first put there
+        innermost = "call" not in layer.__dict__
         held: list[Any] = []  # a plain list: Keras would wrap and track one set on the layer
 
         def mask(step_input: Tensor) -> Any:
@@ -190,7 +193,7 @@ def _cell_patch(layer: Any, rate: float, getter: str, resetter: str) -> Callable
         def call(inputs: Tensor, states: Any, training: bool | None = None) -> Any:
             here.seen(training)
             # The cell multiplies by its masks only when training; it holds nothing else that training changes.
-            return original(inputs, states, training=True)
+            return original(inputs, states, training=innermost or training)
 
         return {getter: mask, resetter: held.clear, "call": call}
 
@@ -237,7 +240,7 @@ def _custom(layer: Any) -> Iterator[SiteLayer]:
 
     def arm(here: Here) -> Patches:
         def call(inputs: Tensor, *args: Any, training: bool | None = None, **kwargs: Any) -> Tensor:
-            here.seen(training)
+            here.seen(training if takes_training else True)
             draw = here.draw(inputs) if armed is not None else None
             if draw is not None and armed is not None:
                 return armed(layer, draw, inputs)
@@ -250,9 +253,8 @@ def _custom(layer: Any) -> Iterator[SiteLayer]:
     rate, stddev = getattr(layer, "rate", None), getattr(layer, "stddev", None)
     if armed is None:
         rate = stddev = 0.0
-    elif rate is None and stddev is None:
-        rate = 1.0  # unknown, but active
-    yield SiteLayer(layer, type(layer).__name__, rate, stddev, arm)
+    unmeasured = rate is None and stddev is None
+    yield SiteLayer(layer, type(layer).__name__, rate, stddev, arm, unmeasured)
 
 
 def kind_of(layer: Any) -> list[SiteLayer]:

@@ -24,8 +24,21 @@ _ABSENT = object()
 
 
 @contextmanager
-def patched(model: Any, sites: Iterable[SiteLayer], here_of: Callable[[SiteLayer], Here]) -> Iterator[None]:
-    """Arm `sites` of `model` for the duration of a trace; `here_of` gives each its noise."""
+def patched(
+    model: Any,
+    sites: Iterable[SiteLayer],
+    here_of: Callable[[SiteLayer], Here],
+    *,
+    also: Callable[[Any], Callable[..., Any]] | None = None,
+) -> Iterator[None]:
+    """Arm `sites` of `model` for the duration of a trace.
+
+    Args:
+        model: The Keras model.
+        sites: The layers to arm.
+        here_of: Gives each site its noise.
+        also: Given any layer of the model, makes a further replacement of its `call`.
+    """
     with TRACING:
         changes: list[tuple[Any, str, Any]] = []
         armed: set[int] = set()
@@ -37,6 +50,8 @@ def patched(model: Any, sites: Iterable[SiteLayer], here_of: Callable[[SiteLayer
             for layer in model._flatten_layers():
                 for name, value in _side_patches(layer, armed).items():
                     _replace(changes, layer, name, value)
+                if also is not None:
+                    _replace(changes, layer, "call", also(layer))
             yield
         finally:
             for layer, name, before in reversed(changes):

@@ -113,7 +113,7 @@ def _walk(
             continue
         reads = {id(tensor): values[id(tensor)] for tensor in node.input_tensors}
         inner = graph_of(node.operation) if holds_site(node.operation) else None
-        if inner is not None and len(node.arguments.args) == 1 and set(node.arguments.kwargs) <= {"training"}:
+        if inner is not None and _is_plain_call(node):
             entered = _enter(plan, node, inner, reads)
             written = _walk(plan, inner, entered, holds_site, is_site)
         else:
@@ -123,6 +123,12 @@ def _walk(
             plan.steps.append(Step(node.operation, _caller(node), reads, tuple(written), wide, meets_noise))
         values.update((id(tensor), value) for tensor, value in zip(node.outputs, written, strict=True))
     return [values[id(tensor)] for tensor in graph.outputs]
+
+
+def _is_plain_call(node: Any) -> bool:
+    """Whether a nested model is called on its inputs alone, without a mask that the caller computed."""
+    kwargs = node.arguments.kwargs
+    return len(node.arguments.args) == 1 and set(kwargs) <= {"training", "mask"} and kwargs.get("mask") is None
 
 
 def _enter(plan: Plan, node: Any, inner: Any, reads: dict[int, int]) -> list[int]:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from models.card import SiteSpec
 from models.dropout.draws import Draw
 from models.dropout.kinds import NoiseShape, SiteLayer, kind_of
-from models.dropout.patching import TRACING, patched
+from models.dropout.patching import patched
 from models.errors import UnknownNoiseError, UnsupportedModelError
 
 __all__ = ["Site", "Survey", "layer_paths", "survey"]
@@ -109,10 +109,10 @@ def survey(
     sources = [source for layer in model._flatten_layers() for source in kind_of(layer)]
     training = {id(s): _Witness() for s in sources}
     inference = {id(s): _Witness() for s in sources}
-    graph = _trace(model, sources, training, signature, call, training_flag=True)
-    _refuse_unknown_noise(model, graph, paths, when="training")
-    graph = _trace(model, sources, inference, signature, call, training_flag=False)
-    _refuse_unknown_noise(model, graph, paths, when="predicting")
+    for witnesses, flag, when in ((training, True, "training"), (inference, False, "predicting")):
+        claims = _Claims(paths)
+        graph = _trace(model, sources, witnesses, claims, signature, call, training_flag=flag)
+        _refuse_unknown_noise(model, graph, claims, when=when)
     _refuse_writes(graph)
     return _conclude(sources, training, inference, paths, forced_in_graph)
 
@@ -121,12 +121,13 @@ def _trace(
     model: Any,
     sources: Sequence[SiteLayer],
     witnesses: dict[int, _Witness],
+    claims: _Claims,
     signature: Sequence[tf.TensorSpec],
     call: Callable[[Sequence[Tensor], bool], Any],
     *,
     training_flag: bool,
 ) -> Any:
-    with TRACING, patched(model, sources, lambda source: witnesses[id(source)]):
+    with patched(model, sources, lambda source: witnesses[id(source)], also=claims.watch):
         try:
             traced = tf.function(lambda *inputs: call(inputs, training_flag), autograph=False)
             return traced.get_concrete_function(*signature).graph.as_graph_def()
@@ -144,24 +145,41 @@ def _nodes(graph: Any) -> Iterable[Any]:
         yield from function.node_def
 
 
-def _refuse_unknown_noise(model: Any, graph: Any, paths: dict[int, str], *, when: str) -> None:
-    noisy = [node.name for node in _nodes(graph) if _RANDOM.search(node.op)]
-    if not noisy:
+def _refuse_unknown_noise(model: Any, graph: Any, claims: _Claims, *, when: str) -> None:
+    if not any(_RANDOM.search(node.op) for node in _nodes(graph)):
         return
-    by_name = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
-    owners: dict[str, str] = {}
-    for name in noisy:
-        scopes = [part for part in name.split("/") if part in by_name]
-        if scopes:
-            layer = by_name[scopes[-1]]
-            owners[paths[id(layer)]] = type(layer).__name__
-    named = ", ".join(f"'{path}' ({cls})" for path, cls in sorted(owners.items()))
+    named = ", ".join(f"'{path}' ({cls})" for path, cls in sorted(claims.owners.items()))
     named = named or f"'{model.name}' ({type(model).__name__})"
     raise UnknownNoiseError(
         f"Layer {named} draws its own noise when {when}, in a way that cannot be armed, so its share of the variance "
         "would be missing. Say how it draws with models.dropout.register_noise in the module given by --module "
         "(armed=None keeps it off), or build it from Keras's own Dropout, GaussianDropout or GaussianNoise layers."
     )
+
+
+class _Claims:
+    """Finds out whose call put a random operation into the graph: the innermost layer that was running."""
+
+    def __init__(self, paths: dict[int, str]) -> None:
+        self.owners: dict[str, str] = {}
+        self._paths = paths
+        self._claimed: set[int] = set()
+
+    def watch(self, layer: Any) -> Callable[..., Any]:
+        """`layer.call`, which notes the random operations that it leaves behind."""
+        call = layer.call
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            graph = tf.compat.v1.get_default_graph()
+            before = len(graph.get_operations())
+            result = call(*args, **kwargs)
+            for operation in graph.get_operations()[before:]:
+                if _RANDOM.search(operation.type) and id(operation) not in self._claimed:
+                    self._claimed.add(id(operation))
+                    self.owners[self._paths.get(id(layer), layer.name)] = type(layer).__name__
+            return result
+
+        return watched
 
 
 def _refuse_writes(graph: Any) -> None:

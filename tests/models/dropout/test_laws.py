@@ -1,0 +1,173 @@
+"""The laws of passes, on a model of every family that must serve."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from models.dropout import ArmedModel, arm, example_inputs, prove, prove_untouched
+from tests.zoo import FAMILIES, SITES, build
+
+ROWS = 5
+HALF = {"mixed_float16": 3e-3, "mixed_bfloat16": 3e-2}
+
+
+class Armed(NamedTuple):
+    model: Any
+    armed: ArmedModel
+    inputs: dict[str, np.ndarray]
+    before: list[np.ndarray]
+
+
+@cache
+def make(family: str) -> Armed:
+    model = build(family)
+    before = [v.numpy() for v in model.variables]
+    armed = arm(model)
+    return Armed(model, armed, example_inputs(armed.inputs, ROWS, seed=2), before)
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def rows(inputs: dict[str, np.ndarray], which: slice) -> dict[str, np.ndarray]:
+    return {name: x[which] for name, x in inputs.items()}
+
+
+def assert_close(family: str, a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    """Equal to rounding: kernels may add up in another order for another number of rows."""
+    assert a.keys() == b.keys()
+    for name in a:
+        scale = np.abs(a[name]).max()
+        np.testing.assert_allclose(b[name], a[name], rtol=0, atol=HALF.get(family, 5e-6) * scale)
+
+
+def assert_equal(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_deterministic_answer_is_keras_own(family: str) -> None:
+    made = make(family)
+    assert_close(family, made.armed.reference(made.inputs), made.armed.predict(made.inputs))
+
+
+def test_passes_have_the_documented_shape(family: str) -> None:
+    made = make(family)
+    passes = made.armed.sample(made.inputs, n_samples=3, seed=0)
+    answer = made.armed.predict(made.inputs)
+    assert passes.keys() == answer.keys() == {output.name for output in made.armed.outputs}
+    for name, values in passes.items():
+        assert values.shape == (3, *answer[name].shape)
+        assert values.dtype == answer[name].dtype == np.float32
+
+
+def test_same_seed_same_passes_another_seed_differs(family: str) -> None:
+    made = make(family)
+    first = made.armed.sample(made.inputs, n_samples=6, seed=11)
+    assert_equal(first, made.armed.sample(made.inputs, n_samples=6, seed=11))
+    other = made.armed.sample(made.inputs, n_samples=6, seed=12)
+    assert any((first[name] != other[name]).any() for name in first)
+
+
+def test_large_seeds_are_told_apart() -> None:
+    made = make("sequential")
+    last = made.armed.sample(made.inputs, n_samples=6, seed=2**53 - 1)
+    before_last = made.armed.sample(made.inputs, n_samples=6, seed=2**53 - 2)
+    assert any((last[name] != before_last[name]).any() for name in last)
+
+
+def test_first_ten_of_a_hundred(family: str) -> None:
+    made = make(family)
+    ten = made.armed.sample(made.inputs, n_samples=10, seed=5)
+    hundred = made.armed.sample(made.inputs, n_samples=100, seed=5)
+    assert_close(family, ten, {name: values[:10] for name, values in hundred.items()})
+    later = made.armed.sample(made.inputs, n_samples=7, seed=5, first_pass=53)
+    assert_close(family, later, {name: values[53:60] for name, values in hundred.items()})
+
+
+def test_neighbours_do_not_matter(family: str) -> None:
+    made = make(family)
+    together = made.armed.sample(made.inputs, n_samples=8, seed=5)
+    alone = made.armed.sample(rows(made.inputs, slice(3, 4)), n_samples=8, seed=5)
+    assert_close(family, alone, {name: values[:, 3:4] for name, values in together.items()})
+    answer = made.armed.predict(made.inputs)
+    one = made.armed.predict(rows(made.inputs, slice(3, 4)))
+    assert_close(family, one, {name: values[3:4] for name, values in answer.items()})
+
+
+@pytest.mark.parametrize("budget", [1, 3, 7, 20])
+def test_blocks_do_not_matter(family: str, budget: int) -> None:
+    made = make(family)
+    whole = made.armed.sample(made.inputs, n_samples=6, seed=5)
+    pieced = {name: np.full_like(values, np.nan) for name, values in whole.items()}
+    for block in made.armed.sample_blocks(made.inputs, n_samples=6, seed=5, block_row_passes=budget):
+        for name, values in block.passes.items():
+            assert values.shape[0] * values.shape[1] <= budget
+            assert np.isnan(pieced[name][block.first : block.first + len(values), block.rows]).all()
+            pieced[name][block.first : block.first + len(values), block.rows] = values
+    assert_close(family, whole, pieced)
+
+
+def test_passes_differ_and_no_variable_changes(family: str) -> None:
+    made = make(family)
+    passes = made.armed.sample(made.inputs, n_samples=50, seed=1)
+    varying = {name for name, values in passes.items() if np.ptp(values, axis=0).max() > 0}
+    assert varying == (set(passes) - {"sure"})
+    for before, variable in zip(made.before, build_variables(family, made), strict=True):
+        np.testing.assert_array_equal(before, variable.numpy())
+
+
+def build_variables(family: str, made: Armed) -> list[Any]:
+    """The variables of a model that Keras itself never called: its recurrent layers advance their generators."""
+    if family in ("lstm", "recurrent", "conv_lstm"):
+        fresh = build(family)
+        armed = arm(fresh, input_specs=made.armed.inputs)
+        armed.predict(made.inputs)
+        armed.sample(made.inputs, n_samples=3, seed=0)
+        return fresh.variables
+    return made.model.variables
+
+
+def test_the_model_is_left_as_it_was(family: str) -> None:
+    made = make(family)
+    for layer in made.model._flatten_layers():
+        assert "call" not in layer.__dict__
+        assert not any(name.startswith("get_") for name in layer.__dict__)
+
+
+def test_two_threads_get_what_each_would_alone(family: str) -> None:
+    made = make(family)
+    seeds = [1, 2, 3, 4]
+    alone = [made.armed.sample(made.inputs, n_samples=4, seed=seed) for seed in seeds]
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(lambda s: made.armed.sample(made.inputs, n_samples=4, seed=s), seeds * 5))
+    for i, passes in enumerate(together):
+        assert_equal(alone[i % len(seeds)], passes)
+
+
+def test_the_proof_at_import_holds(family: str) -> None:
+    made = make(family)
+    prove(made.armed)
+    prove_untouched(made.armed, made.model)
+
+
+@pytest.mark.parametrize("family", SITES)
+def test_every_site_is_found_once(family: str) -> None:
+    assert [(site.kind, site.calls) for site in make(family).armed.sites] == SITES[family]
+
+
+def test_the_first_use_may_come_from_two_threads_at_once() -> None:
+    model = build("nested")
+    armed = arm(model)
+    inputs = example_inputs(armed.inputs, 2)
+    with ThreadPoolExecutor(2) as threads:
+        a, b = threads.map(lambda _: armed.sample(inputs, n_samples=3, seed=9), range(2))
+    assert_equal(a, b)
