@@ -101,7 +101,7 @@ def problem(error: Exception) -> ProblemResponse:
     if not isinstance(error, InputError):
         return _response(meaning, str(error))
     count = len(error.problems)
-    detail = error.problems[0].msg if count == 1 else f"{count} problems; see errors"
+    detail = str(error) if count == 1 else f"{count} problems; see errors"
     return _response(meaning, detail, errors=[{"loc": list(p.loc), "msg": p.msg} for p in error.problems])
 
 

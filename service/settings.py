@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     max_samples: int = Field(1000, ge=2, description="Largest n_samples that one request may ask for.")
     default_samples: int = Field(32, ge=2, description="n_samples of a request that does not say.")
     max_row_passes: int = Field(65_536, ge=2, description="Largest product of rows and n_samples in one request.")
-    block_row_passes: int = Field(8192, ge=1, description="Row-passes computed at a time; bounds the memory of a pass.")
+    block_row_passes: int = Field(4096, ge=1, description="Row-passes computed at a time; bounds the memory of a pass.")
     max_returned_numbers: int = Field(
         2_000_000, ge=1, description="Numbers that one answer may hold, passes kept for samples and quantiles included."
     )

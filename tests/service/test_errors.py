@@ -25,7 +25,7 @@ def document(response: ProblemResponse) -> dict[str, object]:
         (errors.MalformedBodyError("no"), 400),
         (errors.BodyTooLargeError("no"), 413),
         (errors.UnsupportedBodyError("no"), 415),
-        (InputError([Problem(("inputs",), "no")]), 422),
+        (InputError([Problem((), "no")]), 422),
         (NoSitesError("no"), 422),
         (errors.AnswerNotFiniteError("no"), 422),
         (errors.NotReadyError("no"), 503),
@@ -43,6 +43,10 @@ def test_every_error_of_a_client_has_its_status(error: Exception, status: int) -
 def test_every_error_of_the_service_is_in_the_table() -> None:
     own = [item for item in vars(errors).values() if isinstance(item, type) and item.__module__ == errors.__name__]
     assert {item for item in own if issubclass(item, model_errors.ThinnedError)} <= set(TABLE)
+
+
+def test_one_problem_is_the_detail_with_its_place() -> None:
+    assert document(problem(InputError([Problem(("inputs", 3), "a")])))["detail"] == "inputs.3: a"
 
 
 def test_several_problems_are_listed_with_their_places() -> None:
