@@ -59,7 +59,8 @@ def import_model(
     Raises:
         ModelFileError: The file cannot be loaded safely.
         ModelExistsError: The name is not a valid name.
-        UnsupportedModelError: The model cannot be armed, or an output does not fit its task, labels or scale.
+        UnsupportedModelError: The model cannot be armed, breaks a law that answers rest on, or has an output that does
+            not fit its task, labels or scale.
     """
     check_name(name)
     sha256 = digest(path) if path.is_file() else ""
@@ -67,10 +68,12 @@ def import_model(
     # Not before the file was read: refusing one takes no TensorFlow, and reading one silences its greeting.
     import keras
 
-    from models.dropout import arm
+    from models.dropout import arm, prove, prove_untouched
 
     armed = arm(model, input_specs=input_specs)
     outputs = output_specs(armed.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
+    prove_untouched(armed, model)
+    prove(armed)
     card = ModelCard(
         name=name,
         inputs=armed.inputs,

@@ -273,7 +273,7 @@ def _latest(folder: Path, versions: list[Path]) -> Path:
 
 
 def _write_latest(folder: Path, version: str) -> None:
-    fresh = folder / f"latest.{os.getpid()}.new"
+    fresh = folder / f"latest.{version}.new"
     fresh.write_text(version, encoding="utf-8")
     fresh.replace(folder / "latest")
 

@@ -22,6 +22,8 @@ __all__ = ["check_port", "curl", "print_settings", "serve_model"]
 
 TARGET = "service.app:UncertaintyService"
 
+_CURL = "curl -s -H 'content-type: application/json'"
+
 # A longer body does not belong on a command line.
 MOST_NUMBERS_IN_CURL = 400
 
@@ -50,12 +52,12 @@ def curl(card: ModelCard, url: str) -> str:
         inputs: Any = rows if len(rows) > 1 else next(iter(rows.values()))
         body = json.dumps({"inputs": inputs}, separators=(",", ":"))
         mc = json.dumps({"inputs": inputs, "n_samples": 50, "seed": 7}, separators=(",", ":"))
-        return f"curl -s {url}/predict -d {shlex.quote(body)}\n\ncurl -s {url}/predict_mc -d {shlex.quote(mc)}"
+        return f"{_CURL} {url}/predict -d {shlex.quote(body)}\n\n{_CURL} {url}/predict_mc -d {shlex.quote(mc)}"
     shapes = ", ".join(f"{spec.name!r}: np.zeros({(1, *(n or 4 for n in spec.shape))})" for spec in card.inputs)
     dump = "print(json.dumps({'inputs': {k: v.tolist() for k, v in rows.items()}, 'n_samples': 50}))"
     return (
         f'python -c "import json, numpy as np; rows = {{{shapes}}}; {dump}" \\\n'
-        f"  | curl -s {url}/predict_mc --data-binary @-"
+        f"  | {_CURL} {url}/predict_mc --data-binary @-"
     )
 
 

@@ -67,7 +67,7 @@ def in_own_units(model: keras.Model, mean: float, stddev: float) -> keras.Model:
     import keras
 
     scaled = keras.layers.Rescaling(stddev, offset=mean, name="progression")(model.outputs[0])
-    return keras.Model(model.inputs, scaled, name=NAME)
+    return keras.Model(model.inputs[0], scaled, name=NAME)
 
 
 def train(on_epoch: OnEpoch | None = None) -> StoredModel:
