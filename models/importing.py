@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from models import __version__
 from models.card import InputSpec, ModelCard, OutputSpec, Scale, Task
 from models.errors import UnsupportedModelError
-from models.keras_file import read_keras
+from models.keras_file import check_format, read_keras
 from models.registry import StoredModel, check_name, digest, store
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ def import_model(
         UnsupportedModelError: The model cannot be armed, breaks a law that answers rest on, or has an output that does
             not fit its task, labels or scale.
     """
+    check_format(path)
     check_name(name)
-    sha256 = digest(path) if path.is_file() else ""
+    sha256 = digest(path)
     model = read_keras(path, module)
     # Not before the file was read: refusing one takes no TensorFlow, and reading one silences its greeting.
     import keras
@@ -73,7 +74,7 @@ def import_model(
     armed = arm(model, input_specs=input_specs)
     outputs = output_specs(armed.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
     prove_untouched(armed, model)
-    prove(armed)
+    noted = prove(armed)
     card = ModelCard(
         name=name,
         inputs=armed.inputs,
@@ -85,7 +86,7 @@ def import_model(
         keras_version=keras.__version__,
         thinned_version=__version__,
         created=datetime.datetime.now(datetime.UTC),
-        warnings=_warnings(armed),
+        warnings=(*_warnings(armed), *noted),
         scores=dict(scores or {}),
     )
     return store(path, card, module=module)

@@ -139,12 +139,20 @@ class ArmedModel:
         def whole(rows: Tensor, seed: Tensor, first: Tensor, count: Tensor, *inputs: Tensor) -> list[Tensor]:
             return self._program.suffix(passes_of(rows, seed, first, count), self._program.prefix(inputs))
 
-        signature = {"prefix": self._interface.signature, "whole": (*scalars, *self._interface.signature)}.get(name)
-        if signature is None:
+        def spread(rows: Tensor, seed: Tensor, first: Tensor, count: Tensor, *inputs: Tensor) -> list[Tensor]:
+            passes = passes_of(rows, seed, first, count)
+            outputs = self._program.suffix(passes, self._program.prefix(inputs))
+            # What a loop's body draws belongs to another graph, out of reach from here.
+            met = [tensor for tensor in passes.met if tensor.graph is outputs[0].graph]
+            return [tf.reduce_max(tf.reduce_max(tensor, axis=0) - tf.reduce_min(tensor, axis=0)) for tensor in met]
+
+        inputs = self._interface.signature
+        bodies = {"prefix": prefix, "suffix": suffix, "whole": whole, "spread": spread}
+        signature: tuple[tf.TensorSpec, ...] = inputs if name == "prefix" else (*scalars, *inputs)
+        if name == "suffix":
             signature = (*scalars, *(tf.TensorSpec(t.shape, t.dtype) for t in self._function("prefix").outputs))
-        body = {"prefix": prefix, "suffix": suffix, "whole": whole}[name]
         with patched(self._model, self._survey.sources, arming):
-            return tf.function(body, autograph=False).get_concrete_function(*signature)
+            return tf.function(bodies[name], autograph=False).get_concrete_function(*signature)
 
     # Answers
 
@@ -245,6 +253,12 @@ class ArmedModel:
         return self._named(
             [single_precision(tensor) for tensor in keras.tree.flatten(self._interface.call(tensors, False))]
         )
+
+    def differs_at_sites(self, inputs: Mapping[str, Array], *, n_samples: int, seed: int) -> bool:
+        """Whether passes differ right behind some site, where the outputs may be too saturated to show it."""
+        flat = self._flat(inputs)
+        spreads = self._function("spread")(*_scalars(len(flat[0]), seed, 0, n_samples), *flat)
+        return any(float(spread) > 0 for spread in spreads)
 
     @cached_property
     def half_precision(self) -> bool:

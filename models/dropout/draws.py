@@ -43,6 +43,8 @@ class Passes:
         self.count = count
         self.rows = rows
         self.wide = False
+        self.met: list[Tensor] = []
+        """What came out of each call of a site, (S, B, T, ...): looked at only to prove that passes differ."""
         self._calls: Counter[int] = Counter()
 
     def draw(self, site: int) -> Draw:
@@ -117,6 +119,7 @@ class Draw:
         noise = tf.reshape(draw(_product(noise_dims)), [passes.count, 1, *noise_dims])
         laid = tf.reshape(x, [passes.count if self._wide else 1, passes.rows, folded, *shape[1:]])
         met = combine(laid, noise)
+        passes.met.append(met)
         out = tf.reshape(met, [passes.count * passes.rows * folded, *shape[1:]])
         out.set_shape([None, *x.shape[1:]])
         return out

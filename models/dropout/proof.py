@@ -34,10 +34,13 @@ def example_inputs(specs: Sequence[InputSpec], rows: int, *, seed: int = 0) -> d
     return made
 
 
-def prove(armed: ArmedModel) -> None:
+def prove(armed: ArmedModel) -> tuple[str, ...]:
     """Prove that answers repeat, that rows do not see each other, and that passes differ.
 
     It also traces every graph that answers need, so that no request waits for one.
+
+    Returns:
+        What holds, but a person should know.
 
     Raises:
         UnsupportedModelError: A law does not hold for this model; the text says which.
@@ -55,11 +58,10 @@ def prove(armed: ArmedModel) -> None:
         _close(armed, {k: v[1:2] for k, v in answer.items()}, armed.predict(one)),
         "the answer to a row depends on the other rows of its request",
     )
-    if armed.sites:
-        _prove_passes(armed, inputs, one)
+    return _prove_passes(armed, inputs, one) if armed.sites else ()
 
 
-def _prove_passes(armed: ArmedModel, inputs: Mapping[str, Array], one: Mapping[str, Array]) -> None:
+def _prove_passes(armed: ArmedModel, inputs: Mapping[str, Array], one: Mapping[str, Array]) -> tuple[str, ...]:
     few = _PASSES[0]
     passes = armed.sample(inputs, n_samples=few, seed=1)
     _require(_equal(passes, armed.sample(inputs, n_samples=few, seed=1)), "the same seed does not give the same passes")
@@ -73,11 +75,16 @@ def _prove_passes(armed: ArmedModel, inputs: Mapping[str, Array], one: Mapping[s
     )
     for count in _PASSES:
         if any(np.ptp(values, axis=0).max() > 0 for values in armed.sample(inputs, n_samples=count, seed=1).values()):
-            return
+            return ()
+    if armed.differs_at_sites(inputs, n_samples=_PASSES[-1], seed=1):
+        return (
+            f"On made-up inputs the passes differ behind the sites, but all {_PASSES[-1]} give the same outputs to "
+            "float precision: expect a variance of 0 wherever the network is this saturated, or is not trained yet.",
+        )
     paths = ", ".join(site.path for site in armed.sites)
     raise UnsupportedModelError(
-        f"The model has sites ({paths}), but {_PASSES[-1]} passes were all the same: its variance would be 0. "
-        "Check that something between them and the outputs depends on their units, and that no rate is 1."
+        f"The model has sites ({paths}), but {_PASSES[-1]} passes were all the same even right behind "
+        "them: its variance would be 0. Check that no rate is 1, and that the units that meet them are not all 0."
     )
 
 

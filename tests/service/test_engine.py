@@ -99,11 +99,22 @@ def test_values_that_the_model_refuses_are_the_callers_error(tmp_path: Path) -> 
         engine.predict_mc(x, n_samples=4, seed=0)
 
 
-def test_warm_up_catches_a_model_that_changed_its_ways(conv: StoredModel) -> None:
-    """A real model whose every pass is the same must not get past the warm-up."""
-    engine = Engine(conv)
-    for layer in engine._armed._model._flatten_layers():
-        if isinstance(layer, L.Dense):
-            layer.kernel.assign(layer.kernel * 0)
+def test_warm_up_catches_passes_that_are_all_the_same(tmp_path: Path) -> None:
+    """A model whose noise meets nothing but zeros must not get past the warm-up."""
+    inputs = keras.Input((4,))
+    hidden = L.Dense(8, "relu", name="hidden")
+    model = keras.Model(inputs, L.Dense(3)(L.Dropout(0.5)(hidden(inputs))))
+    engine = Engine(stored(model, tmp_path, "dead"))
+    engine.warm_up()
+    loaded = engine._armed._model.get_layer("hidden")
+    loaded.kernel.assign(loaded.kernel * 0)
     with pytest.raises(WarmUpError, match="all the same"):
         engine.warm_up()
+
+
+def test_a_network_too_saturated_to_differ_is_served_with_a_warning(tmp_path: Path) -> None:
+    inputs = keras.Input((4,))
+    head = L.Dense(3, "softmax", kernel_initializer=keras.initializers.RandomNormal(stddev=1e-12))
+    saved = stored(keras.Model(inputs, head(L.Dropout(0.5)(inputs))), tmp_path, "faint", tasks={None: "classification"})
+    assert any("float precision" in warning for warning in saved.card.warnings)
+    Engine(saved).warm_up()
