@@ -16,7 +16,7 @@ from models.quiet import import_tensorflow
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["read_keras"]
+__all__ = ["check_format", "read_keras"]
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _SAVE_AS_KERAS = 'load it with the Keras that wrote it and save it again with model.save("model.keras")'
@@ -37,14 +37,19 @@ def read_keras(path: Path, module: Path | None = None) -> keras.Model:
         ModelFileError: There is no such file, it is of another format or damaged, it holds Python code (a Lambda
             layer), or it needs custom objects that `module` does not define.
     """
-    _check_format(path)
+    check_format(path)
     _refuse_lambdas(path, _config(path))
     import_tensorflow()
     objects = {} if module is None else custom_objects(run_module(module))
     return _load(path, objects)
 
 
-def _check_format(path: Path) -> None:
+def check_format(path: Path) -> None:
+    """Refuse a file that is plainly something else. Cheap: reads its first bytes.
+
+    Raises:
+        ModelFileError: There is no such file, or it is of another format.
+    """
     if path.is_dir():
         if (path / "saved_model.pb").exists():
             raise ModelFileError(

@@ -112,8 +112,7 @@ def find(name: str, version: str | None = None) -> StoredModel:
         ModelCorruptError: Its card cannot be read.
     """
     name, version = _split(name, version)
-    folder = _root() / name
-    versions = _versions(folder)
+    versions = _versions(folder := _root() / name)
     if not versions:
         raise ModelNotFoundError(f"no model {name!r} in the store; {_what_there_is()}")
     if version is None or version == "latest":

@@ -12,13 +12,11 @@ from typing import Annotated
 import typer
 
 import models
-from models.errors import InputError, ThinnedError
 from service import cli_help
+from service.cli_errors import ending
 from service.cli_options import UsageError
 
 __all__ = ["app", "main"]
-
-USAGE_STATUS = 2
 
 app = typer.Typer(
     name="thinned",
@@ -255,45 +253,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status = typer.main.get_command(app).main(arguments, prog_name="thinned", standalone_mode=False)
         sys.stdout.flush()
-    except ThinnedError as error:
-        _fail(_text(error))
-    except typer.Abort:
-        _fail("nothing was done", status=1)
-    except KeyboardInterrupt:
-        _fail("stopped", status=130)
     except BrokenPipeError:
         # Whoever read the output has gone; Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", status=1)
-    except Exception as error:
-        _fail_if_known(error)
-        raise
+    except (Exception, KeyboardInterrupt) as error:
+        known = ending(error)
+        if known is None:
+            raise
+        print(known.line, file=sys.stderr)
+        sys.exit(known.status)
     sys.exit(status if isinstance(status, int) else 0)
-
-
-def _fail_if_known(error: Exception) -> None:
-    """Typer has its own errors of use, under names that differ between its versions; BentoML one for its store."""
-    if hasattr(error, "format_message"):
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context is not None else "thinned"
-        message = str(error.format_message()).replace("Value error, ", "").rstrip(".")
-        _fail(f"{message}; see {command} --help")
-    if type(error).__module__.startswith("bentoml."):
-        _fail(str(error))
-
-
-def _text(error: ThinnedError) -> str:
-    if isinstance(error, InputError) and len(error.problems) > 3:
-        return f"{InputError(error.problems[:3])}; and {len(error.problems) - 3} more"
-    return str(error)
-
-
-def _fail(message: str, *, status: int = USAGE_STATUS) -> None:
-    """Say it in one line and exit."""
-    print(f"thinned: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(status)
 
 
 def _quieten() -> None:

@@ -50,11 +50,9 @@ def read_inputs(path: Path, specs: Sequence[InputSpec]) -> object:
 def _npy(path: Path) -> object:
     try:
         # Without pickle: an array of objects could run code.
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise _wrong(path, f"expected numbers saved with numpy.save or numpy.savez ({_line(error)})") from error
 

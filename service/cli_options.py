@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
@@ -115,18 +116,19 @@ def _label_list(text: str) -> tuple[str, ...]:
 
 
 def _shape(text: str) -> tuple[int | None, ...]:
+    """Lengths as "32,32,3", "32x32x3" or "(32, 32, 3)"; no text at all is one number a row."""
+    inside = text.strip("() ").removesuffix(",")
     lengths: list[int | None] = []
-    for part in text.replace("x", ",").strip("()").split(",") if text else []:
+    for part in re.sub(r"(?<=[\d?])x(?=[\d?])", ",", inside).split(",") if inside else []:
         word = part.strip().lower()
-        if word in ("", "none", "?"):
-            if word:
-                lengths.append(None)
-            continue
-        if not word.isdecimal() or int(word) < 1:
+        if word in ("none", "?"):
+            lengths.append(None)
+        elif re.fullmatch("[1-9][0-9]{0,8}", word):
+            lengths.append(int(word))
+        else:
             raise UsageError(
                 f"--input-shape expects the lengths of one row such as 32,32,3 (? where it varies), received {text!r}"
             )
-        lengths.append(int(word))
     return tuple(lengths)
 
 
