@@ -82,10 +82,10 @@ def run_module(path: Path) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
-            exec(compile(source, str(path), "exec"), module.__dict__)
+            exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
         except BaseException as error:
             del sys.modules[name]
-            if not isinstance(error, Exception):
+            if isinstance(error, KeyboardInterrupt):
                 raise
             raise ModelFileError(
                 f"{path.name}: running the module failed with {type(error).__name__}: {error}; it is run alone, "

@@ -35,6 +35,7 @@ __all__ = [
 
 MOST_ROWS = 20
 MOST_VALUES = 6
+MOST_NAMES = 14
 PIPED_WIDTH = 160
 
 
@@ -197,9 +198,16 @@ def _print_split(split: SplitSpec) -> None:
     once = f"{_layers(split.prefix_layers)} once a request{share}" if split.prefix_layers else "No layer runs once"
     out.print(f"[bold]{once}; {_layers(split.suffix_layers)} in every pass.[/bold]")
     if split.prefix_layers:
-        out.print(Text(f"  once:        {', '.join(split.prefix_layers)}"), soft_wrap=True)
-        out.print(Text(f"  handed over: {', '.join(split.frontier)}"), soft_wrap=True)
-    out.print(Text(f"  every pass:  {', '.join(split.suffix_layers)}"), soft_wrap=True)
+        out.print(Text(f"  once:        {_some(split.prefix_layers)}"), soft_wrap=True)
+        out.print(Text(f"  handed over: {_some(split.frontier)}"), soft_wrap=True)
+    out.print(Text(f"  every pass:  {_some(split.suffix_layers)}"), soft_wrap=True)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The names, or the first and the last of them where they are many."""
+    if len(names) <= MOST_NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[: MOST_NAMES - 2])}, …, {names[-1]} (--json has all {len(names)})"
 
 
 def _layers(names: Sequence[str]) -> str:

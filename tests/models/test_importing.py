@@ -163,10 +163,10 @@ def test_what_is_no_classification_is_refused(output: ArmedOutput, reason: str) 
 @pytest.mark.parametrize(
     ("labels", "reason"),
     [
-        (("a", "b"), "has 3 classes; received 2 labels"),
+        (("a", "b"), "has 3 classes, expected as many labels, received 2 "),
         (("a", "b", "a"), "'a' more than once"),
         (("a", "", "c"), "an empty one"),
-        ((), "received 0 labels"),
+        ((), "received 0 "),
     ],
 )
 def test_labels_must_match_the_classes(labels: tuple[str, ...], reason: str) -> None:
@@ -176,7 +176,7 @@ def test_labels_must_match_the_classes(labels: tuple[str, ...], reason: str) -> 
 
 def test_a_single_unit_has_two_labels() -> None:
     assert settle(out("sigmoid", 1), labels={None: ("no", "yes")})[0].labels == ("no", "yes")
-    with pytest.raises(UnsupportedModelError, match="has 2 classes; received 1 labels"):
+    with pytest.raises(UnsupportedModelError, match="has 2 classes, expected as many labels, received 1 "):
         settle(out("sigmoid", 1), labels={None: ("yes",)})
 
 

@@ -72,3 +72,17 @@ def test_one_that_fails_is_named_and_forgotten(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"broken\.py: running the module failed with ModuleNotFoundError"):
         run_module(path)
     assert set(sys.modules) - before == set()
+
+
+def test_one_that_ends_the_process_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "leaving.py"
+    path.write_text("raise SystemExit(0)\n")
+    with pytest.raises(ModelFileError, match="failed with SystemExit"):
+        run_module(path)
+
+
+def test_it_is_compiled_as_it_is_written(tmp_path: Path) -> None:
+    """Annotations are values, as they are for Python itself, unless the module says otherwise."""
+    path = tmp_path / "annotated.py"
+    path.write_text("x: int = 1\n")
+    assert run_module(path).__annotations__ == {"x": int}

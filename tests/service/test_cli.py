@@ -146,7 +146,10 @@ def test_alone_it_says_what_it_is(thinned: Thinned) -> None:
         ("import value.keras --task regression --name Big", "'Big' cannot be a model's name"),
         ("import value.keras --task regression --module nowhere", "no module of that name"),
         ("import value.keras --task regression --input-dtype int32", "needs an --input-shape"),
-        ("import pets.keras --task classification --labels a,b", "has 3 classes; received 2 labels"),
+        (
+            "import pets.keras --task classification --labels a,b",
+            "has 3 classes, expected as many labels, received 2 (",
+        ),
         ("import two.keras --task size=regression", "'kind' has no task; add --task kind=classification"),
         ("import missing.keras --task regression", "no such file"),
         ("import old.h5 --task regression", "HDF5"),
