@@ -193,8 +193,8 @@ def _checked_labels(output: ArmedOutput, labels: Sequence[str]) -> tuple[str, ..
     expected = 2 if units == 1 else units
     if len(labels) != expected:
         raise UnsupportedModelError(
-            f"the output {output.name!r} has {expected} classes, expected as many labels, received {len(labels)} ({_join(labels[:12]) or 'none'}); "
-            "give them in the order of the last axis"
+            f"the output {output.name!r} has {expected} classes, expected as many labels, received {len(labels)} "
+            f"({_join(labels[:12]) or 'none'}); give them in the order of the last axis"
         )
     twice = sorted({label for label in labels if list(labels).count(label) > 1})
     if twice or "" in labels:
