@@ -125,6 +125,13 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
+def _end_here_on_signals() -> None:
+    """Has Ctrl-C and SIGTERM end this greenlet, and so stop the service; they would hit whichever happens to run."""
+    here = gevent.getcurrent()
+    gevent.signal_handler(signal.SIGINT, here.throw, KeyboardInterrupt)
+    gevent.signal_handler(signal.SIGTERM, here.throw, SystemExit(128 + signal.SIGTERM))
+
+
 def main(given: Sequence[str] | None = None) -> int:
     """Runs the load and prints the table.
 
@@ -134,8 +141,7 @@ def main(given: Sequence[str] | None = None) -> int:
     arguments = _arguments(given)
     console, errors = Console(), Console(stderr=True)
     setup_logging("ERROR")
-    # Without this, a SIGTERM would end this process and leave the service running.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    _end_here_on_signals()
     try:
         with _service(arguments, console) as url:
             card = locustfile.fetch_card(url)

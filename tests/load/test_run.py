@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.serving import ROOT, Service, free_port
@@ -107,6 +109,21 @@ def test_a_service_that_is_not_there_cannot_be_loaded() -> None:
     assert done.returncode == 2
     assert "could not run" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_load_stops_all_that_it_started(digits: str, number: int, status: int) -> None:
+    command = [sys.executable, "-u", "-m", "load.run", "--seconds", "60"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as load:
+        assert load.stdout is not None
+        assert load.stderr is not None
+        assert any(line.startswith("POST /predict ") for line in load.stdout), load.stderr.read()
+        children = psutil.Process(load.pid).children(recursive=True)
+        load.send_signal(number)
+        assert load.wait(30) == status
+        assert "Traceback" not in load.stderr.read()
+    assert children
+    assert [child for child in children if child.is_running()] == []
 
 
 def test_wrong_use_exits_2() -> None:
