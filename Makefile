@@ -9,6 +9,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED := $(VENV)/.locked
 STAMP := $(VENV)/.installed
 PORT ?= 3000
 UPGRADE ?=
@@ -26,7 +28,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 help:
 	@sed -n 's/^#   //p' Makefile
 
-$(STAMP): requirements.lock pyproject.toml
+$(LOCKED): requirements.lock
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "make: no Python 3.11, 3.12 or 3.13 was found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; fi
 	@$(PYTHON) -c '$(FITS)' || { \
@@ -34,8 +36,11 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "Making $(VENV) from requirements.lock (once; some minutes, most of it TensorFlow) ..."
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) --require-hashes -r requirements.lock
+	@touch $@
+
+$(STAMP): $(LOCKED) pyproject.toml
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 serve: $(STAMP)
