@@ -31,6 +31,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(STORE, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def no_settings_left_behind() -> Iterator[None]:
+    """Removes the settings that a command, run in this process, has set for what it starts."""
+    yield
+    for variable in [name for name in os.environ if name.startswith("THINNED_")]:
+        del os.environ[variable]
+
+
 @pytest.fixture(scope="session")
 def digits() -> str:
     """Name of a trained `digits` in the run's store, trained by the command that a person would use."""
