@@ -3,6 +3,8 @@
 #   make test             all tests
 #   make check            ruff, mypy and the import directions
 #   make load             30 seconds of load against a service of its own, and a table of its latencies
+#   make format           what ruff can mend by itself
+#   make readme           write the answers that a service gives today into README.md
 #   make lock             write requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
 #   make clean            remove .venv and everything else that was made here
 # PYTHON=/path/to/python picks the Python that .venv is made with.
@@ -23,7 +25,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 export BENTOML_DO_NOT_TRACK := True
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help serve test check format load lock clean
+.PHONY: help serve test check format load readme lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -61,6 +63,9 @@ format: $(STAMP)
 
 load: $(STAMP)
 	@exec $(BIN)/python -m load.run
+
+readme: $(STAMP)
+	@$(BIN)/python -m tests.write_readme
 
 lock: $(STAMP)
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
