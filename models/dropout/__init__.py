@@ -1,16 +1,23 @@
 """Monte Carlo dropout for Keras models: find the sites, arm them, draw passes."""
 
-from models.dropout.armed import ArmedModel, Block, arm
+from models.dropout.armed import ArmedModel, Passes, Summaries, arm
 from models.dropout.draws import Draw
 from models.dropout.interface import ArmedOutput
 from models.dropout.kinds import register_noise
 from models.dropout.proof import example_inputs, prove, prove_untouched
+from models.dropout.sampling import BLOCK, Sampling
+from models.dropout.summaries import Summary
 
 __all__ = [
+    "BLOCK",
     "ArmedModel",
     "ArmedOutput",
     "Block",
     "Draw",
+    "Passes",
+    "Sampling",
+    "Summaries",
+    "Summary",
     "arm",
     "example_inputs",
     "prove",

@@ -12,33 +12,56 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from models.card import InputSpec, SiteSpec, SplitSpec
-from models.dropout.draws import Draw, Passes
+from models.dropout.graphs import GraphKey, Graphs, scalars
 from models.dropout.interface import ArmedOutput, Interface, read_interface, read_outputs
-from models.dropout.kinds import NoiseShape, SiteLayer
-from models.dropout.patching import TRACING, patched
+from models.dropout.patching import TRACING
 from models.dropout.plan import Plan, forced_layers, make_plan
 from models.dropout.program import Program, single_precision
+from models.dropout.sampling import BLOCK, Sampling
 from models.dropout.split import describe_split, floating_point_operations, one_row
+from models.dropout.summaries import Classes, Summary
 from models.dropout.survey import Survey, survey
 from models.errors import NoSitesError
 
-__all__ = ["ArmedModel", "Block", "arm"]
+__all__ = ["ArmedModel", "Passes", "Summaries", "arm"]
 
 Array = npt.NDArray[Any]
 Tensor = Any
-DEFAULT_BLOCK = 4096
-"""Row-passes in one block: enough to fill the cores, few enough to stay in the caches of a small network."""
+DEFAULT_BUDGET = 4096
+"""Row-passes computed at once: enough to fill the cores, few enough to stay in the caches of a small network."""
 
 
-class Block(NamedTuple):
-    """Passes `first` and on, of the rows in `rows`; each of `passes` has shape (S, B, *output_shape) of this block."""
+class Piece(NamedTuple):
+    """Which rows and passes one call of a graph is for."""
 
     rows: slice
     first: int
-    passes: dict[str, Array]
+    drawn: int
 
 
-def arm(model: Any, *, input_specs: Sequence[InputSpec] | None = None) -> ArmedModel:
+class Passes(NamedTuple):
+    """Passes `first` and on of the rows in `rows`: for each output an array (S, B, *output_shape)."""
+
+    rows: slice
+    first: int
+    outputs: dict[str, Array]
+
+
+class Summaries(NamedTuple):
+    """Summaries of passes `first` and on of the rows in `rows`; `counts` (G,) tells the passes in each block."""
+
+    rows: slice
+    first: int
+    counts: npt.NDArray[np.int64]
+    outputs: dict[str, Summary]
+
+
+def arm(
+    model: Any,
+    *,
+    input_specs: Sequence[InputSpec] | None = None,
+    classes: Mapping[str, Classes] | None = None,
+) -> ArmedModel:
     """Find the sites of a Keras model and compile it with and without their noise.
 
     The model itself is left as it is: no variable changes, and calling it gives what it gave before.
@@ -46,6 +69,7 @@ def arm(model: Any, *, input_specs: Sequence[InputSpec] | None = None) -> ArmedM
     Args:
         model: A built `keras.Model` on the TensorFlow backend.
         input_specs: What the model takes, needed only where it does not say so itself.
+        classes: By output name, how the last axis is to be read where it holds classes; their entropies are summarised.
 
     Raises:
         UnknownNoiseError: A layer draws noise in a way that cannot be armed.
@@ -54,35 +78,23 @@ def arm(model: Any, *, input_specs: Sequence[InputSpec] | None = None) -> ArmedM
     with TRACING:
         interface = read_interface(model, input_specs)
         found = survey(model, interface.signature, interface.call, forced_layers(model))
-        return ArmedModel(model, interface, found)
+        return ArmedModel(model, interface, found, classes or {})
 
 
 class ArmedModel:
     """A model whose sites are known and armed. Made by `arm`; safe to use from several threads at once."""
 
-    def __init__(self, model: Any, interface: Interface, found: Survey) -> None:
+    def __init__(self, model: Any, interface: Interface, found: Survey, classes: Mapping[str, Classes]) -> None:
         self._model = model
         self._interface = interface
-        self._survey = found
-        self._numbers = {id(site.source): site.number for site in found.active}
-        holders = {id(site.source.layer) for site in found.active}
-
-        def holds_site(operation: Any) -> bool:
-            if not isinstance(operation, keras.layers.Layer):
-                return False
-            return any(id(layer) in holders for layer in operation._flatten_layers())
-
-        plan = None
-        if found.active:
-            plan = make_plan(model, holds_site, lambda operation: id(operation) in holders and not operation._layers)
+        plan = _plan(model, found)
         self._program = Program(plan, interface)
+        self.graphs = Graphs(model, interface, found, self._program)
         self.inputs: tuple[InputSpec, ...] = interface.inputs
         self.sites: tuple[SiteSpec, ...] = tuple(site.spec for site in found.active)
         self._predict = self._trace_predict()
-        self._compiled: dict[str, Any] = {}
+        self.graphs.classes = tuple(classes.get(output.name) for output in self.outputs)
         self.warnings = found.warnings + self._constant_outputs(plan)
-
-    # Tracing
 
     def _trace_predict(self) -> Any:
         structure: list[Any] = []
@@ -91,68 +103,9 @@ class ArmedModel:
             structure.append(self._interface.call(inputs, False))
             return [single_precision(tensor) for tensor in keras.tree.flatten(structure[-1])]
 
-        concrete = self._trace_off(predict, self._interface.signature)
+        concrete = self.graphs.trace_off(predict, self._interface.signature)
         self.outputs: tuple[ArmedOutput, ...] = read_outputs(self._model, structure[-1])
         return concrete
-
-    def _trace_off(self, body: Callable[..., list[Tensor]], signature: Sequence[tf.TensorSpec]) -> Any:
-        with patched(self._model, self._survey.sources, lambda source: _Off()):
-            return tf.function(body, autograph=False).get_concrete_function(*signature)
-
-    def _function(self, name: str) -> Any:
-        """One of the Monte Carlo graphs, traced when it is first needed."""
-        compiled = self._compiled.get(name)
-        if compiled is None:
-            with TRACING:
-                compiled = self._compiled.get(name) or self._trace(name)
-                self._compiled[name] = compiled
-        return compiled
-
-    def _trace(self, name: str) -> Any:
-        scalars = (
-            tf.TensorSpec([], tf.int32),
-            tf.TensorSpec([], tf.int64),
-            tf.TensorSpec([], tf.int64),
-            tf.TensorSpec([], tf.int32),
-        )
-        here: list[_On] = []
-
-        def arming(source: SiteLayer) -> _On | _Off:
-            number = self._numbers.get(id(source))
-            if number is None:
-                return _Off()
-            here.append(_On(number))
-            return here[-1]
-
-        def passes_of(rows: Tensor, seed: Tensor, first: Tensor, count: Tensor) -> Passes:
-            passes = Passes(seed=seed, first=first, count=count, rows=rows)
-            for site in here:
-                site.passes = passes
-            return passes
-
-        def prefix(*inputs: Tensor) -> list[Tensor]:
-            return self._program.prefix(inputs)
-
-        def suffix(rows: Tensor, seed: Tensor, first: Tensor, count: Tensor, *frontier: Tensor) -> list[Tensor]:
-            return self._program.suffix(passes_of(rows, seed, first, count), frontier)
-
-        def whole(rows: Tensor, seed: Tensor, first: Tensor, count: Tensor, *inputs: Tensor) -> list[Tensor]:
-            return self._program.suffix(passes_of(rows, seed, first, count), self._program.prefix(inputs))
-
-        def spread(rows: Tensor, seed: Tensor, first: Tensor, count: Tensor, *inputs: Tensor) -> list[Tensor]:
-            passes = passes_of(rows, seed, first, count)
-            outputs = self._program.suffix(passes, self._program.prefix(inputs))
-            # What a loop's body draws belongs to another graph, out of reach from here.
-            met = [tensor for tensor in passes.met if tensor.graph is outputs[0].graph]
-            return [tf.reduce_max(tf.reduce_max(tensor, axis=0) - tf.reduce_min(tensor, axis=0)) for tensor in met]
-
-        inputs = self._interface.signature
-        bodies = {"prefix": prefix, "suffix": suffix, "whole": whole, "spread": spread}
-        signature: tuple[tf.TensorSpec, ...] = inputs if name == "prefix" else (*scalars, *inputs)
-        if name == "suffix":
-            signature = (*scalars, *(tf.TensorSpec(t.shape, t.dtype) for t in self._function("prefix").outputs))
-        with patched(self._model, self._survey.sources, arming):
-            return tf.function(bodies[name], autograph=False).get_concrete_function(*signature)
 
     # Answers
 
@@ -168,7 +121,13 @@ class ArmedModel:
         return self._named(self._predict(*self._flat(inputs)))
 
     def sample(
-        self, inputs: Mapping[str, Array], *, n_samples: int, seed: int, first_pass: int = 0
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        n_samples: int,
+        seed: int,
+        first_pass: int = 0,
+        sampling: Sampling = "stratified",
     ) -> dict[str, Array]:
         """Draw passes; pass s is one thinned network seen by every row.
 
@@ -177,6 +136,7 @@ class ArmedModel:
             n_samples: S >= 1, the number of passes.
             seed: Integer in [0, 2**53), exact in JSON. Same seed, same passes, whatever the batch and the block.
             first_pass: Index of the first pass to draw.
+            sampling: How passes relate to each other; see `models.dropout.sampling`.
 
         Returns:
             For each output the passes, shape (S, B, *output_shape).
@@ -187,8 +147,8 @@ class ArmedModel:
         self._require_sites()
         flat = self._flat(inputs)
         rows = len(flat[0])
-        outputs = self._function("whole")(*_scalars(rows, seed, first_pass, n_samples), *flat)
-        return self._passes(outputs, n_samples, rows)
+        graph = self.graphs.get(GraphKey("whole", sampling))
+        return self._passes(graph(*scalars(rows, seed, first_pass, n_samples), *flat), n_samples, rows)
 
     def sample_blocks(
         self,
@@ -197,9 +157,10 @@ class ArmedModel:
         n_samples: int,
         seed: int,
         first_pass: int = 0,
-        block_row_passes: int = DEFAULT_BLOCK,
-    ) -> Iterator[Block]:
-        """The same passes as `sample`, a block at a time, so that memory stays bounded whatever S and B are.
+        sampling: Sampling = "stratified",
+        budget: int = DEFAULT_BUDGET,
+    ) -> Iterator[Passes]:
+        """The same passes as `sample`, a piece at a time, so that memory stays bounded whatever S and B are.
 
         The prefix runs once for each row, whatever S is.
 
@@ -208,37 +169,70 @@ class ArmedModel:
             n_samples: S >= 1.
             seed: As for `sample`.
             first_pass: As for `sample`.
-            block_row_passes: How many rows x passes one block may hold, at least 1.
+            sampling: As for `sample`.
+            budget: How many rows x passes may be computed at once, at least 1.
 
         Yields:
-            Blocks that together hold each pass of each row once.
+            Pieces that together hold each pass of each row once.
 
         Raises:
             NoSitesError: The model has no active site.
         """
+        for piece, tensors in self._run(("whole", "suffix"), inputs, n_samples, seed, first_pass, sampling, budget):
+            count = piece.rows.stop - piece.rows.start
+            yield Passes(piece.rows, piece.first, self._passes(tensors, piece.drawn, count))
+
+    def summarise(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        n_samples: int,
+        seed: int,
+        first_pass: int = 0,
+        sampling: Sampling = "stratified",
+        budget: int = DEFAULT_BUDGET,
+    ) -> Iterator[Summaries]:
+        """Summaries of the same passes as `sample_blocks`, reduced inside the graph to one for each 32 passes.
+
+        Arguments and errors are those of `sample_blocks`.
+        """
+        for piece, tensors in self._run(("summary", "rest"), inputs, n_samples, seed, first_pass, sampling, budget):
+            summaries = self.graphs.unpack(tensors)
+            named = {output.name: summary for output, summary in zip(self.outputs, summaries, strict=True)}
+            yield Summaries(piece.rows, piece.first, _block_counts(piece.first, piece.drawn), named)
+
+    def _run(
+        self,
+        bodies: tuple[Any, Any],
+        inputs: Mapping[str, Array],
+        n_samples: int,
+        seed: int,
+        first_pass: int,
+        sampling: Sampling,
+        budget: int,
+    ) -> Iterator[tuple[Piece, Sequence[Tensor]]]:
+        """Run one graph for all of it where the budget allows, or the prefix once and the suffix in pieces."""
         self._require_sites()
         flat = self._flat(inputs)
         total = len(flat[0])
-        if total * n_samples <= block_row_passes:
-            passes = self.sample(inputs, n_samples=n_samples, seed=seed, first_pass=first_pass)
-            yield Block(slice(0, total), first_pass, passes)
+        if total * n_samples <= budget:
+            head = scalars(total, seed, first_pass, n_samples)
+            whole = self.graphs.get(GraphKey(bodies[0], sampling))
+            yield Piece(slice(0, total), first_pass, n_samples), whole(*head, *flat)
             return
-        for start in range(0, total, block_row_passes):
-            rows = slice(start, min(start + block_row_passes, total))
+        prefix, suffix = self.graphs.get(GraphKey("prefix")), self.graphs.get(GraphKey(bodies[1], sampling))
+        for rows in (slice(start, min(start + budget, total)) for start in range(0, total, budget)):
             count = rows.stop - rows.start
-            frontier = self._function("prefix")(*(x[rows] for x in flat))
-            per_block = max(1, block_row_passes // count)
-            for first in range(0, n_samples, per_block):
-                drawn = min(per_block, n_samples - first)
-                outputs = self._function("suffix")(*_scalars(count, seed, first_pass + first, drawn), *frontier)
-                yield Block(rows, first_pass + first, self._passes(outputs, drawn, count))
+            frontier = prefix(*(x[rows] for x in flat))
+            for first, drawn in _cut(first_pass, n_samples, max(1, budget // count)):
+                yield Piece(rows, first, drawn), suffix(*scalars(count, seed, first, drawn), *frontier)
 
     @cached_property
     def split(self) -> SplitSpec:
         """Which part of the model's work runs once, and which in every pass. Counting it takes two further traces."""
 
         def operations(body: Callable[..., list[Tensor]]) -> int:
-            return floating_point_operations(self._trace_off(body, one_row(self._interface.signature)).graph)
+            return floating_point_operations(self.graphs.trace_off(body, one_row(self._interface.signature)).graph)
 
         def predict(*inputs: Tensor) -> list[Tensor]:
             return list(keras.tree.flatten(self._interface.call(inputs, False)))
@@ -257,7 +251,7 @@ class ArmedModel:
     def differs_at_sites(self, inputs: Mapping[str, Array], *, n_samples: int, seed: int) -> bool:
         """Whether passes differ right behind some site, where the outputs may be too saturated to show it."""
         flat = self._flat(inputs)
-        spreads = self._function("spread")(*_scalars(len(flat[0]), seed, 0, n_samples), *flat)
+        spreads = self.graphs.get(GraphKey("spread"))(*scalars(len(flat[0]), seed, 0, n_samples), *flat)
         return any(float(spread) > 0 for spread in spreads)
 
     @cached_property
@@ -293,26 +287,33 @@ class ArmedModel:
         )
 
 
-class _Off:
-    """Armed with nothing: the site passes its input on."""
-
-    def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
+def _plan(model: Any, found: Survey) -> Plan | None:
+    """Prefix and suffix, where there are sites and the graph is known."""
+    holders = {id(site.source.layer) for site in found.active}
+    if not holders:
         return None
 
-    def seen(self, training: bool | None) -> None:
-        pass
+    def holds_site(operation: Any) -> bool:
+        if not isinstance(operation, keras.layers.Layer):
+            return False
+        return any(id(layer) in holders for layer in operation._flatten_layers())
+
+    return make_plan(model, holds_site, lambda operation: id(operation) in holders and not operation._layers)
 
 
-class _On(_Off):
-    """Armed with the passes of the graph under construction."""
+def _cut(first: int, count: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut passes first to first + count - 1 into runs of at most `most`, at borders of blocks where possible."""
+    end = first + count
+    while first < end:
+        stop = min(first + most, end)
+        if stop < end and stop // BLOCK * BLOCK > first:
+            stop = stop // BLOCK * BLOCK
+        yield first, stop - first
+        first = stop
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.passes: Passes | None = None
 
-    def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
-        return None if self.passes is None else self.passes.draw(self.number)
-
-
-def _scalars(rows: int, seed: int, first: int, count: int) -> tuple[Any, ...]:
-    return (np.int32(rows), np.int64(seed), np.int64(first), np.int32(count))
+def _block_counts(first: int, count: int) -> npt.NDArray[np.int64]:
+    """How many of passes first to first + count - 1 lie in each block of 32 that they touch."""
+    borders = np.arange(first // BLOCK, -(-(first + count) // BLOCK) + 1) * BLOCK
+    inside = np.clip(borders, first, first + count)
+    return inside[1:] - inside[:-1]

@@ -1,57 +1,89 @@
-"""Counter-based noise: what is drawn depends on (seed, site, pass) and on nothing else.
-
-Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a key and a 128-bit counter to random
-bits without any state. Here the key is the request's seed, the high half of the counter is the site, and the low half
-runs through passes and units. So pass s is the same pass whether it is drawn alone, among 10 or among 1,000, in one
-block or in several, today or when the answer is replayed.
+"""Noise for the passes of a graph under construction, laid over the tensors that meet it.
 
 Tensors in the suffix hold S passes of B rows as S * B rows, pass-major. A mask is drawn once for each pass and shared
-by its rows: one pass is one thinned network, and all rows of a request see it.
+by the rows of a request: one pass is one thinned network, and all rows see it.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-__all__ = ["Draw", "Passes"]
+from models.dropout.sampling import Sampling, make_source
+from models.dropout.words import Words
+
+__all__ = ["Call", "Draw", "Layout", "Passes"]
 
 Tensor = Any  # tf.Tensor; TensorFlow ships no types that mypy can follow
-_PHILOX = 1
-_WORDS_PER_COUNTER = 4  # Philox4x32 turns one counter into four 32-bit words
-_LANES = 2  # 16-bit lanes in a word: a mask needs no more, and half the words are half the time
-_LANE_VALUES = 1 << 16
+_POOLED_UNITS = 4096  # a larger mask gains nothing from being drawn with others
+_POOL = 1 << 62
+
+
+class Call(NamedTuple):
+    """The n-th call of site number `site` in a pass."""
+
+    site: int
+    n: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is known before a graph is traced of a call of a site.
+
+    Args:
+        folded: How many positions of one row the first axis holds beside the rows (windows, time steps); mostly 1.
+        units: Units of noise in a pass.
+        rate: Probability that a unit is dropped; None where the noise is not of that kind.
+    """
+
+    folded: int
+    units: int
+    rate: float | None
 
 
 class Passes:
-    """The passes that a graph under construction is to draw: their seed, which they are, and for how many rows.
+    """The passes that a graph is to draw.
 
     Args:
-        seed: Scalar int64 tensor in [0, 2**53).
-        first: Scalar int64 tensor, the index of the first pass of this block.
-        count: Scalar int32 tensor S, the passes in this block.
+        words: Where random words come from.
+        first: int64 tensor (R,), the index of each request's first pass.
+        count: Scalar int32 tensor S, the passes.
         rows: Scalar int32 tensor B, the rows that each pass sees.
+        sampling: How passes relate to each other.
+        layouts: What is known of the calls that will come. The small masks among them are drawn together, here.
     """
 
-    def __init__(self, *, seed: Tensor, first: Tensor, count: Tensor, rows: Tensor) -> None:
-        self.key = tf.reshape(tf.cast(seed, tf.uint64), [1])
-        self.first = first
+    def __init__(
+        self,
+        words: Words,
+        *,
+        first: Tensor,
+        count: Tensor,
+        rows: Tensor,
+        sampling: Sampling,
+        layouts: Mapping[Call, Layout],
+    ) -> None:
         self.count = count
         self.rows = rows
+        self.source = make_source(sampling, words, first, count)
+        self.layouts = layouts
         self.wide = False
         self.met: list[Tensor] = []
         """What came out of each call of a site, (S, B, T, ...): looked at only to prove that passes differ."""
         self._calls: Counter[int] = Counter()
+        self.pool = self._draw_pool()
 
     def draw(self, site: int) -> Draw:
         """The noise of one call of site number `site`. A layer applied twice draws twice, as Keras does."""
-        call = self._calls[site]
+        call = Call(site, self._calls[site])
         self._calls[site] += 1
-        return Draw(self, stream=site << 20 | call, wide=self.wide)
+        return Draw(self, call, wide=self.wide)
 
     def widen(self, x: Tensor) -> Tensor:
         """Repeat (B * T, ...) for every pass: (S * B * T, ...), pass-major."""
@@ -60,63 +92,98 @@ class Passes:
         wide.set_shape([None, *x.shape[1:]])
         return wide
 
+    def _draw_pool(self) -> dict[Call, Tensor]:
+        """Draw all small masks at once: a handful of operations for the model, instead of for each site."""
+        pooled = {
+            call: layout
+            for call, layout in self.layouts.items()
+            if layout.rate is not None and layout.rate < 1 and layout.units <= _POOLED_UNITS
+        }
+        if len(pooled) < 2:
+            return {}
+        rates = np.concatenate([np.full(layout.units, layout.rate) for layout in pooled.values()])
+        dropped = self.source.dropped(_POOL, rates)
+        ends = np.cumsum([layout.units for layout in pooled.values()])
+        return {
+            call: dropped[..., end - layout.units : end]
+            for (call, layout), end in zip(pooled.items(), ends.tolist(), strict=True)
+        }
+
 
 class Draw:
-    """One call of one site, for all passes of a block.
+    """One call of one site, for all passes.
 
     The methods take the tensor `x` that the noise meets and give a tensor shaped like it, with as many rows as the
     suffix has. `noise_shape` follows Keras: one entry an axis of `x`, `None` for "as x", 1 for "shared along this
     axis". The axis of rows is always shared within a pass.
     """
 
-    def __init__(self, passes: Passes, *, stream: int, wide: bool) -> None:
+    def __init__(self, passes: Passes, call: Call, *, wide: bool) -> None:
         self._passes = passes
-        self._stream = stream
+        self._call = call
         self._wide = wide
         self._drawn = 0
 
-    def keep(
+    def drop(
         self, x: Tensor, rate: float, combine: Callable[[Tensor, Tensor], Tensor], noise_shape: Any = None
     ) -> Tensor:
-        """Apply `combine(x, kept)`: booleans, independent for each unit, False with probability exactly `rate`."""
-        return self._meet(x, noise_shape, lambda units: self._kept(units, rate), combine)
+        """Apply `combine(x, dropped)`: booleans, independent for each unit, True with probability exactly `rate`."""
+        return self._meet(x, noise_shape, lambda units: self._dropped(units, rate), combine)
 
     def bernoulli(self, x: Tensor, rate: float, noise_shape: Any = None) -> Tensor:
         """Inverted dropout: units of `x` are zeroed with probability `rate`, survivors multiplied by 1 / (1 - rate)."""
         if rate >= 1:
             return tf.zeros_like(self.identity(x))
-        scale = 1.0 / (1.0 - rate)
-        return self.keep(
-            x, rate, lambda a, kept: a * tf.where(kept, tf.cast(scale, a.dtype), tf.zeros([], a.dtype)), noise_shape
-        )
+        scaled = x * tf.cast(1.0 / (1.0 - rate), x.dtype)  # before the passes part, while it is narrow
+        return self.drop(scaled, rate, lambda a, dropped: tf.where(dropped, tf.zeros([], a.dtype), a), noise_shape)
 
     def normal(self, x: Tensor, combine: Callable[[Tensor, Tensor], Tensor], noise_shape: Any = None) -> Tensor:
         """Apply `combine(x, z)`, where z is standard normal, independent for each unit."""
-        return self._meet(x, noise_shape, self._normals, lambda a, z: combine(a, tf.cast(z, a.dtype)))
+        source = self._passes.source
+        return self._meet(
+            x,
+            noise_shape,
+            lambda units: source.normals(self._stream(), units),
+            lambda a, z: combine(a, tf.cast(z, a.dtype)),
+        )
 
     def uniform(self, x: Tensor, combine: Callable[[Tensor, Tensor], Tensor], noise_shape: Any = None) -> Tensor:
-        """Apply `combine(x, u)`, where u is uniform on [0, 1), independent for each unit."""
-        return self._meet(x, noise_shape, self._uniforms, lambda a, u: combine(a, tf.cast(u, a.dtype)))
+        """Apply `combine(x, u)`, where u is uniform on (0, 1), independent for each unit."""
+        source = self._passes.source
+        return self._meet(
+            x,
+            noise_shape,
+            lambda units: source.uniforms(self._stream(), units),
+            lambda a, u: combine(a, tf.cast(u, a.dtype)),
+        )
 
     def identity(self, x: Tensor) -> Tensor:
         """`x` for every pass, without noise."""
         return x if self._wide else self._passes.widen(x)
 
     def _meet(
-        self, x: Tensor, noise_shape: Any, draw: Callable[[Tensor], Tensor], combine: Callable[[Tensor, Tensor], Tensor]
+        self,
+        x: Tensor,
+        noise_shape: Any,
+        draw: Callable[[Tensor], Tensor],
+        combine: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
-        """Lay `x` out as (S or 1, B, T, ...), the noise as (S, 1, T or 1, ...), and combine them by broadcasting.
+        """Lay `x` out as (S or 1, B, T, ...), the noise as (S, 1 or B, T or 1, ...), and combine them by broadcasting.
 
         T is 1 unless layers before folded another axis into the rows (windows, time steps): such positions belong to
-        one row, and as in Keras each has its own noise. Multiplying the narrow (1, B, ...) by the noise saves a copy
-        of x for every pass.
+        one row, and as in Keras each has its own noise. Meeting the narrow (1, B, ...) saves a copy of x for each pass.
         """
         passes = self._passes
         shape = _dims(x)
-        folded = tf.shape(x)[0] // (passes.rows * passes.count if self._wide else passes.rows)
+        layout = passes.layouts.get(self._call)
+        if layout is not None:
+            folded: Any = layout.folded
+        else:
+            folded = tf.shape(x)[0] // (passes.rows * passes.count if self._wide else passes.rows)
         shared, noise_tail = _noise_tail(noise_shape, shape)
         noise_dims = [1 if shared else folded, *noise_tail]
-        noise = tf.reshape(draw(_product(noise_dims)), [passes.count, 1, *noise_dims])
+        noise = draw(_product(noise_dims))
+        noise = tf.reshape(noise, [passes.count, tf.shape(noise)[1], *noise_dims])
         laid = tf.reshape(x, [passes.count if self._wide else 1, passes.rows, folded, *shape[1:]])
         met = combine(laid, noise)
         passes.met.append(met)
@@ -124,65 +191,23 @@ class Draw:
         out.set_shape([None, *x.shape[1:]])
         return out
 
-    def _counter(self, words: Tensor) -> Tensor:
-        """Counter at which this block's words start, `words` (a multiple of 4) being those of one pass."""
-        stream = self._stream | self._drawn << 44  # a site may draw more than once in a call
+    def _dropped(self, units: Tensor, rate: float) -> Tensor:
+        if self._drawn == 0 and self._call in self._passes.pool:
+            self._drawn += 1
+            return self._passes.pool[self._call]
+        return self._passes.source.dropped_alike(self._stream(), rate, units)
+
+    def _stream(self) -> int:
+        """A number of its own for each time that a call draws."""
+        stream = self._call.site << 20 | self._call.n | self._drawn << 44
         self._drawn += 1
-        low = tf.cast(self._passes.first, tf.uint64) * tf.cast(words // _WORDS_PER_COUNTER, tf.uint64)
-        return tf.stack([low, tf.constant(stream, tf.uint64)])
-
-    def _kept(self, units: Tensor, rate: float) -> Tensor:
-        """(S, units) booleans from 16 random bits a unit.
-
-        Where the rate falls between two 16-bit thresholds, each pass draws which of the two it uses: the rate is exact.
-        """
-        words = _whole_counters((units + _LANES - 1) // _LANES + 1)
-        bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
-            shape=tf.stack([self._passes.count, words]),
-            key=self._passes.key,
-            counter=self._counter(words),
-            alg=_PHILOX,
-            dtype=tf.uint32,
-        )
-        lanes = tf.reshape(tf.bitcast(bits, tf.uint16), [self._passes.count, words * _LANES])[:, :units]
-        threshold = math.floor(rate * _LANE_VALUES)
-        remainder = math.floor((rate * _LANE_VALUES - threshold) * 2**32)
-        if remainder == 0:
-            return lanes >= tf.constant(threshold, tf.uint16)
-        # Correlation that the shared threshold brings between two units: under 2**-34 / (rate * (1 - rate)).
-        dither = tf.cast(bits[:, -1:] < tf.constant(remainder, tf.uint32), tf.int32)
-        if threshold + 1 < _LANE_VALUES:
-            return lanes >= tf.cast(threshold + dither, tf.uint16)
-        return tf.cast(lanes, tf.int32) >= threshold + dither
-
-    def _normals(self, units: Tensor) -> Tensor:
-        words = _whole_counters(units)
-        return tf.raw_ops.StatelessRandomNormalV2(
-            shape=tf.stack([self._passes.count, words]),
-            key=self._passes.key,
-            counter=self._counter(words),
-            alg=_PHILOX,
-            dtype=tf.float32,
-        )[:, :units]
-
-    def _uniforms(self, units: Tensor) -> Tensor:
-        words = _whole_counters(units)
-        return tf.raw_ops.StatelessRandomUniformV2(
-            shape=tf.stack([self._passes.count, words]),
-            key=self._passes.key,
-            counter=self._counter(words),
-            alg=_PHILOX,
-            dtype=tf.float32,
-        )[:, :units]
-
-
-def _whole_counters(words: Tensor) -> Tensor:
-    """Round up, so that each pass starts at a counter of its own."""
-    return -(-words // _WORDS_PER_COUNTER) * _WORDS_PER_COUNTER
+        return stream
 
 
 def _dims(x: Tensor) -> list[Any]:
     """Axis lengths, as Python integers where they are known while tracing."""
+    if x.shape.rank is not None and all(n is not None for n in x.shape[1:]):
+        return [None, *x.shape[1:]]
     dynamic = tf.shape(x)
     return [dynamic[i] if n is None else n for i, n in enumerate(x.shape)]
 

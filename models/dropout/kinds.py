@@ -46,6 +46,8 @@ class SiteLayer:
     rate: float | None
     stddev: float | None
     arm: Callable[[Here], Patches]
+    drops: bool = True
+    """Whether its noise is dropped units, at `rate`, and nothing else."""
     unmeasured: bool = False
     """A registered layer with neither a rate nor a stddev: taken to draw."""
 
@@ -101,10 +103,10 @@ def _alpha_dropout(layer: Any, draw: Draw, x: Tensor, shape: NoiseShape) -> Tens
     a = ((1 - rate) * (1 + rate * saturation**2)) ** -0.5
     b = -a * saturation * rate
 
-    def combine(h: Tensor, kept: Tensor) -> Tensor:
-        return tf.cast(a, h.dtype) * tf.where(kept, h, tf.cast(saturation, h.dtype)) + tf.cast(b, h.dtype)
+    def combine(h: Tensor, dropped: Tensor) -> Tensor:
+        return tf.cast(a, h.dtype) * tf.where(dropped, tf.cast(saturation, h.dtype), h) + tf.cast(b, h.dtype)
 
-    return draw.keep(x, rate, combine, noise_shape=shape)
+    return draw.drop(x, rate, combine, noise_shape=shape)
 
 
 _SIMPLE: tuple[tuple[type, _Apply], ...] = (
@@ -127,6 +129,7 @@ def _simple(layer: Any) -> Iterator[SiteLayer]:
                 rate=getattr(layer, "rate", None),
                 stddev=getattr(layer, "stddev", None),
                 arm=_call_patch(apply, layer),
+                drops=apply in (_dropout, _alpha_dropout),
             )
             return
 
@@ -216,7 +219,7 @@ def register_noise(
     Args:
         cls: The layer class.
         armed: `armed(layer, draw, inputs)` gives the layer's output with noise from `draw` (`Draw.bernoulli`,
-            `.normal`, `.uniform`, `.keep`),
+            `.normal`, `.uniform`, `.drop`),
             and never from `keras.random` or `tf.random`. None: the layer's noise is for training only (augmentation)
             and stays off.
         off: `off(layer, inputs)` gives the deterministic output; by default the layer's own `call` with
@@ -254,7 +257,7 @@ def _custom(layer: Any) -> Iterator[SiteLayer]:
     if armed is None:
         rate = stddev = 0.0
     unmeasured = rate is None and stddev is None
-    yield SiteLayer(layer, type(layer).__name__, rate, stddev, arm, unmeasured)
+    yield SiteLayer(layer, type(layer).__name__, rate, stddev, arm, False, unmeasured)
 
 
 def kind_of(layer: Any) -> list[SiteLayer]:

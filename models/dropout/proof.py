@@ -65,7 +65,7 @@ def _prove_passes(armed: ArmedModel, inputs: Mapping[str, Array], one: Mapping[s
     few = _PASSES[0]
     passes = armed.sample(inputs, n_samples=few, seed=1)
     _require(_equal(passes, armed.sample(inputs, n_samples=few, seed=1)), "the same seed does not give the same passes")
-    blocks = [block.passes for block in armed.sample_blocks(inputs, n_samples=few, seed=1, block_row_passes=2 * _ROWS)]
+    blocks = [piece.outputs for piece in armed.sample_blocks(inputs, n_samples=few, seed=1, budget=2 * _ROWS)]
     joined = {name: np.concatenate([block[name] for block in blocks]) for name in passes}
     _require(_close(armed, passes, joined), "a pass depends on the block in which it is drawn")
     alone = armed.sample(one, n_samples=few, seed=1)

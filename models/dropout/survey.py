@@ -7,15 +7,16 @@ is switched off, so that any random operation left over belongs to a layer that 
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
 
 from models.card import SiteSpec
-from models.dropout.draws import Draw
+from models.dropout.draws import Call, Draw, Layout
 from models.dropout.kinds import NoiseShape, SiteLayer, kind_of
 from models.dropout.patching import patched
 from models.errors import UnknownNoiseError, UnsupportedModelError
@@ -45,6 +46,8 @@ class Survey:
     active: tuple[Site, ...]
     dormant: tuple[SiteLayer, ...]
     warnings: tuple[str, ...]
+    layouts: Mapping[Call, Layout]
+    """What is known before tracing of the calls of active sites."""
 
     @property
     def sources(self) -> list[SiteLayer]:
@@ -56,17 +59,17 @@ class Survey:
 class _Witness:
     """Notes how a site is called in a trace, and draws nothing."""
 
-    calls: int = 0
     trainings: list[bool | None] = field(default_factory=list)
-    shape: tuple[int | None, ...] | None = None
+    shapes: list[tuple[int | None, ...]] = field(default_factory=list)
+    """Of each call: the shape of a pass's noise for one row."""
+    lengths: list[tuple[Tensor, bool]] = field(default_factory=list)
+    """Of each call: the length of the first axis, and whether noise is shared along it."""
 
     def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
-        self.calls += 1
-        tail = tuple(x.shape[1:])
-        if noise_shape is not None:
-            noise_tail = ((1,) * len(x.shape) + noise_shape)[-len(tail) :] if tail else ()
-            tail = tuple(full if n is None else n for n, full in zip(noise_tail, tail, strict=True))
-        self.shape = tail
+        rank = len(x.shape)
+        padded = (None,) * rank if noise_shape is None else ((1,) * rank + noise_shape)[-rank:]
+        self.shapes.append(tuple(full if n is None else n for n, full in zip(padded[1:], x.shape[1:], strict=True)))
+        self.lengths.append((tf.shape(x)[0], padded[0] == 1))
         return None
 
     def seen(self, training: bool | None) -> None:
@@ -111,10 +114,12 @@ def survey(
     inference = {id(s): _Witness() for s in sources}
     for witnesses, flag, when in ((training, True, "training"), (inference, False, "predicting")):
         claims = _Claims(paths)
-        graph = _trace(model, sources, witnesses, claims, signature, call, training_flag=flag)
+        traced = _trace(model, sources, witnesses, claims, signature, call, training_flag=flag)
+        graph = traced.graph.as_graph_def()
         _refuse_unknown_noise(model, graph, claims, when=when)
     _refuse_writes(graph)
-    return _conclude(sources, training, inference, paths, forced_in_graph)
+    layouts = _layouts(sources, [inference[id(s)] for s in sources], traced, signature)
+    return _conclude(sources, training, inference, paths, forced_in_graph, layouts)
 
 
 def _trace(
@@ -127,16 +132,43 @@ def _trace(
     *,
     training_flag: bool,
 ) -> Any:
+    def lengths(*inputs: Tensor) -> list[Tensor]:
+        """Run the model, and give the first lengths of what meets its sites, as far as this graph reaches them."""
+        call(inputs, training_flag)
+        graph = tf.compat.v1.get_default_graph()
+        met = [length for source in sources for length, _ in witnesses[id(source)].lengths]
+        return [length if length.graph is graph else tf.constant(-1) for length in met]
+
     with patched(model, sources, lambda source: witnesses[id(source)], also=claims.watch):
         try:
-            traced = tf.function(lambda *inputs: call(inputs, training_flag), autograph=False)
-            return traced.get_concrete_function(*signature).graph.as_graph_def()
+            return tf.function(lengths, autograph=False).get_concrete_function(*signature)
         except (TypeError, ValueError, NotImplementedError, tf.errors.OpError) as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UnsupportedModelError(
                 f"The model could not be traced as a TensorFlow graph with training={training_flag}: {first} Expected "
                 "a model that Keras itself can call on a batch of any number of rows; check it with model.predict()."
             ) from error
+
+
+def _layouts(
+    sources: Sequence[SiteLayer], witnesses: Sequence[_Witness], traced: Any, signature: Sequence[tf.TensorSpec]
+) -> dict[Call, Layout]:
+    """What is known of each call where all lengths are: found by running the model once, on two rows of zeros."""
+    if any(n is None for spec in signature for n in spec.shape[1:]):
+        return {}
+    try:
+        lengths = iter(traced(*(tf.zeros([2, *spec.shape[1:]], spec.dtype) for spec in signature)))
+    except tf.errors.OpError:
+        return {}  # zeros mean nothing to this model: its sites find out when they run
+    layouts: dict[Call, Layout] = {}
+    for number, (source, witness) in enumerate(zip(sources, witnesses, strict=True)):
+        for n, (shape, (_, shared)) in enumerate(zip(witness.shapes, witness.lengths, strict=True)):
+            folded, left = divmod(int(next(lengths)), 2)
+            if folded < 1 or left or None in shape:
+                continue
+            units = (1 if shared else folded) * math.prod(shape)  # type: ignore[arg-type]
+            layouts[Call(number, n)] = Layout(folded, units, source.rate if source.drops else None)
+    return layouts
 
 
 def _nodes(graph: Any) -> Iterable[Any]:
@@ -198,6 +230,7 @@ def _conclude(
     inference: dict[int, _Witness],
     paths: dict[int, str],
     forced_in_graph: set[int],
+    layouts: dict[Call, Layout],
 ) -> Survey:
     active: list[Site] = []
     dormant: list[SiteLayer] = []
@@ -205,7 +238,7 @@ def _conclude(
     for number, source in enumerate(sources):
         witness = training[id(source)]
         path = paths.get(id(source.layer), source.layer.name)
-        if not source.active or not witness.calls:
+        if not source.active or not witness.shapes:
             dormant.append(source)
             continue
         if not any(witness.trainings):
@@ -218,7 +251,9 @@ def _conclude(
         if source.rate is not None and source.rate >= 1:
             warnings.append(f"{path} ({source.kind}) has rate {source.rate:g}: it drops every unit in every pass.")
         active.append(Site(number, source, _spec(source, witness, path, forced)))
-    return Survey(tuple(active), tuple(dormant), tuple(warnings))
+    numbers = {site.number for site in active}
+    known = {call: layout for call, layout in layouts.items() if call.site in numbers}
+    return Survey(tuple(active), tuple(dormant), tuple(warnings), known)
 
 
 def _spec(source: SiteLayer, witness: _Witness, path: str, forced: bool) -> SiteSpec:
@@ -227,7 +262,7 @@ def _spec(source: SiteLayer, witness: _Witness, path: str, forced: bool) -> Site
         kind=source.kind,
         rate=source.rate,
         stddev=source.stddev,
-        shape=witness.shape,
-        calls=witness.calls,
+        shape=witness.shapes[0],
+        calls=len(witness.shapes),
         forced=forced,
     )

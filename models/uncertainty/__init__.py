@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from models.uncertainty.blocks import BlockMoments
 from models.uncertainty.entropy import EntropyMoments, entropy, probabilities, softmax
 from models.uncertainty.moments import Moments
 
-__all__ = ["EntropyMoments", "Moments", "entropy", "probabilities", "softmax"]
+__all__ = ["BlockMoments", "EntropyMoments", "Moments", "entropy", "probabilities", "softmax"]

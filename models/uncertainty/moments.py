@@ -35,6 +35,18 @@ class Moments:
         """Moments of one block of passes, shape (S, ...)."""
         return cls().update(passes)
 
+    @classmethod
+    def from_parts(cls, count: int, mean: NDArray[Any], deviations: NDArray[Any]) -> Self:
+        """Moments that were computed elsewhere.
+
+        Args:
+            count: Number of passes, S.
+            mean: Their mean, shape (...).
+            deviations: Sum of their squared deviations from it, shape (...).
+        """
+        made = cls()
+        return made._join(count, np.asarray(mean, np.float64), np.asarray(deviations, np.float64))
+
     def update(self, passes: NDArray[Any]) -> Self:
         """Add a block of passes.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from models.dropout import ArmedModel, arm, example_inputs, prove, prove_untouched
+from models.dropout import ArmedModel, Sampling, arm, example_inputs, prove, prove_untouched
 from tests.zoo import FAMILIES, SITES, build
 
 ROWS = 5
@@ -108,8 +108,8 @@ def test_blocks_do_not_matter(family: str, budget: int) -> None:
     made = make(family)
     whole = made.armed.sample(made.inputs, n_samples=6, seed=5)
     pieced = {name: np.full_like(values, np.nan) for name, values in whole.items()}
-    for block in made.armed.sample_blocks(made.inputs, n_samples=6, seed=5, block_row_passes=budget):
-        for name, values in block.passes.items():
+    for block in made.armed.sample_blocks(made.inputs, n_samples=6, seed=5, budget=budget):
+        for name, values in block.outputs.items():
             assert values.shape[0] * values.shape[1] <= budget
             assert np.isnan(pieced[name][block.first : block.first + len(values), block.rows]).all()
             pieced[name][block.first : block.first + len(values), block.rows] = values
@@ -171,3 +171,59 @@ def test_the_first_use_may_come_from_two_threads_at_once() -> None:
     with ThreadPoolExecutor(2) as threads:
         a, b = threads.map(lambda _: armed.sample(inputs, n_samples=3, seed=9), range(2))
     assert_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "family", ["convolutional", "nested", "lstm", "masked_embedding", "self_normalising", "registered"]
+)
+def test_independent_passes_obey_the_same_laws(family: str) -> None:
+    made = make(family)
+    sampling: Sampling = "independent"
+    whole = made.armed.sample(made.inputs, n_samples=40, seed=5, sampling=sampling)
+    stratified = made.armed.sample(made.inputs, n_samples=40, seed=5)
+    assert any((whole[name] != stratified[name]).any() for name in whole)
+    ten = made.armed.sample(made.inputs, n_samples=10, seed=5, sampling=sampling)
+    assert_close(family, ten, {name: values[:10] for name, values in whole.items()})
+    alone = made.armed.sample(rows(made.inputs, slice(3, 4)), n_samples=40, seed=5, sampling=sampling)
+    assert_close(family, alone, {name: values[:, 3:4] for name, values in whole.items()})
+    pieces = made.armed.sample_blocks(made.inputs, n_samples=40, seed=5, sampling=sampling, budget=7 * ROWS)
+    joined = [piece.outputs for piece in pieces]
+    assert_close(family, whole, {name: np.concatenate([piece[name] for piece in joined]) for name in whole})
+
+
+@pytest.mark.parametrize("sampling", ["stratified", "independent"])
+@pytest.mark.parametrize("budget", [3, 7 * ROWS, 100 * ROWS])
+@pytest.mark.parametrize("family", ["named_inputs_and_outputs", "convolutional", "lstm"])
+def test_summaries_are_those_of_the_passes(family: str, budget: int, sampling: Sampling) -> None:
+    made = make(family)
+    n = 70
+    passes = made.armed.sample(made.inputs, n_samples=n, seed=5, first_pass=3, sampling=sampling)
+    covered = np.zeros((n, ROWS), bool)
+    for piece in made.armed.summarise(made.inputs, n_samples=n, seed=5, first_pass=3, sampling=sampling, budget=budget):
+        start = piece.first - 3
+        for count, *_ in zip(piece.counts, strict=True):
+            for name, summary in piece.outputs.items():
+                g = int(np.searchsorted(np.cumsum(piece.counts), start - (piece.first - 3), side="right"))
+                block = passes[name][start : start + count, piece.rows].astype("float64")
+                np.testing.assert_allclose(summary.mean[g], block.mean(axis=0), rtol=1e-5, atol=1e-6)
+                deviations = ((block - block.mean(axis=0)) ** 2).sum(axis=0)
+                np.testing.assert_allclose(summary.deviations[g], deviations, rtol=1e-3, atol=1e-9)
+            assert not covered[start : start + count, piece.rows].any()
+            covered[start : start + count, piece.rows] = True
+            start += count
+    assert covered.all()
+
+
+def test_graphs_are_traced_once_whatever_the_sizes() -> None:
+    armed = arm(build("convolutional"))
+    prove(armed)
+    for sampling in ("stratified", "independent"):
+        list(armed.summarise(example_inputs(armed.inputs, 2), n_samples=4, seed=0, sampling=sampling))
+        list(armed.summarise(example_inputs(armed.inputs, 2), n_samples=4, seed=0, sampling=sampling, budget=2))
+    before = armed.graphs.traced
+    for rows_asked, n in ((1, 2), (1, 100), (17, 33), (64, 10)):
+        x = example_inputs(armed.inputs, rows_asked)
+        armed.predict(x)
+        for sampling in ("stratified", "independent"):
+            list(armed.summarise(x, n_samples=n, seed=n, sampling=sampling, budget=200))
+    assert armed.graphs.traced == before

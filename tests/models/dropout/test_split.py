@@ -45,12 +45,14 @@ def test_the_prefix_runs_once_whatever_n_is() -> None:
     inputs = keras.Input((4,))
     armed = arm(keras.Model(inputs, after(inner(before(inputs)))))
     x = {armed.inputs[0].name: np.ones((3, 4), "float32")}
+    for layer in (before, inside, after):
+        layer.taken()  # forget what arming ran
     for n in (2, 10, 50):
         armed.sample(x, n_samples=n, seed=0)
         assert before.taken() == [3]
         assert inside.taken() == [3]  # the part of a nested model that lies before its site
         assert after.taken() == [3 * n]
-        list(armed.sample_blocks(x, n_samples=n, seed=0, block_row_passes=6))
+        list(armed.sample_blocks(x, n_samples=n, seed=0, budget=6))
         assert before.taken() == [3]
         assert inside.taken() == [3]
         assert sum(after.taken()) == 3 * n
