@@ -21,9 +21,8 @@ FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	if $$p -c '$(FITS)' >/dev/null 2>&1; then echo $$p; break; fi; done)
 
-# Nothing here reports to anyone, and TensorFlow's start-up notes stay unsaid.
+# Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help serve test check format load readme lock clean
 

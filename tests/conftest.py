@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # Read by TensorFlow and BentoML when they are first imported, which any import below may do.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 STORE = Path(tempfile.mkdtemp(prefix="thinned-store-"))
 os.environ["BENTOML_HOME"] = str(STORE)
