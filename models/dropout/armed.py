@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from models.card import InputSpec, SiteSpec, SplitSpec
-from models.dropout.graphs import GraphKey, Graphs, scalars
+from models.dropout.graphs import GraphKey, Graphs, call_flat, heading
 from models.dropout.interface import ArmedOutput, Interface, read_interface, read_outputs
 from models.dropout.patching import TRACING
 from models.dropout.plan import Plan, forced_layers, make_plan
@@ -118,7 +118,7 @@ class ArmedModel:
         Returns:
             For each output its array, shape (B, *output_shape); half-precision outputs are given as float32.
         """
-        return self._named(self._predict(*self._flat(inputs)))
+        return self._named(call_flat(self._predict, self._flat(inputs)))
 
     def sample(
         self,
@@ -147,8 +147,8 @@ class ArmedModel:
         self._require_sites()
         flat = self._flat(inputs)
         rows = len(flat[0])
-        graph = self.graphs.get(GraphKey("whole", sampling))
-        return self._passes(graph(*scalars(rows, seed, first_pass, n_samples), *flat), n_samples, rows)
+        tensors = self.graphs.run(GraphKey("whole", sampling), heading(rows, n_samples, seed, first_pass), *flat)
+        return self._passes(tensors, n_samples, rows)
 
     def sample_blocks(
         self,
@@ -216,16 +216,16 @@ class ArmedModel:
         flat = self._flat(inputs)
         total = len(flat[0])
         if total * n_samples <= budget:
-            head = scalars(total, seed, first_pass, n_samples)
-            whole = self.graphs.get(GraphKey(bodies[0], sampling))
-            yield Piece(slice(0, total), first_pass, n_samples), whole(*head, *flat)
+            head = heading(total, n_samples, seed, first_pass)
+            tensors = self.graphs.run(GraphKey(bodies[0], sampling), head, *flat)
+            yield Piece(slice(0, total), first_pass, n_samples), tensors
             return
-        prefix, suffix = self.graphs.get(GraphKey("prefix")), self.graphs.get(GraphKey(bodies[1], sampling))
         for rows in (slice(start, min(start + budget, total)) for start in range(0, total, budget)):
             count = rows.stop - rows.start
-            frontier = prefix(*(x[rows] for x in flat))
+            frontier = self.graphs.run(GraphKey("prefix"), *(x[rows] for x in flat))
             for first, drawn in _cut(first_pass, n_samples, max(1, budget // count)):
-                yield Piece(rows, first, drawn), suffix(*scalars(count, seed, first, drawn), *frontier)
+                head = heading(count, drawn, seed, first)
+                yield Piece(rows, first, drawn), self.graphs.run(GraphKey(bodies[1], sampling), head, *frontier)
 
     @cached_property
     def split(self) -> SplitSpec:
@@ -251,7 +251,7 @@ class ArmedModel:
     def differs_at_sites(self, inputs: Mapping[str, Array], *, n_samples: int, seed: int) -> bool:
         """Whether passes differ right behind some site, where the outputs may be too saturated to show it."""
         flat = self._flat(inputs)
-        spreads = self.graphs.get(GraphKey("spread"))(*scalars(len(flat[0]), seed, 0, n_samples), *flat)
+        spreads = self.graphs.run(GraphKey("spread"), heading(len(flat[0]), n_samples, seed, 0), *flat)
         return any(float(spread) > 0 for spread in spreads)
 
     @cached_property

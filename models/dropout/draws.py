@@ -71,6 +71,7 @@ class Passes:
     ) -> None:
         self.count = count
         self.rows = rows
+        self.row_passes = count * rows
         self.source = make_source(sampling, words, first, count)
         self.layouts = layouts
         self.wide = False
@@ -103,11 +104,8 @@ class Passes:
             return {}
         rates = np.concatenate([np.full(layout.units, layout.rate) for layout in pooled.values()])
         dropped = self.source.dropped(_POOL, rates)
-        ends = np.cumsum([layout.units for layout in pooled.values()])
-        return {
-            call: dropped[..., end - layout.units : end]
-            for (call, layout), end in zip(pooled.items(), ends.tolist(), strict=True)
-        }
+        parts = tf.split(dropped, [layout.units for layout in pooled.values()], axis=-1)
+        return dict(zip(pooled, parts, strict=True))
 
 
 class Draw:
@@ -134,8 +132,14 @@ class Draw:
         """Inverted dropout: units of `x` are zeroed with probability `rate`, survivors multiplied by 1 / (1 - rate)."""
         if rate >= 1:
             return tf.zeros_like(self.identity(x))
-        scaled = x * tf.cast(1.0 / (1.0 - rate), x.dtype)  # before the passes part, while it is narrow
-        return self.drop(scaled, rate, lambda a, dropped: tf.where(dropped, tf.zeros([], a.dtype), a), noise_shape)
+        scale = tf.cast(1.0 / (1.0 - rate), x.dtype)
+        zero = tf.zeros([], x.dtype)
+        if not self._wide:  # scale before the passes part
+            return self.drop(x * scale, rate, lambda a, dropped: tf.where(dropped, zero, a), noise_shape)
+        # Scale the mask, which all rows share. "No NaN": what is dropped is 0 even where it was not finite.
+        return self.drop(
+            x, rate, lambda a, dropped: tf.math.multiply_no_nan(a, tf.where(dropped, zero, scale)), noise_shape
+        )
 
     def normal(self, x: Tensor, combine: Callable[[Tensor, Tensor], Tensor], noise_shape: Any = None) -> Tensor:
         """Apply `combine(x, z)`, where z is standard normal, independent for each unit."""
@@ -183,11 +187,17 @@ class Draw:
         shared, noise_tail = _noise_tail(noise_shape, shape)
         noise_dims = [1 if shared else folded, *noise_tail]
         noise = draw(_product(noise_dims))
-        noise = tf.reshape(noise, [passes.count, tf.shape(noise)[1], *noise_dims])
-        laid = tf.reshape(x, [passes.count if self._wide else 1, passes.rows, folded, *shape[1:]])
+        owners = passes.rows if noise.shape[1] is None else noise.shape[1]
+        plain = isinstance(folded, int) and folded == 1
+        if plain:  # nothing is folded: an axis less
+            noise = tf.reshape(noise, [passes.count, owners, *noise_tail])
+            laid = tf.reshape(x, [passes.count if self._wide else 1, passes.rows, *shape[1:]])
+        else:
+            noise = tf.reshape(noise, [passes.count, owners, *noise_dims])
+            laid = tf.reshape(x, [passes.count if self._wide else 1, passes.rows, folded, *shape[1:]])
         met = combine(laid, noise)
         passes.met.append(met)
-        out = tf.reshape(met, [passes.count * passes.rows * folded, *shape[1:]])
+        out = tf.reshape(met, [passes.row_passes if plain else passes.row_passes * folded, *shape[1:]])
         out.set_shape([None, *x.shape[1:]])
         return out
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from models.dropout.draws import Draw, Passes
@@ -18,10 +19,10 @@ from models.dropout.summaries import Classes, Summary, summarise
 from models.dropout.survey import Survey
 from models.dropout.words import Words
 
-__all__ = ["GraphKey", "Graphs", "Off", "scalars"]
+__all__ = ["GraphKey", "Graphs", "Off", "call_flat", "heading"]
 
 Tensor = Any
-_HEAD = 4  # rows, seeds, first, count
+_HEAD = 4  # rows, passes, seed, first pass
 
 
 class GraphKey(NamedTuple):
@@ -62,6 +63,10 @@ class Graphs:
         """How many graphs were traced: constant once a model is warm."""
         return len(self._compiled)
 
+    def run(self, key: GraphKey, *args: Any) -> list[Tensor]:
+        """Run a graph on arrays or tensors."""
+        return call_flat(self.get(key), args)
+
     def get(self, key: GraphKey) -> Any:
         """A graph as a concrete function."""
         compiled = self._compiled.get(key)
@@ -86,76 +91,76 @@ class Graphs:
             armed.append(_On(number))
             return armed[-1]
 
+        if key.body not in ("prefix", "suffix", "spread"):
+            return tf.function(self._body(key, armed), autograph=False).get_concrete_function(*self._signature(key))
         with patched(self._model, self._survey.sources, here_of):
             function = tf.function(self._body(key, armed), autograph=False)
             return function.get_concrete_function(*self._signature(key))
 
     def _signature(self, key: GraphKey) -> list[tf.TensorSpec]:
-        several = None if key.joined else 1
-        head = [
-            tf.TensorSpec([], tf.int32),
-            tf.TensorSpec([several], tf.int64),
-            tf.TensorSpec([several], tf.int64),
-            tf.TensorSpec([], tf.int32),
-        ]
-        if key.joined:
-            head.append(tf.TensorSpec([None], tf.int32))
         if key.body == "prefix":
             return list(self._interface.signature)
+        head = [tf.TensorSpec([_HEAD], tf.int64)]
+        if key.joined:
+            head += [tf.TensorSpec([2, None], tf.int64), tf.TensorSpec([None], tf.int32)]
         if key.body in ("suffix", "rest"):
             frontier = self.get(GraphKey("prefix")).outputs
             return head + [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in frontier]
         return head + list(self._interface.signature)
 
     def _body(self, key: GraphKey, armed: Sequence[_On]) -> Callable[..., list[Tensor]]:
-        program = self._program
+        width = 3 if key.joined else 1
 
-        def draw(args: Sequence[Tensor]) -> tuple[Passes, list[Tensor], Sequence[Tensor]]:
-            rows, seeds, first, count = args[:_HEAD]
-            owners = args[_HEAD] if key.joined else None
-            given = args[_HEAD + key.joined :]
-            frontier = given if key.body in ("suffix", "rest") else program.prefix(given)
-            passes = Passes(
-                Words(seeds, owners),
-                first=first,
-                count=count,
-                rows=rows,
-                sampling=key.sampling,
-                layouts=self._survey.layouts,
-            )
-            for site in armed:
-                site.passes = passes
-            return passes, program.suffix(passes, frontier), first
+        def suffix(*args: Tensor) -> list[Tensor]:
+            return self._draw(key, armed, args[:width], args[width:])[1]
 
-        def prefix(*args: Tensor) -> list[Tensor]:
-            return program.prefix(args)
-
-        def passes(*args: Tensor) -> list[Tensor]:
-            return draw(args)[1]
+        def whole(*args: Tensor) -> list[Tensor]:
+            # Graphs call each other, so that each part of the model is traced once; TensorFlow makes one graph of it.
+            frontier = self.get(GraphKey("prefix"))(*args[width:])
+            return list(self.get(key._replace(body="suffix"))(*args[:width], *frontier))
 
         def summaries(*args: Tensor) -> list[Tensor]:
-            drawn, outputs, first = draw(args)
+            drawn = self.get(key._replace(body="suffix" if key.body == "rest" else "whole"))(*args)
+            rows, count, first = args[0][0], args[0][1], args[1][1, 0] if key.joined else args[0][3]
             made = [
-                summarise(_by_pass(output, drawn), first[0], classes)
-                for output, classes in zip(outputs, self.classes, strict=True)
+                summarise(_by_pass(output, count, rows), first, classes)
+                for output, classes in zip(drawn, self.classes, strict=True)
             ]
             return [part for summary in made for part in summary if part is not None]
 
         def spread(*args: Tensor) -> list[Tensor]:
-            drawn, outputs, _ = draw(args)
+            passes, outputs = self._draw(key, armed, args[:width], self._program.prefix(args[width:]))
             # What a loop's body draws belongs to another graph, out of reach from here.
-            met = [tensor for tensor in drawn.met if tensor.graph is outputs[0].graph]
+            met = [tensor for tensor in passes.met if tensor.graph is outputs[0].graph]
             return [tf.reduce_max(tf.reduce_max(tensor, axis=0) - tf.reduce_min(tensor, axis=0)) for tensor in met]
 
         bodies: Mapping[str, Callable[..., list[Tensor]]] = {
-            "prefix": prefix,
-            "suffix": passes,
-            "whole": passes,
+            "prefix": lambda *inputs: self._program.prefix(inputs),
+            "suffix": suffix,
+            "whole": whole,
             "summary": summaries,
             "rest": summaries,
             "spread": spread,
         }
         return bodies[key.body]
+
+    def _draw(
+        self, key: GraphKey, armed: Sequence[_On], head: Sequence[Tensor], frontier: Sequence[Tensor]
+    ) -> tuple[Passes, list[Tensor]]:
+        """Draw the passes that `head` names, and run the suffix on them."""
+        rows, count = tf.cast(head[0][0], tf.int32), tf.cast(head[0][1], tf.int32)
+        seeds, first = (head[1][0], head[1][1]) if key.joined else (head[0][2:3], head[0][3:4])
+        passes = Passes(
+            Words(seeds, head[2] if key.joined else None),
+            first=first,
+            count=count,
+            rows=rows,
+            sampling=key.sampling,
+            layouts=self._survey.layouts,
+        )
+        for site in armed:
+            site.passes = passes
+        return passes, self._program.suffix(passes, frontier)
 
     def unpack(self, parts: Sequence[Tensor]) -> list[Summary]:
         """The summaries of each output, as NumPy arrays, from what a "summary" or "rest" graph gave."""
@@ -166,15 +171,28 @@ class Graphs:
         ]
 
 
-def scalars(rows: int, seed: int, first: int, count: int) -> tuple[Any, ...]:
-    """The head of a graph's arguments for one request."""
-    return (np.int32(rows), np.array([seed], np.int64), np.array([first], np.int64), np.int32(count))
+def call_flat(concrete: Any, args: Sequence[Any]) -> list[Tensor]:
+    """Call a concrete function on its flat arguments.
+
+    Binding them to its signature, as its own call does, takes as long as a small network (TensorFlow 2.21). This goes
+    past that by a private door; where that door is gone, the public one does.
+    """
+    tensors = [arg if isinstance(arg, tf.Tensor) else tf.constant(arg) for arg in args]
+    inner = getattr(getattr(concrete, "_inference_function", None), "call_preflattened", None)
+    if inner is None:
+        return list(concrete(*tensors))
+    return list(inner(tensors + concrete.captured_inputs))
 
 
-def _by_pass(output: Tensor, passes: Passes) -> Tensor:
+def heading(rows: int, count: int, seed: int, first: int) -> npt.NDArray[np.int64]:
+    """What a graph of one request is told: rows B, passes S, the seed and the first pass."""
+    return np.array([rows, count, seed, first], np.int64)
+
+
+def _by_pass(output: Tensor, count: Tensor, rows: Tensor) -> Tensor:
     """(S * B, ...) to (S, B, ...)."""
-    tail = [tf.shape(output)[i] if n is None else n for i, n in enumerate(output.shape) if i]
-    return tf.reshape(output, [passes.count, passes.rows, *tail])
+    tail = [tf.shape(output, tf.int64)[axis] if n is None else n for axis, n in enumerate(output.shape) if axis]
+    return tf.reshape(output, [count, rows, *tail])
 
 
 class Off:

@@ -93,7 +93,7 @@ class Stratified(Source):
         super().__init__(words, first, count)
         self._block = first // BLOCK
         self._skip = tf.cast(first[0] - self._block[0] * BLOCK, tf.int32)
-        self._blocks = -(-(self._skip + count) // BLOCK)
+        self._blocks = (self._skip + count + (BLOCK - 1)) // BLOCK
 
     def _dropped(self, stream: int, rates: npt.NDArray[np.float64], units: Tensor) -> Tensor:
         # One 16-bit lane a unit and block picks a word of a table, 32 passes at once, with as many bits as are dropped.
@@ -115,12 +115,12 @@ class Stratified(Source):
 
     def _unpack(self, planes: Tensor) -> Tensor:
         """(4, G, B, units) bytes, a bit a pass, to (S, B, units) booleans."""
-        shape = tf.shape(planes)
-        planes = tf.reshape(tf.transpose(planes, [1, 0, 2, 3]), tf.stack([-1, 1, shape[2], shape[3]]))
-        needed = -(-(self._skip + self._count) // 8)
+        tail = [tf.shape(planes)[axis] if n is None else n for axis, n in enumerate(planes.shape) if axis >= 2]
+        planes = tf.reshape(tf.transpose(planes, [1, 0, 2, 3]), [-1, 1, *tail])
+        needed = (self._skip + self._count + 7) // 8
         bits = tf.constant((1 << np.arange(8)).astype(np.uint8).reshape(1, 8, 1, 1))
         each = tf.bitwise.bitwise_and(planes[:needed], bits)
-        return self._of_passes(tf.cast(each, tf.bool), shape[2:])
+        return self._of_passes(tf.cast(each, tf.bool), tail)
 
     def uniforms(self, stream: int, units: Tensor) -> Tensor:
         """One from each 32nd part of (0, 1) in the passes of a block."""
@@ -130,10 +130,10 @@ class Stratified(Source):
         lanes = self._words.lanes(words[..., units:])[..., :units]
         slices = tf.transpose(tf.gather(_orders(), tf.cast(lanes, tf.int32)), [0, 3, 1, 2])
         spread = (tf.cast(slices, tf.float32) + place[:, tf.newaxis]) / BLOCK
-        return self._of_passes(spread, tf.shape(place)[1:])
+        return self._of_passes(spread, [tf.shape(place)[1], tf.shape(place)[2]])
 
-    def _of_passes(self, blocks: Tensor, tail: Tensor) -> Tensor:
-        passes = tf.reshape(blocks, tf.concat([[-1], tail], axis=0))
+    def _of_passes(self, blocks: Tensor, tail: list[Any]) -> Tensor:
+        passes = tf.reshape(blocks, [-1, *tail])
         return passes[self._skip : self._skip + self._count]
 
     def _draw(self, stream: int, length: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class Words:
         whole = -(-length // _WORDS_PER_COUNTER) * _WORDS_PER_COUNTER
         counters = tf.cast(whole // _WORDS_PER_COUNTER, tf.uint64)
         low = tf.cast(first, tf.uint64) * counters
-        shape = tf.stack([count, whole])
+        shape = [count, whole]
 
         def one(key: Tensor, start: Tensor) -> Tensor:
             return tf.raw_ops.StatelessRandomUniformFullIntV2(
@@ -66,12 +66,19 @@ class Words:
 
         keys = tf.cast(self.seeds, tf.uint64)
         if self.owners is None:
-            return one(keys[0], low[0])[:, tf.newaxis, :]
+            drawn = tf.expand_dims(one(keys[0], low[0]), 1)
+            drawn.set_shape([None, 1, whole if isinstance(whole, int) else None])
+            return drawn
         each = tf.map_fn(lambda item: one(*item), (keys, low), fn_output_signature=tf.uint32)
         return tf.transpose(tf.gather(each, self.owners), [1, 0, 2])
 
     @staticmethod
     def lanes(words: Tensor) -> Tensor:
-        """The 16-bit halves of words: (..., L) uint32 to (..., 2 L) uint16."""
-        shape = tf.shape(words)
-        return tf.reshape(tf.bitcast(words, tf.uint16), tf.concat([shape[:-1], shape[-1:] * LANES], axis=0))
+        """The 16-bit halves of words: (C, B, L) uint32 to (C, B, 2 L) uint16."""
+        halves = tf.bitcast(words, tf.uint16)
+        _, rows, length = words.shape
+        if length is None:
+            length = tf.shape(words)[2]
+        if rows is None:
+            rows = tf.shape(words)[1]
+        return tf.reshape(halves, [-1, rows, length * LANES])
