@@ -7,10 +7,13 @@ from models.dropout.kinds import register_noise
 from models.dropout.proof import example_inputs, prove, prove_untouched
 from models.dropout.sampling import BLOCK, Sampling
 from models.dropout.summaries import Summary
+from models.dropout.together import Ask, Frontier
 
 __all__ = [
     "BLOCK",
     "ArmedModel",
+    "Ask",
+    "Frontier",
     "ArmedOutput",
     "Block",
     "Draw",

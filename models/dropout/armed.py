@@ -21,6 +21,7 @@ from models.dropout.sampling import BLOCK, Sampling
 from models.dropout.split import describe_split, floating_point_operations, one_row
 from models.dropout.summaries import Classes, Summary
 from models.dropout.survey import Survey, survey
+from models.dropout.together import Ask, Frontier, arguments, block_counts, parts
 from models.errors import NoSitesError
 
 __all__ = ["ArmedModel", "Passes", "Summaries", "arm"]
@@ -199,7 +200,43 @@ class ArmedModel:
         for piece, tensors in self._run(("summary", "rest"), inputs, n_samples, seed, first_pass, sampling, budget):
             summaries = self.graphs.unpack(tensors)
             named = {output.name: summary for output, summary in zip(self.outputs, summaries, strict=True)}
-            yield Summaries(piece.rows, piece.first, _block_counts(piece.first, piece.drawn), named)
+            yield Summaries(piece.rows, piece.first, block_counts(piece.first, piece.drawn), named)
+
+    def prefix(self, inputs: Mapping[str, Array]) -> Frontier:
+        """Run the prefix for some rows, once, for asks to draw their passes from."""
+        flat = self._flat(inputs)
+        return Frontier(len(flat[0]), tuple(self.graphs.run(GraphKey("prefix"), *flat)))
+
+    def summarise_together(self, asks: Sequence[Ask], *, sampling: Sampling = "stratified") -> list[Summaries]:
+        """Summaries for several requests from one call of a graph.
+
+        Args:
+            asks: At least one; all with inputs, or all with a frontier; any lengths that vary are the same for all.
+                The work is the number of all rows times the largest count.
+            sampling: As for `sample`.
+
+        Returns:
+            For each ask what `summarise` would give, to float rounding: other requests do not matter to it.
+
+        Raises:
+            NoSitesError: The model has no active site.
+        """
+        self._require_sites()
+        kind, told = arguments(asks)
+        fresh = asks[0].frontier is None
+        given = [self._flat(ask.inputs or {}) if ask.frontier is None else list(ask.frontier.tensors) for ask in asks]
+        columns = zip(*given, strict=True)
+        if len(asks) == 1:
+            rows = given[0]
+        else:
+            rows = [np.concatenate(column) if fresh else tf.concat(column, axis=0) for column in columns]
+        key = GraphKey("summary" if fresh else "rest", sampling, kind)
+        summaries = self.graphs.unpack(self.graphs.run(key, *told, *rows))
+        named = {output.name: summary for output, summary in zip(self.outputs, summaries, strict=True)}
+        return [
+            Summaries(slice(0, ask.rows), ask.first, block_counts(ask.first, ask.count), part)
+            for ask, part in zip(asks, parts(asks, named), strict=True)
+        ]
 
     def _run(
         self,
@@ -310,10 +347,3 @@ def _cut(first: int, count: int, most: int) -> Iterator[tuple[int, int]]:
             stop = stop // BLOCK * BLOCK
         yield first, stop - first
         first = stop
-
-
-def _block_counts(first: int, count: int) -> npt.NDArray[np.int64]:
-    """How many of passes first to first + count - 1 lie in each block of 32 that they touch."""
-    borders = np.arange(first // BLOCK, -(-(first + count) // BLOCK) + 1) * BLOCK
-    inside = np.clip(borders, first, first + count)
-    return inside[1:] - inside[:-1]

@@ -22,6 +22,7 @@ from models.dropout.words import Words
 __all__ = ["GraphKey", "Graphs", "Off", "call_flat", "heading"]
 
 Tensor = Any
+_WIDTHS = {"alone": 1, "shared": 2, "several": 3}  # arguments that say what to draw, before those that say of what
 _HEAD = 4  # rows, passes, seed, first pass
 
 
@@ -30,12 +31,13 @@ class GraphKey(NamedTuple):
 
     `body` is "prefix" (inputs to frontier), "suffix" (frontier to passes), "whole" (inputs to passes), "summary"
     (inputs to summaries of passes), "rest" (frontier to summaries), or "spread" (how far passes differ behind each
-    site). `joined`: rows belong to several requests, each with a seed of its own.
+    site). `rows` belong to one request ("alone"), to requests that share a draw but not its length ("shared"), or to
+    requests that each have a seed of their own ("several").
     """
 
     body: Literal["prefix", "suffix", "whole", "summary", "rest", "spread"]
     sampling: Sampling = "stratified"
-    joined: bool = False
+    rows: Literal["alone", "shared", "several"] = "alone"
 
 
 class Graphs:
@@ -101,15 +103,17 @@ class Graphs:
         if key.body == "prefix":
             return list(self._interface.signature)
         head = [tf.TensorSpec([_HEAD], tf.int64)]
-        if key.joined:
-            head += [tf.TensorSpec([2, None], tf.int64), tf.TensorSpec([None], tf.int32)]
+        if key.rows == "shared":
+            head += [tf.TensorSpec([None], tf.int32)]
+        if key.rows == "several":
+            head += [tf.TensorSpec([3, None], tf.int64), tf.TensorSpec([None], tf.int32)]
         if key.body in ("suffix", "rest"):
             frontier = self.get(GraphKey("prefix")).outputs
             return head + [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in frontier]
         return head + list(self._interface.signature)
 
     def _body(self, key: GraphKey, armed: Sequence[_On]) -> Callable[..., list[Tensor]]:
-        width = 3 if key.joined else 1
+        width = _WIDTHS[key.rows]
 
         def suffix(*args: Tensor) -> list[Tensor]:
             return self._draw(key, armed, args[:width], args[width:])[1]
@@ -121,9 +125,14 @@ class Graphs:
 
         def summaries(*args: Tensor) -> list[Tensor]:
             drawn = self.get(key._replace(body="suffix" if key.body == "rest" else "whole"))(*args)
-            rows, count, first = args[0][0], args[0][1], args[1][1, 0] if key.joined else args[0][3]
+            rows, count, _, first = tf.unstack(args[0])
+            limits = None
+            if key.rows == "shared":
+                limits = args[1]
+            elif key.rows == "several":
+                limits = tf.gather(tf.cast(args[1][2], tf.int32), args[2])
             made = [
-                summarise(_by_pass(output, count, rows), first, classes)
+                summarise(_by_pass(output, count, rows), first, classes, limits)
                 for output, classes in zip(drawn, self.classes, strict=True)
             ]
             return [part for summary in made for part in summary if part is not None]
@@ -149,9 +158,10 @@ class Graphs:
     ) -> tuple[Passes, list[Tensor]]:
         """Draw the passes that `head` names, and run the suffix on them."""
         rows, count = tf.cast(head[0][0], tf.int32), tf.cast(head[0][1], tf.int32)
-        seeds, first = (head[1][0], head[1][1]) if key.joined else (head[0][2:3], head[0][3:4])
+        several = key.rows == "several"
+        seeds, first = (head[1][0], head[1][1]) if several else (head[0][2:3], head[0][3:4])
         passes = Passes(
-            Words(seeds, head[2] if key.joined else None),
+            Words(seeds, head[2] if several else None),
             first=first,
             count=count,
             rows=rows,
@@ -185,7 +195,7 @@ def call_flat(concrete: Any, args: Sequence[Any]) -> list[Tensor]:
 
 
 def heading(rows: int, count: int, seed: int, first: int) -> npt.NDArray[np.int64]:
-    """What a graph of one request is told: rows B, passes S, the seed and the first pass."""
+    """What every graph is told: rows B, passes S, the seed and the first pass (both unused for "several")."""
     return np.array([rows, count, seed, first], np.int64)
 
 

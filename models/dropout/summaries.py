@@ -28,29 +28,45 @@ class Summary(NamedTuple):
     entropy: Tensor | None
 
 
-def summarise(passes: Tensor, first: Tensor, classes: Classes | None) -> Summary:
+def summarise(passes: Tensor, first: Tensor, classes: Classes | None, limits: Tensor | None = None) -> Summary:
     """Summarise passes `first` and on.
 
     Args:
         passes: (S, B, ...) float.
         first: Scalar int64, the index of the first of them: blocks begin at multiples of 32.
         classes: How the last axis is to be read where it holds classes.
+        limits: Scalar or (B,) int32: only so many of the passes count for a row. A block without any has no meaning.
     """
     values = tf.cast(passes, tf.float64)
-    index = tf.range(tf.shape(passes)[0]) + tf.cast(first % BLOCK, tf.int32)
-    block = index // BLOCK
-    counts = tf.math.segment_sum(tf.ones_like(block, tf.float64), block)
+    drawn = tf.range(tf.shape(passes)[0])
+    block = (drawn + tf.cast(first % BLOCK, tf.int32)) // BLOCK
+    if limits is None:
+        counted = None
+        counts = tf.math.segment_sum(tf.ones_like(block, tf.float64), block)[:, tf.newaxis]
+    else:
+        counted = drawn[:, tf.newaxis] < limits
+        counts = tf.maximum(tf.math.segment_sum(tf.cast(counted, tf.float64), block), 1.0)
+
+    def sum_of(x: Tensor) -> Tensor:
+        if counted is not None:
+            x = tf.where(_under(counted, x), x, tf.zeros([], x.dtype))
+        return tf.math.segment_sum(x, block)
 
     def mean_of(x: Tensor) -> Tensor:
-        return tf.math.segment_sum(x, block) / tf.reshape(counts, [-1] + [1] * (len(x.shape) - 1))
+        return sum_of(x) / _under(counts, x)
 
     mean = mean_of(values)
-    deviations = tf.math.segment_sum(tf.math.squared_difference(values, tf.gather(mean, block)), block)
+    deviations = sum_of(tf.math.squared_difference(values, tf.gather(mean, block)))
     if classes is None:
         return Summary(mean, deviations, None, None)
     probs = _probabilities(values, classes)
     entropy = -tf.reduce_sum(tf.math.xlogy(probs, probs), axis=-1)
     return Summary(mean, deviations, mean_of(probs), mean_of(entropy))
+
+
+def _under(x: Tensor, like: Tensor) -> Tensor:
+    """Give (S, B) the further axes of `like`."""
+    return tf.reshape(x, tf.concat([tf.shape(x), tf.ones([len(like.shape) - 2], tf.int32)], axis=0))
 
 
 def _probabilities(values: Tensor, classes: Classes) -> Tensor:
