@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from models.card import ModelCard
-from models.dropout import BLOCK, Sampling, Summary, arm, prove
+from models.dropout import BLOCK, Sampling, Summary, arm, example_inputs, prove
 from models.errors import InputError, Problem, ThinnedError, UnsupportedModelError
 from models.registry import StoredModel, load_keras
 from models.uncertainty import BlockMoments, entropy
@@ -73,8 +73,18 @@ class Engine:
         """
         try:
             prove(self._armed)
+            self.trace("stratified")
         except UnsupportedModelError as error:
             raise WarmUpError(f"Model {self.card.name}:{self.version} did not pass its warm-up: {error}") from error
+
+    def trace(self, sampling: Sampling) -> None:
+        """Trace and run what answers of one way of sampling need, so that no request waits for it."""
+        if not self._armed.sites:
+            return
+        inputs = example_inputs(self.card.inputs, 2)
+        for budget in (2 * BLOCK, 2):  # in one call, and in pieces
+            list(self._armed.summarise(inputs, n_samples=2, seed=0, sampling=sampling, budget=budget))
+            list(self._armed.sample_blocks(inputs, n_samples=2, seed=0, sampling=sampling, budget=budget))
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The deterministic answer, `model(x, training=False)`.

@@ -27,7 +27,7 @@ def stored(model: Any, tmp_path: Path, name: str, **options: Any) -> StoredModel
 
 @pytest.fixture
 def conv(tmp_path: Path) -> StoredModel:
-    return stored(build("convolutional"), tmp_path, "conv", tasks={None: "classification"})
+    return stored(build("convolutional"), tmp_path, "engine-conv", tasks={None: "classification"})
 
 
 def image(rows: int) -> np.ndarray:
@@ -56,7 +56,7 @@ def test_statistics_are_those_of_the_passes(conv: StoredModel, budget: int) -> N
 
 
 def test_save_and_load_give_the_same_answers(conv: StoredModel) -> None:
-    first, second = Engine(conv), Engine(find("conv"))
+    first, second = Engine(conv), Engine(find("engine-conv"))
     (name,) = (spec.name for spec in first.card.inputs)
     x = {name: image(2)}
     for a, b in zip(first.predict(x).values(), second.predict(x).values(), strict=True):
@@ -69,7 +69,7 @@ def test_save_and_load_give_the_same_answers(conv: StoredModel) -> None:
 def test_logits_have_entropies_of_their_softmax(tmp_path: Path) -> None:
     inputs = keras.Input((4,))
     model = keras.Model(inputs, L.Dense(3)(L.Dropout(0.5)(inputs)))
-    engine = Engine(stored(model, tmp_path, "logits", tasks={None: "classification"}, scale={None: "logits"}))
+    engine = Engine(stored(model, tmp_path, "engine-logits", tasks={None: "classification"}, scale={None: "logits"}))
     x = {engine.card.inputs[0].name: np.ones((2, 4), "float32")}
     (got,) = engine.predict_mc(x, n_samples=9, seed=0, return_samples=True).values()
     powers = np.exp(np.asarray(got.samples, "float64"))
@@ -79,19 +79,19 @@ def test_logits_have_entropies_of_their_softmax(tmp_path: Path) -> None:
 
 def test_regression_has_no_entropies_and_no_sites_no_passes(tmp_path: Path) -> None:
     inputs = keras.Input((4,))
-    engine = Engine(stored(keras.Model(inputs, L.Dense(3)(inputs)), tmp_path, "plain"))
+    engine = Engine(stored(keras.Model(inputs, L.Dense(3)(inputs)), tmp_path, "engine-plain"))
     engine.warm_up()
     x = {engine.card.inputs[0].name: np.ones((2, 4), "float32")}
     with pytest.raises(NoSitesError):
         engine.predict_mc(x, n_samples=4, seed=0)
-    engine = Engine(stored(build("skip"), tmp_path, "skip"))
+    engine = Engine(stored(build("skip"), tmp_path, "engine-skip"))
     (got,) = engine.predict_mc({engine.card.inputs[0].name: np.ones((2, 6), "float32")}, n_samples=4, seed=0).values()
     assert got.predictive_entropy is None
     assert got.mutual_information is None
 
 
 def test_values_that_the_model_refuses_are_the_callers_error(tmp_path: Path) -> None:
-    engine = Engine(stored(build("embedding"), tmp_path, "words", tasks={None: "classification"}))
+    engine = Engine(stored(build("embedding"), tmp_path, "engine-words", tasks={None: "classification"}))
     x = {engine.card.inputs[0].name: np.full((1, 7), 99, "int32")}  # the table has 20 entries
     with pytest.raises(InputError, match="refuses these values"):
         engine.predict(x)
@@ -104,7 +104,7 @@ def test_warm_up_catches_passes_that_are_all_the_same(tmp_path: Path) -> None:
     inputs = keras.Input((4,))
     hidden = L.Dense(8, "relu", name="hidden")
     model = keras.Model(inputs, L.Dense(3)(L.Dropout(0.5)(hidden(inputs))))
-    engine = Engine(stored(model, tmp_path, "dead"))
+    engine = Engine(stored(model, tmp_path, "engine-dead"))
     engine.warm_up()
     loaded = engine._armed._model.get_layer("hidden")
     loaded.kernel.assign(loaded.kernel * 0)
@@ -115,6 +115,8 @@ def test_warm_up_catches_passes_that_are_all_the_same(tmp_path: Path) -> None:
 def test_a_network_too_saturated_to_differ_is_served_with_a_warning(tmp_path: Path) -> None:
     inputs = keras.Input((4,))
     head = L.Dense(3, "softmax", kernel_initializer=keras.initializers.RandomNormal(stddev=1e-12))
-    saved = stored(keras.Model(inputs, head(L.Dropout(0.5)(inputs))), tmp_path, "faint", tasks={None: "classification"})
+    saved = stored(
+        keras.Model(inputs, head(L.Dropout(0.5)(inputs))), tmp_path, "engine-faint", tasks={None: "classification"}
+    )
     assert any("float precision" in warning for warning in saved.card.warnings)
     Engine(saved).warm_up()
