@@ -6,9 +6,21 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-__all__ = ["InputSpec", "ModelCard", "OutputSpec", "SiteSpec", "SplitSpec", "Task"]
+__all__ = [
+    "AuditedSite",
+    "Calibration",
+    "Finding",
+    "InputSpec",
+    "Level",
+    "ModelCard",
+    "OutputSpec",
+    "ShortAudit",
+    "SiteSpec",
+    "SplitSpec",
+    "Task",
+]
 
-Task = Literal["regression", "classification"]
+Task = Literal["regression", "gaussian", "classification", "multilabel"]
 Scale = Literal["values", "probabilities", "logits"]
 
 
@@ -24,11 +36,32 @@ class InputSpec(_Frozen):
     dtype: str
 
 
+class Calibration(_Frozen):
+    """What was fitted on rows that the model was not trained on, by `thinned calibrate`.
+
+    `scores` holds, sorted, a line for each kept calibration row and in it a number for each unit (for a classification
+    one): how many predictive deviations the target lay off, or 1 less the probability of the true class. The bound for
+    a coverage is one of them (split conformal prediction).
+    """
+
+    rows: int = Field(ge=1, description="Calibration rows, all of them.")
+    n_samples: int = Field(ge=2, description="Passes whose mean and variance were calibrated.")
+    temperature: float | None = Field(
+        default=None, gt=0, description="Divides the logarithms of the mean probabilities (Guo et al. 2017)."
+    )
+    variance_factor: float | None = Field(
+        default=None, gt=0, description="Multiplies the variances that a gaussian output answers."
+    )
+    scores: tuple[tuple[float, ...], ...] = ()
+
+
 class OutputSpec(_Frozen):
     """One output, and how its numbers are to be read.
 
     `scale` is "values" for regression. For classification the last axis holds one entry a class, either
-    "probabilities" (softmax) or "logits"; a single sigmoid unit, or its logit, is the probability of class 1.
+    "probabilities" (softmax) or "logits"; a single sigmoid unit, or its logit, is the probability of class 1. For
+    "multilabel" the last axis holds one sigmoid, or its logit, a label. For "gaussian" it holds K means and then the
+    logarithms of K variances, in the units of the target (Kendall & Gal 2017).
     """
 
     name: str
@@ -37,6 +70,12 @@ class OutputSpec(_Frozen):
     task: Task
     scale: Scale = "values"
     labels: tuple[str, ...] | None = None
+    noise: tuple[float, ...] | None = Field(
+        default=None,
+        description="Variance of the observation noise of a regression, a number for each unit, in squared units of "
+        "the target; null where it is not known.",
+    )
+    calibration: Calibration | None = None
 
 
 class SiteSpec(_Frozen):
@@ -72,6 +111,43 @@ class SplitSpec(_Frozen):
     prefix_share: float | None = None
 
 
+Level = Literal["error", "warning", "note"]
+
+
+class Finding(_Frozen):
+    """Something that an audit found. Errors make answers wrong, warnings make them doubtful, notes explain them."""
+
+    level: Level
+    code: str = Field(description="Stable name of the kind of finding.")
+    site: str | None = Field(default=None, description="Path of the layer it is about; null for the whole model.")
+    text: str
+    reference: str | None = None
+    remedy: str | None = None
+
+
+class AuditedSite(_Frozen):
+    """One site as measured. `low` and `high` bound the true frequency of drops with 99 % confidence."""
+
+    path: str
+    kind: str
+    rate: float | None = None
+    frequency: float | None = Field(default=None, description="Share of units that were dropped; null if none can be.")
+    low: float | None = None
+    high: float | None = None
+    correct: bool = Field(description="Whether all that was measured here is as it should be.")
+    keras_correct: bool | None = Field(
+        default=None, description="The same of Keras's own layer under training=True; null if it was not measured."
+    )
+
+
+class ShortAudit(_Frozen):
+    """The short form of an audit: `thinned audit NAME` measures more."""
+
+    verdict: str
+    sites: tuple[AuditedSite, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
 class ModelCard(_Frozen):
     """All that is known of a stored model. Stored beside `model.keras` as `card.json`."""
 
@@ -90,4 +166,5 @@ class ModelCard(_Frozen):
     thinned_version: str
     created: AwareDatetime
     warnings: tuple[str, ...] = ()
+    audit: ShortAudit | None = Field(default=None, description="What the import's audit found; null if it could not.")
     scores: dict[str, float] = Field(default_factory=dict, description="Test scores, where the model was trained here.")

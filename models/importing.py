@@ -129,7 +129,7 @@ def _chosen_task(output: ArmedOutput, tasks: PerOutput[Task]) -> Task:
     if task is None:
         raise UnsupportedModelError(
             f"the output {output.name!r} has no task; add --task {output.name}=classification or "
-            f"--task {output.name}=regression"
+            f"--task {output.name}=regression (there are also multilabel and gaussian)"
         )
     return task
 
@@ -138,33 +138,54 @@ def _output_spec(
     output: ArmedOutput, *, task: Task, labels: Sequence[str] | None, scale: Scale | None, meant: bool
 ) -> OutputSpec:
     """`meant`: labels and a scale were given for this output, not for the classification outputs beside it."""
-    if task == "regression":
+    if task in ("regression", "gaussian"):
         if meant and (labels is not None or scale not in (None, "values")):
             what = "labels" if labels is not None else f"the scale {scale!r}"
             raise UnsupportedModelError(f"{what} given for a regression; leave it out, or pass --task classification")
+        if task == "gaussian":
+            _check_gaussian(output)
         return OutputSpec(name=output.name, shape=output.shape, dtype=output.dtype, task=task)
-    read_as = _class_scale(output, scale)
+    read_as = _class_scale(output, task, scale)
     return OutputSpec(
         name=output.name,
         shape=output.shape,
         dtype=output.dtype,
         task=task,
         scale=read_as,
-        labels=None if labels is None else _checked_labels(output, labels),
+        labels=None if labels is None else _checked_labels(output, task, labels),
     )
 
 
-def _class_scale(output: ArmedOutput, scale: Scale | None) -> Scale:
+def _check_gaussian(output: ArmedOutput) -> None:
+    units = output.shape[-1] if output.shape else None
+    if units is None or units % 2:
+        raise UnsupportedModelError(
+            f"the output {output.name!r} has shape {output.shape} for one row; --task gaussian needs a last axis of K "
+            "means followed by K log-variances: concatenate the two, or pass --task regression"
+        )
+    if output.activation in ("softmax", "sigmoid", "relu", "softplus", "tanh"):
+        raise UnsupportedModelError(
+            f"the output {output.name!r} ends in {output.activation}, so it cannot hold the logarithm of any variance; "
+            "end it in a linear layer, or pass another --task"
+        )
+
+
+def _class_scale(output: ArmedOutput, task: Task, scale: Scale | None) -> Scale:
     units = output.shape[-1] if output.shape else None
     if units is None:
         raise UnsupportedModelError(
-            f"the output {output.name!r} has shape {output.shape} for one row; classification needs a last axis of a "
+            f"the output {output.name!r} has shape {output.shape} for one row; {task} needs a last axis of a "
             "fixed number of classes: pass --task regression"
         )
-    if output.activation == "sigmoid" and units > 1:
+    if task == "classification" and output.activation == "sigmoid" and units > 1:
         raise UnsupportedModelError(
             f"the output {output.name!r} has {units} sigmoid units, that is, several labels at once, which is not "
-            "served as classification; pass --task regression for the mean and variance of each"
+            "classification; pass --task multilabel"
+        )
+    if task == "multilabel" and output.activation == "softmax":
+        raise UnsupportedModelError(
+            f"the output {output.name!r} is a softmax, whose probabilities are of one label out of {units}; "
+            "pass --task classification"
         )
     if output.activation == "softmax" and units == 1:
         raise UnsupportedModelError(
@@ -181,16 +202,16 @@ def _class_scale(output: ArmedOutput, scale: Scale | None) -> Scale:
         return found
     if scale == "values" or (found is not None and scale != found):
         raise UnsupportedModelError(
-            f"--scale {scale} does not fit the output {output.name!r}, which is a classification that ends in "
+            f"--scale {scale} does not fit the output {output.name!r}, which is a {task} that ends in "
             f"{output.activation or 'an unknown activation'}; leave --scale out or pass "
             f"{found or '--scale logits or probabilities'}"
         )
     return scale
 
 
-def _checked_labels(output: ArmedOutput, labels: Sequence[str]) -> tuple[str, ...]:
+def _checked_labels(output: ArmedOutput, task: Task, labels: Sequence[str]) -> tuple[str, ...]:
     units = output.shape[-1]
-    expected = 2 if units == 1 else units
+    expected = 2 if units == 1 and task == "classification" else units
     if len(labels) != expected:
         raise UnsupportedModelError(
             f"the output {output.name!r} has {expected} classes, expected as many labels, received {len(labels)} "

@@ -71,7 +71,8 @@ def import_(
         list[str],
         typer.Option(
             metavar="[OUTPUT=]TASK",
-            help="classification or regression. With several outputs, once for each: --task mask=classification.",
+            help="classification or regression; multilabel for several sigmoids at once; gaussian for means and "
+            "then log-variances. With several outputs, once for each: --task mask=classification.",
             show_default=False,
         ),
     ],

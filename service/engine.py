@@ -62,7 +62,11 @@ class Engine:
         self.card: ModelCard = stored.card
         self.version: str = stored.version
         self._budget = block_row_passes
-        classes = {spec.name: spec.scale for spec in stored.card.outputs if spec.scale != "values"}
+        classes = {
+            spec.name: spec.scale
+            for spec in stored.card.outputs
+            if spec.task == "classification" and spec.scale != "values"
+        }
         self._armed = arm(load_keras(stored), input_specs=stored.card.inputs, classes=classes)
 
     def warm_up(self) -> None:

@@ -46,6 +46,8 @@ def test_the_card_says_what_the_model_is(files: Path) -> None:
         "task": "classification",
         "scale": "probabilities",
         "labels": ("cat", "dog", "eel"),
+        "noise": None,
+        "calibration": None,
     }
     assert [(site.kind, site.rate, site.shape) for site in card.sites] == [("Dropout", 0.3, (8,))]
     assert card.sha256 == registry.digest(files / "softmax.keras")
@@ -148,7 +150,7 @@ def test_an_unclear_scale_is_asked(activation: str | None, scale: str) -> None:
 @pytest.mark.parametrize(
     ("output", "reason"),
     [
-        (out("sigmoid", 3), "several labels at once.*--task regression"),
+        (out("sigmoid", 3), "several labels at once.*--task multilabel"),
         (out("softmax", 1), "always 1"),
         (out("linear"), "last axis"),
         (out("linear", 3, None), "last axis"),
@@ -203,3 +205,27 @@ def test_sites_stand_on_the_card() -> None:
     """The card's own types hold what arming finds: nothing is lost on the way through JSON."""
     site = SiteSpec(path="a/b", kind="Dropout", rate=0.1, shape=(None, 3), calls=2, forced=True)
     assert SiteSpec.model_validate_json(site.model_dump_json()) == site
+
+
+def test_several_sigmoids_are_a_multilabel() -> None:
+    multilabel = {None: "multilabel"}
+    found = settle(out("sigmoid", 3), tasks=multilabel, labels={None: ("a", "b", "c")})[0]
+    assert (found.scale, found.labels) == ("probabilities", ("a", "b", "c"))
+    assert settle(out("sigmoid", 1), tasks=multilabel, labels={None: ("a",)})[0].labels == ("a",)
+    assert settle(out("linear", 3), tasks=multilabel, scale={None: "logits"})[0].scale == "logits"
+    with pytest.raises(UnsupportedModelError, match="pass --scale logits or --scale probabilities"):
+        settle(out("linear", 3), tasks=multilabel)
+    with pytest.raises(UnsupportedModelError, match="one label out of 3; pass --task classification"):
+        settle(out("softmax", 3), tasks=multilabel)
+
+
+def test_means_and_log_variances_are_a_gaussian() -> None:
+    gaussian = {None: "gaussian"}
+    assert settle(out("linear", 4), tasks=gaussian)[0].scale == "values"
+    for output in (out("linear", 3), out("linear"), out(None, None)):
+        with pytest.raises(UnsupportedModelError, match="K means followed by K log-variances"):
+            settle(output, tasks=gaussian)
+    with pytest.raises(UnsupportedModelError, match="ends in softplus"):
+        settle(out("softplus", 2), tasks=gaussian)
+    with pytest.raises(UnsupportedModelError, match="labels given for a regression"):
+        settle(out("linear", 2), tasks=gaussian, labels={None: ("a", "b")})
