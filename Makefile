@@ -3,6 +3,8 @@
 #   make test             all tests
 #   make check            ruff, mypy and the import directions
 #   make load             30 seconds of load against a service of its own, and a table of its latencies
+#   make bench            what passes cost: the engine beside the loops and the floor (QUICK=--quick for a short run)
+#   make bench-sampling   what a stratified pass is worth, on trained networks
 #   make format           what ruff can mend by itself
 #   make readme           write the answers that a service gives today into README.md
 #   make lock             write requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
@@ -16,6 +18,7 @@ LOCKED := $(VENV)/.locked
 STAMP := $(VENV)/.installed
 PORT ?= 3000
 UPGRADE ?=
+QUICK ?=
 # The versions that TensorFlow 2.21 has wheels for.
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -24,7 +27,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test check format load readme lock clean
+.PHONY: help serve test check format load bench bench-sampling readme lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -62,6 +65,12 @@ format: $(STAMP)
 
 load: $(STAMP)
 	@exec $(BIN)/python -m load.run
+
+bench: $(STAMP)
+	@exec $(BIN)/python -m load.engine_bench $(QUICK)
+
+bench-sampling: $(STAMP)
+	@exec $(BIN)/python -m load.sampling_bench $(QUICK)
 
 readme: $(STAMP)
 	@$(BIN)/python -m tests.write_readme

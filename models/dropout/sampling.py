@@ -26,7 +26,6 @@ Sampling = Literal["stratified", "independent"]
 BLOCK = 32
 """Passes in a stratified block."""
 _ORBITS = LANE_VALUES // BLOCK
-_BYTES = BLOCK // 8
 
 
 class Source(ABC):
@@ -111,12 +110,13 @@ class Stratified(Source):
             # The least number of passes or one more, so that the mean is 32 r; the next table holds one bit more.
             more = _below(lanes[..., units : 2 * units], part, words[..., -1:])
             index += tf.cast(more, tf.int32) * LANE_VALUES
-        return self._unpack(tf.gather(_table(tuple(counts)), index, axis=1))
+        # gather_nd takes two thirds of the time of gather where single numbers are looked up.
+        return self._unpack(tf.gather_nd(_table(tuple(counts)), index[..., tf.newaxis]))
 
-    def _unpack(self, planes: Tensor) -> Tensor:
-        """(4, G, B, units) bytes, a bit a pass, to (S, B, units) booleans."""
-        tail = [tf.shape(planes)[axis] if n is None else n for axis, n in enumerate(planes.shape) if axis >= 2]
-        planes = tf.reshape(tf.transpose(planes, [1, 0, 2, 3]), [-1, 1, *tail])
+    def _unpack(self, words: Tensor) -> Tensor:
+        """(G, B, units) words, a bit a pass, to (S, B, units) booleans."""
+        tail = [tf.shape(words)[axis] if n is None else n for axis, n in enumerate(words.shape) if axis]
+        planes = tf.reshape(tf.transpose(tf.bitcast(words, tf.uint8), [0, 3, 1, 2]), [-1, 1, *tail])
         needed = (self._skip + self._count + 7) // 8
         bits = tf.constant((1 << np.arange(8)).astype(np.uint8).reshape(1, 8, 1, 1))
         each = tf.bitwise.bitwise_and(planes[:needed], bits)
@@ -163,13 +163,13 @@ def _unit_interval(words: Tensor) -> Tensor:
 
 
 def _table(counts: tuple[int, ...]) -> Tensor:
-    """Byte planes of the words for each number of bits in turn, uint8 (4, len(counts) * 65536)."""
+    """The words for each number of bits in turn, uint32 (len(counts) * 65536,)."""
     with tf.init_scope():
-        return tf.constant(np.concatenate([_planes(k) for k in counts], axis=1))
+        return tf.constant(np.concatenate([_words_with(k) for k in counts]))
 
 
 @lru_cache(maxsize=BLOCK + 1)
-def _planes(k: int) -> npt.NDArray[np.uint8]:
+def _words_with(k: int) -> npt.NDArray[np.uint32]:
     """65,536 words of 32 bits with exactly k set: 2,048 drawn once and for all, each in its 32 rotations.
 
     All rotations being there makes every pass of a block exactly as likely as any other to be dropped.
@@ -177,7 +177,7 @@ def _planes(k: int) -> npt.NDArray[np.uint8]:
     order = np.random.default_rng(k).permuted(np.tile(np.arange(BLOCK), (_ORBITS, 1)), axis=1)
     bits = (order < k).astype(np.uint8)
     turned = np.concatenate([np.roll(bits, shift, axis=1) for shift in range(BLOCK)])
-    return np.ascontiguousarray(np.packbits(turned, axis=1, bitorder="little").T)
+    return np.packbits(turned, axis=1, bitorder="little").view(np.uint32).ravel()
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,45 @@
+"""What a figure must name beside itself: the machine, the versions, the date and the command."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+
+from models import __version__
+
+__all__ = ["describe"]
+
+_LIBRARIES = ("tensorflow", "keras", "bentoml", "numpy", "locust")
+
+
+def describe() -> dict[str, str]:
+    """Name this run."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
+    return {
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {_memory_gib()} GiB, no accelerator used",
+        "versions": f"Python {platform.python_version()}, {versions}, thinned {__version__}",
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "command": " ".join(["python -m", _module(), *sys.argv[1:]]),
+    }
+
+
+def _module() -> str:
+    return f"load.{Path(sys.argv[0]).stem}"
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> int:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
