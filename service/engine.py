@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from models.card import ModelCard
-from models.dropout import BLOCK, Sampling, Summary, arm, example_inputs, prove
+from models.dropout import BLOCK, Ask, Frontier, Sampling, Summaries, arm, example_inputs, prove
 from models.errors import InputError, Problem, ThinnedError, UnsupportedModelError
 from models.registry import StoredModel, load_keras
-from models.uncertainty import BlockMoments, entropy
+from service.statistics import OutputStatistics, Running, join_rows
 
 __all__ = ["Engine", "OutputStatistics", "WarmUpError"]
 
@@ -24,27 +23,6 @@ Array = npt.NDArray[Any]
 
 class WarmUpError(ThinnedError):
     """The loaded model does not do what its card promises."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutputStatistics:
-    """What S passes say of one output, for B rows.
-
-    `mean`, `variance` (ddof 1) and `standard_error` (of the mean) have shape (B, *output_shape), float64. The error is
-    told by the spread of passes, or by that of stratified blocks where there are enough of them. `quantiles`
-    has shape (Q, B, *output_shape) and `samples` (S, B, *output_shape) where they were asked for. The entropies, in
-    nats, have shape (B,), with further axes where a row holds several classifications; only for classification.
-    """
-
-    mean: Array
-    variance: Array
-    standard_error: Array
-    standard_error_from: Literal["passes", "blocks"] = "passes"
-    quantiles: Array | None = None
-    samples: Array | None = None
-    predictive_entropy: Array | None = None
-    expected_entropy: Array | None = None
-    mutual_information: Array | None = None
 
 
 class Engine:
@@ -136,19 +114,55 @@ class Engine:
         with _refusals():
             parts = self._summarise(inputs, drawn)
             samples = self._keep(inputs, drawn) if quantiles or return_samples else {}
-        made: dict[str, OutputStatistics] = {}
-        for spec in self.card.outputs:
-            kept = samples.get(spec.name)
-            levels = None if kept is None or not quantiles else _quantiles(kept, quantiles)
-            running = [part[spec.name] for part in parts]
-            made[spec.name] = _join(running, sampling, levels, kept if return_samples else None)
-        return made
+        return {
+            spec.name: join_rows(
+                [part[spec.name].statistics(sampling) for part in parts],
+                samples=samples.get(spec.name),
+                quantiles=quantiles,
+                return_samples=return_samples,
+            )
+            for spec in self.card.outputs
+        }
 
-    def _summarise(self, inputs: Mapping[str, Array], drawn: Mapping[str, Any]) -> list[dict[str, _Running]]:
+    # For several requests at once
+
+    @property
+    def budget(self) -> int:
+        """How many rows x passes are computed at once."""
+        return self._budget
+
+    def prefix(self, inputs: Mapping[str, Array]) -> Frontier:
+        """What does not change from pass to pass, computed once for some rows.
+
+        Raises:
+            InputError: The model itself refuses the values.
+        """
+        with _refusals():
+            return self._armed.prefix(inputs)
+
+    def summarise_together(self, asks: Sequence[Ask], sampling: Sampling) -> list[Summaries]:
+        """Summaries for several requests from one call of a graph; see `ArmedModel.summarise_together`.
+
+        Raises:
+            NoSitesError: The model has no active site.
+            InputError: The model refuses the values of one of them.
+        """
+        with _refusals():
+            return self._armed.summarise_together(asks, sampling=sampling)
+
+    def passes(
+        self, inputs: Mapping[str, Array], *, first: int, count: int, seed: int, sampling: Sampling
+    ) -> dict[str, Array]:
+        """Passes first to first + count - 1 themselves, (count, B, *output_shape) by output name."""
+        drawn = {"n_samples": count, "seed": seed, "first_pass": first, "sampling": sampling, "budget": self._budget}
+        with _refusals():
+            return self._keep(inputs, drawn)
+
+    def _summarise(self, inputs: Mapping[str, Array], drawn: Mapping[str, Any]) -> list[dict[str, Running]]:
         """Statistics of all outputs for the rows of each piece, in the order of rows."""
-        pieces: dict[int, dict[str, _Running]] = {}
+        pieces: dict[int, dict[str, Running]] = {}
         for summaries in self._armed.summarise(inputs, **drawn):
-            running = pieces.setdefault(summaries.rows.start, {spec.name: _Running() for spec in self.card.outputs})
+            running = pieces.setdefault(summaries.rows.start, {spec.name: Running() for spec in self.card.outputs})
             for name, summary in summaries.outputs.items():
                 running[name].update(summaries.first, summaries.counts, summary)
         return list(pieces.values())
@@ -161,69 +175,9 @@ class Engine:
             for name, passes in piece.outputs.items():
                 shape = (drawn["n_samples"], rows, *passes.shape[2:])
                 whole = kept.setdefault(name, np.empty(shape, passes.dtype))
-                whole[piece.first : piece.first + len(passes), piece.rows] = passes
+                start = piece.first - drawn.get("first_pass", 0)
+                whole[start : start + len(passes), piece.rows] = passes
         return kept
-
-
-class _Running:
-    """What is kept of one output of some rows while their passes come in."""
-
-    def __init__(self) -> None:
-        self.moments = BlockMoments(BLOCK)
-        self._probabilities: Array | None = None
-        self._entropy: Array | None = None
-
-    def update(self, first: int, counts: Array, summary: Summary) -> None:
-        """Add summaries of the passes from `first` on."""
-        self.moments.update(first, counts, summary.mean, summary.deviations)
-        if summary.probabilities is not None and summary.entropy is not None:
-            self._probabilities = _add(self._probabilities, counts, summary.probabilities)
-            self._entropy = _add(self._entropy, counts, summary.entropy)
-
-    def entropies(self) -> tuple[Array, Array] | None:
-        """Predictive and expected entropy, in nats; None where the output is no classification."""
-        if self._probabilities is None or self._entropy is None:
-            return None
-        predictive = entropy(self._probabilities / self.moments.count)
-        # Jensen's inequality holds in exact arithmetic; rounding must not break it.
-        return predictive, np.minimum(self._entropy / self.moments.count, predictive)
-
-
-def _add(total: Array | None, counts: Array, means: Array) -> Array:
-    added: Array = np.tensordot(counts.astype(np.float64), means, axes=1)
-    return added if total is None else total + added
-
-
-def _quantiles(samples: Array, levels: Sequence[float]) -> Array:
-    found: Array = np.quantile(samples.astype(np.float64), list(levels), axis=0)
-    return found
-
-
-def _join(
-    parts: Sequence[_Running], sampling: Sampling, quantiles: Array | None, samples: Array | None
-) -> OutputStatistics:
-    """Put rows that were computed apart back together."""
-    moments = [part.moments for part in parts]
-    by_blocks = sampling == "stratified" and moments[0].enough_blocks()
-    errors = [m.error_of_blocks if by_blocks else m.error_of_passes for m in moments]
-    entropies = [part.entropies() for part in parts]
-    predictive = _rows([e[0] for e in entropies if e is not None])
-    expected = _rows([e[1] for e in entropies if e is not None])
-    return OutputStatistics(
-        mean=np.concatenate([m.mean for m in moments]),
-        variance=np.concatenate([m.variance for m in moments]),
-        standard_error=np.concatenate(errors),
-        standard_error_from="blocks" if by_blocks else "passes",
-        quantiles=quantiles,
-        samples=samples,
-        predictive_entropy=predictive,
-        expected_entropy=expected,
-        mutual_information=None if predictive is None or expected is None else predictive - expected,
-    )
-
-
-def _rows(parts: Sequence[Array]) -> Array | None:
-    return np.concatenate(parts) if parts else None
 
 
 @contextmanager
