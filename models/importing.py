@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from models import __version__
-from models.card import InputSpec, ModelCard, OutputSpec, Scale, Task
+from models.card import InputSpec, ModelCard, OutputSpec, Scale, ShortAudit, Task
 from models.errors import UnsupportedModelError
 from models.keras_file import check_format, read_keras
 from models.registry import StoredModel, check_name, digest, store
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["import_model", "output_specs", "read_keras"]
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 PerOutput = Mapping[str | None, T]
 """A choice for each output by name; the key None stands for every output that is not named."""
@@ -87,6 +89,7 @@ def import_model(
         thinned_version=__version__,
         created=datetime.datetime.now(datetime.UTC),
         warnings=(*_warnings(armed), *noted),
+        audit=_short_audit(armed, outputs),
         scores=dict(scores or {}),
     )
     return store(path, card, module=module)
@@ -230,6 +233,18 @@ def _by_output(choice: PerOutput[T] | Sequence[str] | str | None) -> PerOutput[T
     if isinstance(choice, Mapping):
         return choice
     return {None: choice}  # type: ignore[dict-item]
+
+
+def _short_audit(armed: ArmedModel, outputs: Sequence[OutputSpec]) -> ShortAudit | None:
+    """The audit that a card holds. An audit explains a model; that it fails is no reason to refuse one."""
+    from models.dropout.audit import audit
+
+    classes = [output.name for output in outputs if output.task == "classification"]
+    try:
+        return audit(armed, classes=classes, short=True).short()
+    except Exception as error:
+        log.warning("the model could not be audited: %s", error)
+        return None
 
 
 def _warnings(armed: ArmedModel) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import models
-from service import cli_help
+from service import cli_audit, cli_help
 from service.cli_errors import ending
 from service.cli_options import UsageError
 
@@ -246,6 +246,9 @@ def delete(
     for tag in tags:
         registry.delete(tag)
         typer.echo(f"Deleted {tag}")
+
+
+cli_audit.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -107,6 +107,10 @@ def print_model(stored: StoredModel) -> None:
         _print_split(card.split)
     for warning in card.warnings:
         out.print(Text(f"Warning: {warning}", style="yellow"), soft_wrap=True)
+    if card.audit is not None:
+        from service.cli_audit import print_short_audit
+
+        print_short_audit(card.audit, card.name)
     print_scores(card)
 
 
