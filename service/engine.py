@@ -30,16 +30,17 @@ class Engine:
 
     Args:
         stored: The model in the store.
-        block_row_passes: How many rows x passes are computed at once: the bound on memory.
+        block_row_passes: How many rows x passes are computed at once: the bound on memory. By default as many as keep
+            the widest tensor within 128 MiB.
 
     Raises:
         ThinnedError: The stored model cannot be loaded or armed.
     """
 
-    def __init__(self, stored: StoredModel, *, block_row_passes: int = 4096) -> None:
+    def __init__(self, stored: StoredModel, *, block_row_passes: int | None = None) -> None:
         self.card: ModelCard = stored.card
         self.version: str = stored.version
-        self._budget = block_row_passes
+        self._given_budget = block_row_passes
         classes = {
             spec.name: spec.scale
             for spec in stored.card.outputs
@@ -110,7 +111,7 @@ class Engine:
             NoSitesError: The model has no active site.
             InputError: The model itself refuses the values.
         """
-        drawn = {"n_samples": n_samples, "seed": seed, "sampling": sampling, "budget": self._budget}
+        drawn = {"n_samples": n_samples, "seed": seed, "sampling": sampling, "budget": self.budget}
         with _refusals():
             parts = self._summarise(inputs, drawn)
             samples = self._keep(inputs, drawn) if quantiles or return_samples else {}
@@ -129,7 +130,7 @@ class Engine:
     @property
     def budget(self) -> int:
         """How many rows x passes are computed at once."""
-        return self._budget
+        return self._given_budget or self._armed.default_budget
 
     def prefix(self, inputs: Mapping[str, Array]) -> Frontier:
         """What does not change from pass to pass, computed once for some rows.
@@ -154,7 +155,7 @@ class Engine:
         self, inputs: Mapping[str, Array], *, first: int, count: int, seed: int, sampling: Sampling
     ) -> dict[str, Array]:
         """Passes first to first + count - 1 themselves, (count, B, *output_shape) by output name."""
-        drawn = {"n_samples": count, "seed": seed, "first_pass": first, "sampling": sampling, "budget": self._budget}
+        drawn = {"n_samples": count, "seed": seed, "first_pass": first, "sampling": sampling, "budget": self.budget}
         with _refusals():
             return self._keep(inputs, drawn)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,46 +15,22 @@ from models.card import InputSpec, SiteSpec, SplitSpec
 from models.dropout.graphs import GraphKey, Graphs, call_flat, heading
 from models.dropout.interface import ArmedOutput, Interface, read_interface, read_outputs
 from models.dropout.patching import TRACING
-from models.dropout.plan import Plan, forced_layers, make_plan
-from models.dropout.program import Program, single_precision
-from models.dropout.sampling import BLOCK, Sampling
+from models.dropout.pieces import Passes, Piece, Summaries, cut
+from models.dropout.plan import Plan, forced_layers
+from models.dropout.program import Program, plan_of, single_precision
+from models.dropout.sampling import Sampling
 from models.dropout.split import describe_split, floating_point_operations, one_row
-from models.dropout.summaries import Classes, Summary
+from models.dropout.summaries import Classes
 from models.dropout.survey import Survey, survey
 from models.dropout.together import Ask, Frontier, arguments, block_counts, parts
 from models.errors import NoSitesError
 
-__all__ = ["ArmedModel", "Passes", "Summaries", "arm"]
+__all__ = ["ArmedModel", "arm"]
 
 Array = npt.NDArray[Any]
 Tensor = Any
-DEFAULT_BUDGET = 4096
-"""Row-passes computed at once: enough to fill the cores, few enough to stay in the caches of a small network."""
-
-
-class Piece(NamedTuple):
-    """Which rows and passes one call of a graph is for."""
-
-    rows: slice
-    first: int
-    drawn: int
-
-
-class Passes(NamedTuple):
-    """Passes `first` and on of the rows in `rows`: for each output an array (S, B, *output_shape)."""
-
-    rows: slice
-    first: int
-    outputs: dict[str, Array]
-
-
-class Summaries(NamedTuple):
-    """Summaries of passes `first` and on of the rows in `rows`; `counts` (G,) tells the passes in each block."""
-
-    rows: slice
-    first: int
-    counts: npt.NDArray[np.int64]
-    outputs: dict[str, Summary]
+_PIECE_BYTES = 128 << 20
+_LEAST_BUDGET, _MOST_BUDGET = 64, 1 << 15
 
 
 def arm(
@@ -88,7 +64,7 @@ class ArmedModel:
     def __init__(self, model: Any, interface: Interface, found: Survey, classes: Mapping[str, Classes]) -> None:
         self._model = model
         self._interface = interface
-        plan = _plan(model, found)
+        plan = plan_of(model, found)
         self._program = Program(plan, interface)
         self.graphs = Graphs(model, interface, found, self._program)
         self.inputs: tuple[InputSpec, ...] = interface.inputs
@@ -159,7 +135,7 @@ class ArmedModel:
         seed: int,
         first_pass: int = 0,
         sampling: Sampling = "stratified",
-        budget: int = DEFAULT_BUDGET,
+        budget: int | None = None,
     ) -> Iterator[Passes]:
         """The same passes as `sample`, a piece at a time, so that memory stays bounded whatever S and B are.
 
@@ -171,7 +147,7 @@ class ArmedModel:
             seed: As for `sample`.
             first_pass: As for `sample`.
             sampling: As for `sample`.
-            budget: How many rows x passes may be computed at once, at least 1.
+            budget: How many rows x passes may be computed at once, at least 1; `default_budget` by default.
 
         Yields:
             Pieces that together hold each pass of each row once.
@@ -191,7 +167,7 @@ class ArmedModel:
         seed: int,
         first_pass: int = 0,
         sampling: Sampling = "stratified",
-        budget: int = DEFAULT_BUDGET,
+        budget: int | None = None,
     ) -> Iterator[Summaries]:
         """Summaries of the same passes as `sample_blocks`, reduced inside the graph to one for each 32 passes.
 
@@ -246,10 +222,11 @@ class ArmedModel:
         seed: int,
         first_pass: int,
         sampling: Sampling,
-        budget: int,
+        budget: int | None,
     ) -> Iterator[tuple[Piece, Sequence[Tensor]]]:
         """Run one graph for all of it where the budget allows, or the prefix once and the suffix in pieces."""
         self._require_sites()
+        budget = budget or self.default_budget
         flat = self._flat(inputs)
         total = len(flat[0])
         if total * n_samples <= budget:
@@ -260,7 +237,7 @@ class ArmedModel:
         for rows in (slice(start, min(start + budget, total)) for start in range(0, total, budget)):
             count = rows.stop - rows.start
             frontier = self.graphs.run(GraphKey("prefix"), *(x[rows] for x in flat))
-            for first, drawn in _cut(first_pass, n_samples, max(1, budget // count)):
+            for first, drawn in cut(first_pass, n_samples, max(1, budget // count)):
                 head = heading(count, drawn, seed, first)
                 yield Piece(rows, first, drawn), self.graphs.run(GraphKey(bodies[1], sampling), head, *frontier)
 
@@ -290,6 +267,12 @@ class ArmedModel:
         flat = self._flat(inputs)
         spreads = self.graphs.run(GraphKey("spread"), heading(len(flat[0]), n_samples, seed, 0), *flat)
         return any(float(spread) > 0 for spread in spreads)
+
+    @cached_property
+    def default_budget(self) -> int:
+        """Row-passes to compute at once, so that the widest tensor of the suffix stays within 128 MiB."""
+        widest = self.graphs.widest_row(GraphKey("suffix"))
+        return min(max(_PIECE_BYTES // widest, _LEAST_BUDGET), _MOST_BUDGET)
 
     @cached_property
     def half_precision(self) -> bool:
@@ -322,28 +305,3 @@ class ArmedModel:
             for output, value in zip(self.outputs, plan.outputs, strict=True)
             if not plan.wide[value]
         )
-
-
-def _plan(model: Any, found: Survey) -> Plan | None:
-    """Prefix and suffix, where there are sites and the graph is known."""
-    holders = {id(site.source.layer) for site in found.active}
-    if not holders:
-        return None
-
-    def holds_site(operation: Any) -> bool:
-        if not isinstance(operation, keras.layers.Layer):
-            return False
-        return any(id(layer) in holders for layer in operation._flatten_layers())
-
-    return make_plan(model, holds_site, lambda operation: id(operation) in holders and not operation._layers)
-
-
-def _cut(first: int, count: int, most: int) -> Iterator[tuple[int, int]]:
-    """Cut passes first to first + count - 1 into runs of at most `most`, at borders of blocks where possible."""
-    end = first + count
-    while first < end:
-        stop = min(first + most, end)
-        if stop < end and stop // BLOCK * BLOCK > first:
-            stop = stop // BLOCK * BLOCK
-        yield first, stop - first
-        first = stop

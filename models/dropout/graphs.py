@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -77,6 +78,14 @@ class Graphs:
                 compiled = self._compiled.get(key) or self._trace(key)
                 self._compiled[key] = compiled
         return compiled
+
+    def widest_row(self, key: GraphKey) -> int:
+        """Bytes that one row takes in the widest tensor of a graph, as far as lengths are known."""
+        tensors = (tensor for operation in self.get(key).graph.get_operations() for tensor in operation.outputs)
+        # Floating point alone: random words and booleans are for a pass, not for each of its rows.
+        shapes = (tensor.shape for tensor in tensors if tensor.dtype.is_floating)
+        known = (shape[1:] for shape in shapes if shape.rank and shape[0] is None)
+        return 4 * max((math.prod(n or 1 for n in shape) for shape in known), default=1)
 
     def trace_off(self, body: Callable[..., Sequence[Tensor]], signature: Sequence[tf.TensorSpec]) -> Any:
         """Trace `body` with every site switched off."""

@@ -11,9 +11,10 @@ from keras.src.backend import get_keras_mask, set_keras_mask  # private, and the
 
 from models.dropout.draws import Passes
 from models.dropout.interface import Interface
-from models.dropout.plan import Plan
+from models.dropout.plan import Plan, make_plan
+from models.dropout.survey import Survey
 
-__all__ = ["Program", "single_precision"]
+__all__ = ["Program", "plan_of", "single_precision"]
 
 Tensor = Any
 
@@ -72,3 +73,17 @@ class Program:
 def single_precision(tensor: Tensor) -> Tensor:
     """NumPy has no bfloat16 and JSON no half precision: both are given as float32, which holds them exactly."""
     return tf.cast(tensor, tf.float32) if tensor.dtype in (tf.float16, tf.bfloat16) else tensor
+
+
+def plan_of(model: Any, found: Survey) -> Plan | None:
+    """Prefix and suffix, where there are sites and the graph is known."""
+    holders = {id(site.source.layer) for site in found.active}
+    if not holders:
+        return None
+
+    def holds_site(operation: Any) -> bool:
+        if not isinstance(operation, keras.layers.Layer):
+            return False
+        return any(id(layer) in holders for layer in operation._flatten_layers())
+
+    return make_plan(model, holds_site, lambda operation: id(operation) in holders and not operation._layers)

@@ -25,6 +25,7 @@ Tensor = Any
 Sampling = Literal["stratified", "independent"]
 BLOCK = 32
 """Passes in a stratified block."""
+_FEW_UNITS = 4096
 _ORBITS = LANE_VALUES // BLOCK
 
 
@@ -116,7 +117,7 @@ class Stratified(Source):
     def _unpack(self, words: Tensor) -> Tensor:
         """(G, B, units) words, a bit a pass, to (S, B, units) booleans."""
         tail = [tf.shape(words)[axis] if n is None else n for axis, n in enumerate(words.shape) if axis]
-        planes = tf.reshape(tf.transpose(tf.bitcast(words, tf.uint8), [0, 3, 1, 2]), [-1, 1, *tail])
+        planes = tf.reshape(_octets(words), [-1, 1, *tail])
         needed = (self._skip + self._count + 7) // 8
         bits = tf.constant((1 << np.arange(8)).astype(np.uint8).reshape(1, 8, 1, 1))
         each = tf.bitwise.bitwise_and(planes[:needed], bits)
@@ -160,6 +161,16 @@ def _unit_interval(words: Tensor) -> Tensor:
     """The middles of 2**23 equal parts of (0, 1): all exact in float32, and none of them 0 or 1."""
     high = tf.bitwise.right_shift(words, tf.constant(9, tf.uint32))
     return (tf.cast(tf.cast(high, tf.int32), tf.float32) + 0.5) * 2.0**-23
+
+
+def _octets(words: Tensor) -> Tensor:
+    """(G, B, units) words to (G, 4, B, units) bytes, the lowest first."""
+    units = words.shape[-1]
+    if units is not None and units <= _FEW_UNITS:
+        # Transposing wakes a second thread, which takes longer than a few microseconds of work.
+        shifts = (tf.constant(8 * i, tf.uint32) for i in range(BLOCK // 8))
+        return tf.stack([tf.cast(tf.bitwise.right_shift(words, shift), tf.uint8) for shift in shifts], axis=1)
+    return tf.transpose(tf.bitcast(words, tf.uint8), [0, 3, 1, 2])
 
 
 def _table(counts: tuple[int, ...]) -> Tensor:
