@@ -2,7 +2,7 @@
 #   make serve            serve the example model `digits` on http://127.0.0.1:3000 (PORT=3001 for another port)
 #   make test             all tests
 #   make check            ruff, mypy and the import directions
-#   make load             30 seconds of load against a service of its own, and a table of its latencies
+#   make load             what each sample count costs and buys: tables and a report (ARGS='mine --baseline' for more)
 #   make bench            what passes cost: the engine beside the loops and the floor (QUICK=--quick for a short run)
 #   make bench-sampling   what a stratified pass is worth, on trained networks
 #   make format           what ruff can mend by itself
@@ -18,6 +18,7 @@ LOCKED := $(VENV)/.locked
 STAMP := $(VENV)/.installed
 PORT ?= 3000
 UPGRADE ?=
+ARGS ?=
 QUICK ?=
 # The versions that TensorFlow 2.21 has wheels for.
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -64,7 +65,7 @@ format: $(STAMP)
 	@$(BIN)/ruff format .
 
 load: $(STAMP)
-	@exec $(BIN)/python -m load.run
+	@exec $(BIN)/thinned load $(ARGS)
 
 bench: $(STAMP)
 	@exec $(BIN)/python -m load.engine_bench $(QUICK)

@@ -1,1 +1,1 @@
-"""Load on a running service: Locust users, and a run that ends in a table."""
+"""The load laboratory: Locust users, the sweep over sample counts, and its report."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["WrongAnswerError", "check_predict", "check_predict_mc", "draw_inputs"]
+__all__ = ["Rows", "WrongAnswerError", "check_predict", "check_predict_mc", "draw_inputs"]
 
 # Where a card leaves a length open, any will do.
 OPEN_LENGTH = 8
@@ -17,6 +18,26 @@ MAX_SEED = 2**53 - 1
 
 class WrongAnswerError(Exception):
     """An answer of status 200 whose body is not what was asked for."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to ask with, as nested lists by input name, and where they come from."""
+
+    by_input: Mapping[str, list[Any]]
+    origin: str
+
+    def __len__(self) -> int:
+        return len(next(iter(self.by_input.values())))
+
+    def draw(self, rows: int, source: random.Random) -> Any:
+        """`rows` of them at random, as a request holds them."""
+        return self.pick([source.randrange(len(self)) for _ in range(rows)])
+
+    def pick(self, which: list[int]) -> Any:
+        """The rows of these numbers: a list for a model of one input, else a dict of lists by name."""
+        picked = {name: [values[i] for i in which] for name, values in self.by_input.items()}
+        return next(iter(picked.values())) if len(picked) == 1 else picked
 
 
 def draw_inputs(card: Mapping[str, Any], rows: int, source: random.Random) -> Any:

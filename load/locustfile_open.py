@@ -1,0 +1,39 @@
+"""Open users for Locust's own page and command line: each is one stream of Poisson arrivals.
+
+    locust -f load/locustfile_open.py --host http://127.0.0.1:3000 --rate 25 -u 4 Mc30Arrivals
+
+is 100 arrivals a second, whatever the service does; their latency counts from the moment they were due.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from locust import events
+
+from load.users import ArrivalUser, kind
+
+__all__ = ["Mc10Arrivals", "Mc30Arrivals", "Mc100Arrivals", "PredictArrivals"]
+
+
+class PredictArrivals(kind(ArrivalUser, 0)):  # type: ignore[misc]
+    """Ask for the answer alone."""
+
+
+class Mc10Arrivals(kind(ArrivalUser, 10)):  # type: ignore[misc]
+    """Ask for the answer with its uncertainty over 10 passes."""
+
+
+class Mc30Arrivals(kind(ArrivalUser, 30)):  # type: ignore[misc]
+    """Ask for the answer with its uncertainty over 30 passes."""
+
+
+class Mc100Arrivals(kind(ArrivalUser, 100)):  # type: ignore[misc]
+    """Ask for the answer with its uncertainty over 100 passes."""
+
+
+@events.init_command_line_parser.add_listener
+def _options(parser: Any) -> None:
+    parser.add_argument("--rows", type=int, default=1, help="Rows in each request.")
+    parser.add_argument("--rate", type=float, default=10.0, help="Arrivals a second of each user.")
+    parser.add_argument("--arrival-seed", type=int, default=1, help="Seed of the arrivals; each user has its own.")

@@ -1,0 +1,199 @@
+"""`thinned load`: every sample count under every load, what it costs and what it buys, and a report of it."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust.log import setup_logging
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from load.bench import Bench
+from load.machine import describe
+from load.measuring import Place
+from load.options import Options, parse
+from load.recommend import recommend
+from load.report import write_report
+from load.results import MISSED, assemble, write
+from load.rows import RowsError, gather
+from load.serving import Service, ServiceDidNotStartError, free_port, serving
+from load.tables import print_tables
+from load.users import fetch_card
+from load.watch import family, listener
+
+__all__ = ["main"]
+
+OK, SLO_MISSED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
+PIPED_WIDTH = 160
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class CannotRunError(RuntimeError):
+    """The sweep cannot be run as it was asked for; the text says what to change."""
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Runs the sweep and writes its results.
+
+    Returns:
+        0 done, and the objectives met if there were any; 1 missed; 2 could not run; 130 interrupted.
+    """
+    options = parse(given)
+    console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    errors = Console(stderr=True)
+    setup_logging("ERROR")
+    _end_here_on_signals()
+    began = datetime.datetime.now(datetime.UTC)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            bench = stack.enter_context(_ready(options, console))
+            interrupted = _measure(bench, console)
+    except KeyboardInterrupt:
+        errors.print("Interrupted before anything was measured; everything that was started has been stopped.")
+        return INTERRUPTED
+    except (CannotRunError, ServiceDidNotStartError, RowsError, OSError, ValueError) as error:
+        errors.print(f"The load could not run: {error!s}", markup=False, highlight=False)
+        return COULD_NOT_RUN
+    results = assemble(
+        bench.runs,
+        about=_about(options, bench, began, given),
+        slo=options.slo,
+        precision=bench.precision,
+        ceilings=bench.ceilings,
+        interrupted=interrupted,
+    )
+    results["recommendation"] = recommend(
+        results["cells"], bench.precision, slo=options.slo, tolerance=options.tolerance
+    )
+    write(results, options.out, bench.runs)
+    write_report(results, options.out)
+    print_tables(results, console)
+    console.print(f"Written to {options.out}: report.html, report.md, results.json, plots, Locust's page and CSV.")
+    if interrupted:
+        errors.print(f"Interrupted: the results are partial ({interrupted}).")
+        return INTERRUPTED
+    return SLO_MISSED if results["verdict"] == MISSED else OK
+
+
+def _measure(bench: Bench, console: Console) -> str | None:
+    """Does all that is planned, with a bar of the time left; how far it came if it was interrupted."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=bench.planned_s)
+
+        def tell(what: str, spent_s: float) -> None:
+            progress.update(bar, description=what, advance=spent_s)
+            if not console.is_terminal and spent_s == 0:
+                console.print(what, highlight=False)
+
+        try:
+            bench.run(tell)
+        except KeyboardInterrupt:
+            done = sum(len(runs) for runs in bench.runs.values())
+            return f"{done} of {bench.planned_runs} measurements were done"
+        finally:
+            bench.close()
+    return None
+
+
+@contextmanager
+def _ready(options: Options, console: Console) -> Iterator[Bench]:
+    """The services that are to be measured, running, and what is known of their model."""
+    with ExitStack() as stack:
+        if options.target:
+            url, processes = options.target, listener(options.target)
+        else:
+            console.print("Starting the service (and training its model, if the store has none) ...")
+            service = stack.enter_context(_service(options.model))
+            url, processes = service.url, family(service.pid)
+        try:
+            card = fetch_card(url)
+        except (OSError, ValueError) as error:
+            raise CannotRunError(f"{url}/model did not answer with a model's card ({error})") from error
+        _check(options, card)
+        data = gather(card, options.data, seed=options.seed)
+        places = {"service": Place(url, card, data, processes)}
+        if options.baseline:
+            console.print("Starting the baseline, load/naive_service.py ...")
+            naive = stack.enter_context(_baseline(f"{card['name']}:{card['version']}"))
+            places["baseline"] = Place(naive.url, card, data, family(naive.pid))
+        yield Bench(options, places)
+
+
+def _service(model: str | None) -> Any:
+    port = free_port()
+    command = [sys.executable, "-m", "service.cli", "serve", *([model] if model else []), "--port", str(port)]
+    return serving(command, port, {"PYTHONPATH": _path()})
+
+
+@contextmanager
+def _baseline(tag: str) -> Iterator[Service]:
+    port = free_port()
+    target = ["load.naive_service:NaiveService", "--working-dir", str(ROOT), "--port", str(port)]
+    command = [sys.executable, "-m", "bentoml", "serve", *target, "--host", "127.0.0.1"]
+    given = {"PYTHONPATH": _path(), "THINNED_MODEL": tag, "BENTOML_DO_NOT_TRACK": "True"}
+    with serving(command, port, given) as service:
+        yield service
+
+
+def _path() -> str:
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def _check(options: Options, card: dict[str, Any]) -> None:
+    most = card.get("limits", {}).get("max_samples")
+    if most and max(options.samples) > most:
+        raise CannotRunError(f"the service answers at most {most} samples (THINNED_MAX_SAMPLES); lower --samples")
+    if not card["sites"] and max(options.samples):
+        raise CannotRunError(f"{card['name']} draws no noise, so it answers no sample count; pass --samples 0")
+
+
+def _about(options: Options, bench: Bench, began: datetime.datetime, given: Sequence[str] | None) -> dict[str, Any]:
+    described = describe()
+    card = bench.places["service"].card
+    command = shlex.join(["thinned", "load", *(sys.argv[1:] if given is None else given)])
+    return {
+        "run": {
+            "command": command,
+            "started": began.isoformat(timespec="seconds"),
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "machine": described["machine"],
+            "versions": described["versions"],
+        },
+        "model": {
+            "name": card["name"],
+            "version": card["version"],
+            "sha256": card["sha256"],
+            "sites": len(card["sites"]),
+            "prefix_share": card["split"]["prefix_share"],
+            "rows_from": bench.places["service"].data.origin,
+        },
+        "settings": {**options.as_json(), "limits": card.get("limits", {})},
+    }
+
+
+def _end_here_on_signals() -> None:
+    """Has Ctrl-C and SIGTERM end this greenlet, and so stop the services; they would hit whichever happens to run."""
+    here = gevent.getcurrent()
+    throw: Callable[..., Any] = here.throw
+    gevent.signal_handler(signal.SIGINT, throw, KeyboardInterrupt)
+    gevent.signal_handler(signal.SIGTERM, throw, SystemExit(128 + signal.SIGTERM))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
