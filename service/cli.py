@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import models
-from service import cli_audit, cli_help
+from service import cli_audit, cli_help, cli_load
 from service.cli_errors import ending
 from service.cli_options import UsageError
 
@@ -249,6 +249,7 @@ def delete(
 
 
 cli_audit.register(app)
+cli_load.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
