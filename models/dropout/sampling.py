@@ -117,11 +117,9 @@ class Stratified(Source):
     def _unpack(self, words: Tensor) -> Tensor:
         """(G, B, units) words, a bit a pass, to (S, B, units) booleans."""
         tail = [tf.shape(words)[axis] if n is None else n for axis, n in enumerate(words.shape) if axis]
-        planes = tf.reshape(_octets(words), [-1, 1, *tail])
-        needed = (self._skip + self._count + 7) // 8
-        bits = tf.constant((1 << np.arange(8)).astype(np.uint8).reshape(1, 8, 1, 1))
-        each = tf.bitwise.bitwise_and(planes[:needed], bits)
-        return self._of_passes(tf.cast(each, tf.bool), tail)
+        few = words.shape[-1] is not None and words.shape[-1] <= _FEW_UNITS
+        octets = tf.reshape(_octets(words, few), [-1, *tail])[: (self._skip + self._count + 7) // 8]
+        return self._of_passes(tf.cast(_bits(octets, few), tf.bool), tail)
 
     def uniforms(self, stream: int, units: Tensor) -> Tensor:
         """One from each 32nd part of (0, 1) in the passes of a block."""
@@ -163,14 +161,24 @@ def _unit_interval(words: Tensor) -> Tensor:
     return (tf.cast(tf.cast(high, tf.int32), tf.float32) + 0.5) * 2.0**-23
 
 
-def _octets(words: Tensor) -> Tensor:
+# For few units, many operations on single numbers beat one that broadcasts or transposes: TensorFlow gives those to
+# a second thread, which takes longer to wake than the work takes.
+
+
+def _octets(words: Tensor, few: bool) -> Tensor:
     """(G, B, units) words to (G, 4, B, units) bytes, the lowest first."""
-    units = words.shape[-1]
-    if units is not None and units <= _FEW_UNITS:
-        # Transposing wakes a second thread, which takes longer than a few microseconds of work.
-        shifts = (tf.constant(8 * i, tf.uint32) for i in range(BLOCK // 8))
-        return tf.stack([tf.cast(tf.bitwise.right_shift(words, shift), tf.uint8) for shift in shifts], axis=1)
-    return tf.transpose(tf.bitcast(words, tf.uint8), [0, 3, 1, 2])
+    if not few:
+        return tf.transpose(tf.bitcast(words, tf.uint8), [0, 3, 1, 2])
+    shifts = (tf.constant(8 * i, tf.uint32) for i in range(BLOCK // 8))
+    return tf.stack([tf.cast(tf.bitwise.right_shift(words, shift), tf.uint8) for shift in shifts], axis=1)
+
+
+def _bits(octets: Tensor, few: bool) -> Tensor:
+    """(P, B, units) bytes to (P, 8, B, units) bytes that are 0 where the bit is."""
+    masks = (1 << np.arange(8)).astype(np.uint8)
+    if not few:
+        return tf.bitwise.bitwise_and(octets[:, tf.newaxis], tf.constant(masks.reshape(1, 8, 1, 1)))
+    return tf.stack([tf.bitwise.bitwise_and(octets, tf.constant(mask)) for mask in masks], axis=1)
 
 
 def _table(counts: tuple[int, ...]) -> Tensor:
