@@ -6,12 +6,12 @@ does, float32 as the float64 of the same value.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from models.card import ModelCard
 from models.errors import InputError, Problem
@@ -48,9 +48,11 @@ def predict_mc_answer(
     *,
     n_samples: int,
     seed: int,
+    sampling: str,
     max_numbers: int,
+    converged: npt.NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
-    """The answer of `/predict_mc`; `quantiles` and `samples` are there if they were asked for.
+    """The answer of `/predict_mc`; `quantiles`, `samples` and `converged` are there if they were asked for.
 
     Raises:
         AnswerNotFiniteError: A pass answered NaN or infinity.
@@ -61,19 +63,30 @@ def predict_mc_answer(
         found = {output: getattr(statistics[output], name) for output in statistics}
         return {output: array for output, array in found.items() if array is not None}
 
-    _check(keyed("mean"), max_numbers)
-    _check(keyed("variance"), max_numbers)
-    answer: dict[str, Any] = {name: _lists(keyed(name)) for name in MOMENTS}
+    answer: dict[str, Any] = {}
+    for name in MOMENTS:
+        _check(keyed(name), max_numbers)
+        answer[name] = _lists(keyed(name))
     for name in ("quantiles", "samples", *UNCERTAINTIES):
         if arrays := keyed(name):
             _check(arrays, max_numbers, rows_axis=0 if name in UNCERTAINTIES else 1)
             answer[name] = _lists(arrays, by_name=len(statistics) > 1)
-    return {**answer, "n_samples": n_samples, "seed": seed, "model": {"name": card.name, "version": version}}
+    if converged is not None:
+        answer["converged"] = converged.tolist()
+    return {
+        **answer,
+        "n_samples": n_samples,
+        "seed": seed,
+        "sampling": sampling,
+        "standard_error_from": next(iter(statistics.values())).standard_error_from,
+        "model": {"name": card.name, "version": version},
+    }
 
 
 def encode(answer: Mapping[str, Any]) -> bytes:
-    """Write an answer as JSON."""
-    return json.dumps(answer, allow_nan=False, separators=(",", ":")).encode("ascii")
+    """Write an answer, all of whose numbers were checked when it was made, as JSON."""
+    # It would write NaN as null: `_check` has let none pass.
+    return orjson.dumps(answer)
 
 
 def _lists(arrays: Mapping[str, npt.NDArray[Any]], *, by_name: bool | None = None) -> Any:

@@ -12,9 +12,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service.envelope import ProblemEnvelope
+from service.traffic import FastLanes, Meters
 
 __all__ = ["ThinnedService"]
 
+METRICS = "RunnerTrafficMetricsMiddleware"
+ACCESS_LOG = "AccessLogMiddleware"
+# Where an operator has configured others, such as CORS or tracing, every request goes through all of them.
+BYPASSED = frozenset({METRICS, ACCESS_LOG, "ContextMiddleware"})
 # BentoML's description of its own endpoints: of ours it knows nothing.
 HIDDEN = frozenset({"/schema.json"})
 
@@ -26,13 +31,27 @@ class ThinnedService(bentoml.Service[Any]):
         """Make the server's application, as BentoML does for every worker process."""
         app: Starlette = super().to_asgi(is_main=is_main)
         dropped = _dropped()
-        app.user_middleware = [m for m in app.user_middleware if getattr(m.cls, "__name__", "") not in dropped]
+        app.user_middleware = [m for m in app.user_middleware if _name(m) not in dropped]
         http = next(mounted for mounted, *_ in self.mount_apps if isinstance(mounted, Starlette))
+        names = [_name(middleware) for middleware in app.user_middleware]
+        meters = Meters() if METRICS in names else None
+        if meters:
+            place = names.index(METRICS)
+            metered: Any = meters.around
+            app.user_middleware[place] = Middleware(metered, **app.user_middleware[place].kwargs)
         app.user_middleware.insert(
             0,
             Middleware(ProblemEnvelope, paths=_paths(app), check_ready=lambda: http.state.host.engine),
         )
+        if set(names) <= BYPASSED:
+            app.user_middleware.insert(
+                0, Middleware(FastLanes, lanes=http.state.lanes, meters=meters, log=ACCESS_LOG in names)
+            )
         return app
+
+
+def _name(middleware: Middleware) -> str:
+    return str(getattr(middleware.cls, "__name__", ""))
 
 
 def _dropped() -> set[str]:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import models
-from service import cli_audit, cli_help, cli_load
+from service import cli_audit, cli_calibrate, cli_evaluate, cli_help, cli_load
 from service.cli_errors import ending
 from service.cli_options import UsageError
 
@@ -30,6 +30,13 @@ app = typer.Typer(
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="The model's name, or NAME:VERSION. `thinned models` lists them.")
 ]
+
+
+class Sampling(StrEnum):
+    """How passes relate to each other."""
+
+    stratified = "stratified"
+    independent = "independent"
 
 
 class Example(StrEnum):
@@ -198,14 +205,31 @@ def predict(
         int | None,
         typer.Option(min=0, max=2**53 - 1, help="The same seed gives the same passes. Drawn by default, and printed."),
     ] = None,
+    sampling: Annotated[
+        Sampling, typer.Option(help="How passes relate to each other; stratified ones need fewer for the same error.")
+    ] = Sampling.stratified,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop where every row's standard errors of the mean are below this, in the outputs' units; "
+            "--n-samples is then the most passes there may be.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the service would answer, in full.")] = False,
 ) -> None:
     """Ask a model without a server."""
     if seed is not None and n_samples is None:
         raise UsageError("--seed is for passes and there are none without --n-samples; add --n-samples 50")
+    if tolerance is not None and n_samples is None:
+        raise UsageError("--tolerance needs the most passes there may be; add --n-samples 1000")
+    if tolerance is not None and not 0 < tolerance < float("inf"):
+        raise UsageError(f"--tolerance expects a number above 0, received {tolerance:g}")
     from service.cli_predict import predict_file
 
-    predict_file(name, file, n_samples=n_samples, seed=seed, as_json=as_json)
+    predict_file(
+        name, file, n_samples=n_samples, seed=seed, as_json=as_json, sampling=sampling.value, tolerance=tolerance
+    )
 
 
 @app.command(help=cli_help.SERVE)
@@ -249,6 +273,8 @@ def delete(
 
 
 cli_audit.register(app)
+cli_evaluate.register(app)
+cli_calibrate.register(app)
 cli_load.register(app)
 
 

@@ -30,9 +30,7 @@ def tasks(values: Sequence[str]) -> dict[str | None, Task]:
     chosen: dict[str | None, Task] = {}
     for output, task in _by_output("--task", values).items():
         if task not in get_args(Task):
-            raise UsageError(
-                f"--task expects classification or regression, multilabel or gaussian, received {task!r}"
-            )
+            raise UsageError(f"--task expects classification or regression, multilabel or gaussian, received {task!r}")
         chosen[output] = cast(Task, task)
     return chosen
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from models.errors import NoSitesError
 from models.quiet import import_tensorflow
@@ -12,14 +12,24 @@ from service.answers import predict_answer, predict_mc_answer
 from service.cli_files import read_inputs
 from service.cli_show import print_answers, print_json, print_statistics
 from service.inputs import check_inputs
+from service.seeds import draw_seed
 
 __all__ = ["predict_file"]
 
-SEEDS = 2**53
+Sampling: TypeAlias = Literal["stratified", "independent"]
 NO_LIMIT = 2**63
 
 
-def predict_file(name: str, path: Path, *, n_samples: int | None, seed: int | None, as_json: bool) -> None:
+def predict_file(
+    name: str,
+    path: Path,
+    *,
+    n_samples: int | None,
+    seed: int | None,
+    as_json: bool,
+    sampling: Sampling = "stratified",
+    tolerance: float | None = None,
+) -> None:
     """Print the answers to the rows of a file.
 
     Args:
@@ -27,6 +37,8 @@ def predict_file(name: str, path: Path, *, n_samples: int | None, seed: int | No
         path: The file of rows.
         n_samples: Passes to take the mean and variance over; None for the deterministic answer.
         seed: Seed of the passes; one is drawn and printed if None.
+        sampling: How passes relate to each other.
+        tolerance: Stop where every row's standard errors are below this; n_samples is then the most there may be.
         as_json: Print what the service would answer, not a table.
 
     Raises:
@@ -41,6 +53,7 @@ def predict_file(name: str, path: Path, *, n_samples: int | None, seed: int | No
         )
     import_tensorflow()
     from service.engine import Engine
+    from service.jobs import SampleJob, answer_alone
 
     engine = Engine(stored)
     if n_samples is None:
@@ -51,10 +64,20 @@ def predict_file(name: str, path: Path, *, n_samples: int | None, seed: int | No
         else:
             print_answers(outputs, card)
         return
-    seed = secrets.randbelow(SEEDS) if seed is None else seed
-    found = engine.predict_mc(inputs, n_samples=n_samples, seed=seed)
-    answer = predict_mc_answer(found, card, stored.version, n_samples=n_samples, seed=seed, max_numbers=NO_LIMIT)
+    seed = draw_seed() if seed is None else seed
+    job = SampleJob(inputs, n_samples=n_samples, seed=seed, sampling=sampling, tolerance=tolerance)
+    found = answer_alone(job, engine).statistics()
+    answer = predict_mc_answer(
+        found,
+        card,
+        stored.version,
+        n_samples=job.passes,
+        seed=seed,
+        sampling=sampling,
+        converged=job.converged(),
+        max_numbers=NO_LIMIT,
+    )
     if as_json:
         print_json(answer)
     else:
-        print_statistics(found, card, n_samples=n_samples, seed=seed)
+        print_statistics(found, card, n_samples=job.passes, seed=seed)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from models.card import InputSpec, ModelCard
 from service.cli_options import UsageError
+from service.threads import threads_for
 
 if TYPE_CHECKING:
     from models.registry import StoredModel
@@ -122,6 +123,8 @@ def _find_or_train(name: str) -> StoredModel:
 def _become_bentoml(stored: StoredModel, *, host: str, port: int, workers: int) -> NoReturn:
     home = Path(__file__).resolve().parent.parent
     environment = {**os.environ, "THINNED_MODEL": stored.tag, "PYTHONUNBUFFERED": "1"}
+    if int(environment.get("THINNED_COMPUTE_THREADS", "0")) == 0:
+        environment["THINNED_COMPUTE_THREADS"] = str(threads_for(workers))
     arguments = ["-m", "bentoml", "serve", TARGET, "--host", host, "--port", str(port), "--api-workers", str(workers)]
     sys.stdout.flush()
     sys.stderr.flush()

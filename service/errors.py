@@ -5,6 +5,7 @@ ThinnedError                   (models.errors: InputError, NoSitesError, ...)
 ├── UnsupportedBodyError       the body is said to be something else than JSON
 ├── BodyTooLargeError          the body is longer than the limit
 ├── AnswerNotFiniteError       the model answered NaN or infinity
+├── DeadlineError              the answer was not there in time
 ├── NotReadyError              the model is still loading, or could not be loaded
 └── OverloadedError            too many requests wait
 """
@@ -26,6 +27,8 @@ __all__ = [
     "UNEXPECTED",
     "AnswerNotFiniteError",
     "BodyTooLargeError",
+    "DeadlineError",
+    "GoneError",
     "MalformedBodyError",
     "NotReadyError",
     "OverloadedError",
@@ -49,6 +52,14 @@ class BodyTooLargeError(ThinnedError):
 
 class AnswerNotFiniteError(ThinnedError):
     """The model answered NaN or infinity, which JSON cannot hold."""
+
+
+class DeadlineError(ThinnedError):
+    """The answer was not there within the time that the request allowed."""
+
+
+class GoneError(Exception):
+    """The client has gone, so nothing is answered: not an error that a client can meet."""
 
 
 class NotReadyError(ThinnedError):
@@ -76,6 +87,7 @@ TABLE: Mapping[type[Exception], Meaning] = {
     NoSitesError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The model draws no noise"),
     AnswerNotFiniteError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The model's answer is not finite"),
     NotReadyError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "The model is not ready", retry_after_s=2),
+    DeadlineError: Meaning(HTTPStatus.GATEWAY_TIMEOUT, "The answer was not there in time"),
     OverloadedError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests wait", retry_after_s=1),
 }
 UNEXPECTED = Meaning(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error")

@@ -1,4 +1,4 @@
-"""The one model of a worker process: loaded and proved in the background, then lent out a few calls at a time."""
+"""The one model of a worker process: loaded and proved in the background, then lent out to requests."""
 
 from __future__ import annotations
 
@@ -6,32 +6,37 @@ import asyncio
 import gc
 import logging
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
+import numpy.typing as npt
 
 from models.errors import ThinnedError
 from models.quiet import import_tensorflow
 from models.registry import StoredModel, find
-from service.errors import NotReadyError, OverloadedError
+from service.errors import DeadlineError, GoneError, NotReadyError, OverloadedError
+from service.schemas import PredictRequest, SampleRequest
 from service.settings import Settings
+from service.threads import set_threads
 
 if TYPE_CHECKING:
+    from service.coalescer import Coalescer
     from service.engine import Engine
+    from service.jobs import Job, SampleJob
 
-__all__ = ["ModelHost"]
+__all__ = ["Gone", "ModelHost"]
 
-T = TypeVar("T")
+Array: TypeAlias = npt.NDArray[Any]
+Gone: TypeAlias = Callable[[], Awaitable[object]]
+"""Waits until the client has gone."""
 
 # Children of BentoML's logger, so that BentoML's handlers show what is written here.
 log = logging.getLogger("bentoml.thinned")
 
 
 class ModelHost:
-    """A stored model and the threads that compute with it.
+    """A stored model and what computes with it. All but `start` and `load` is called from the event loop.
 
     Args:
         settings: Names the model, and bounds what may wait.
@@ -44,15 +49,9 @@ class ModelHost:
         self.settings = settings
         self.stored: StoredModel = find(settings.model)
         self._engine: Engine | None = None
+        self._coalescer: Coalescer | None = None
         self._failure: str | None = None
         self._admitted = 0
-        self._counting = threading.Lock()
-        self._executor = ThreadPoolExecutor(
-            settings.threads,
-            thread_name_prefix="thinned-compute",
-            # Answers that are not finite are refused when they are written; NumPy need not warn of them in the log.
-            initializer=partial(np.seterr, over="ignore", invalid="ignore"),
-        )
 
     def start(self) -> None:
         """Begin to load the model, and return at once."""
@@ -62,6 +61,7 @@ class ModelHost:
         """Load the model and prove it. A failure is kept for `engine` to tell, and logged in one line."""
         try:
             # TensorFlow takes seconds to import, in which the service already answers that it lives.
+            set_threads(self.settings.compute_threads)
             import_tensorflow()
             from service.engine import Engine
 
@@ -98,31 +98,107 @@ class ModelHost:
             NotReadyError: The model is not loaded.
             OverloadedError: As many requests wait as may.
         """
-        _ = self.engine
-        if self._admitted >= self.settings.threads + self.settings.max_waiting:
-            raise OverloadedError(
-                f"{self._admitted - self.settings.threads} requests wait already, the most that may; try again soon"
-            )
+        if self._engine is None:
+            _ = self.engine
+        if self._admitted > self.settings.max_waiting:
+            raise OverloadedError(f"{self._admitted - 1} requests wait already, the most that may; try again soon")
 
-    async def run(self, call: Callable[[], T]) -> T:
-        """Run `call` in a compute thread when its turn comes. Called from the event loop only.
+    async def predict(self, request: PredictRequest, gone: Gone) -> dict[str, Array]:
+        """The deterministic answer.
 
         Raises:
             NotReadyError: The model is not loaded.
             OverloadedError: As many requests wait as may.
+            DeadlineError: It was not there in time.
+            GoneError: The client went before it was.
+            InputError: The model refuses the values.
         """
+        from service.jobs import PredictJob
+
+        job = PredictJob(request.inputs, deadline=time.monotonic() + request.timeout_ms / 1000)
+        await self._answered(job, request.timeout_ms, gone)
+        return job.outputs
+
+    async def sample(self, request: SampleRequest, gone: Gone) -> SampleJob:
+        """A job that has its passes.
+
+        Raises:
+            NoSitesError: The model draws no noise.
+            ThinnedError: As for `predict`.
+        """
+        from service.jobs import SampleJob
+
+        job = SampleJob(
+            request.inputs,
+            n_samples=request.n_samples,
+            seed=request.seed,
+            sampling=request.sampling,
+            quantiles=request.quantiles,
+            return_samples=request.return_samples,
+            tolerance=request.tolerance,
+            budget_ms=request.budget_ms,
+            deadline=time.monotonic() + request.timeout_ms / 1000,
+        )
+        await self._answered(job, request.timeout_ms, gone)
+        return job
+
+    async def _answered(self, job: Job, timeout_ms: float, gone: Gone) -> None:
+        """Wait until a job has its answer; its place is free again when that is there, or the client has gone."""
         self.check_admission()
-        with self._counting:
-            self._admitted += 1
-        future = self._executor.submit(call)
-        # Not when the client goes: a call that has begun cannot be stopped, and holds its thread until it ends.
-        future.add_done_callback(self._release)
-        return await asyncio.wrap_future(future)
+        loop = asyncio.get_running_loop()
+        answered = loop.create_future()
+        watch: list[asyncio.Task[None]] = []
+
+        def finish() -> None:
+            if not answered.done():
+                answered.set_result(None)
+
+        async def give_up() -> None:
+            await gone()
+            if not answered.done():
+                coalescer.give_up(job)
+                answered.set_exception(GoneError("the client has gone"))
+
+        job.answered = finish
+        job.waiting = lambda: watch.append(loop.create_task(give_up()))
+        coalescer = self._coalescer_of(loop)
+        self._admitted += 1
+        try:
+            coalescer.submit(job)
+            await answered
+        finally:
+            self._admitted -= 1
+            job.given_up = True
+            for task in watch:
+                task.cancel()
+        if job.error is not None:
+            raise self._told(job.error, timeout_ms)
+
+    def _told(self, error: Exception, timeout_ms: float) -> Exception:
+        from service.coalescer import GivenUpError, TooLateError
+
+        if isinstance(error, GivenUpError):
+            return NotReadyError(str(error))
+        if isinstance(error, TooLateError):
+            return DeadlineError(
+                f"the answer was not there within {timeout_ms:g} ms; allow more with timeout_ms (up to "
+                f"{self.settings.max_timeout_ms}), ask for less, or ask again when there is less to do"
+            )
+        return error
+
+    def _coalescer_of(self, loop: asyncio.AbstractEventLoop) -> Coalescer:
+        if self._coalescer is None:
+            from service.coalescer import Coalescer
+
+            self._coalescer = Coalescer(
+                self.engine,
+                soon=loop.call_soon,
+                soon_from_elsewhere=loop.call_soon_threadsafe,
+                join=self.settings.join,
+            )
+        return self._coalescer
 
     def close(self) -> None:
         """Let go of what waits; what is being computed ends."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
-    def _release(self, _: object) -> None:
-        with self._counting:
-            self._admitted -= 1
+        if self._coalescer is not None:
+            self._coalescer.close()

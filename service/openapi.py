@@ -11,7 +11,8 @@ from models.card import InputSpec, ModelCard, OutputSpec
 from service.answers import MOMENTS, UNCERTAINTIES
 from service.errors import TABLE, UNEXPECTED
 from service.inputs import numpy_dtype
-from service.schemas import MAX_QUANTILES, SEEDS
+from service.schemas import MAX_QUANTILES, SAMPLINGS
+from service.seeds import SEEDS
 from service.settings import Settings
 
 __all__ = ["describe_api"]
@@ -45,7 +46,7 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
         "components": {
             "schemas": {
                 "Inputs": _inputs(card.inputs, settings),
-                "PredictRequest": _object({"inputs": {"$ref": _ref("Inputs")}}),
+                "PredictRequest": _object({"inputs": {"$ref": _ref("Inputs")}}, {"timeout_ms": _timeout_ms(settings)}),
                 "PredictMcRequest": _predict_mc_request(settings),
                 "PredictAnswer": _object(
                     {"outputs": _by_output(card.outputs, _rows), "model": {"$ref": _ref("ModelRef")}}
@@ -74,7 +75,10 @@ def _predict_mc(card: ModelCard, settings: Settings) -> dict[str, Any]:
         "operationId": "predict_mc",
         "summary": "Mean and variance over n_samples Monte Carlo passes",
         "description": f"Rows times n_samples may be {settings.max_row_passes} at most. The same seed gives the same "
-        "passes, whatever the other rows of the request.",
+        "passes, whatever the other rows of the request and whatever other requests are computed with it. With a "
+        "tolerance or a budget_ms the answer may stand on fewer passes than n_samples; it is then the very answer "
+        "that this many passes of its seed give when they are asked for. A request that stops on its own estimate of "
+        "its error has an estimate that is small a little too often: read its standard errors as somewhat optimistic.",
         "requestBody": _body("PredictMcRequest", example and {**example, "n_samples": settings.default_samples}),
         "responses": _responses(_json({"$ref": _ref("PredictMcAnswer")}), _POST_REFUSALS),
     }
@@ -113,15 +117,36 @@ def _predict_mc_request(settings: Settings) -> Schema:
             "minimum": 2,
             "maximum": settings.max_samples,
             "default": settings.default_samples,
-            "description": "Monte Carlo passes.",
+            "description": "Monte Carlo passes; the most there may be with a tolerance or a budget_ms.",
         },
         "seed": {
             "type": ["integer", "null"],
             "minimum": 0,
             "maximum": SEEDS - 1,
             "default": None,
-            "description": "Without one the service draws it, and returns it.",
+            "description": "Without one the service draws it, and returns it. Requests without one that are "
+            "computed together may be given the same.",
         },
+        "sampling": {
+            "enum": list(SAMPLINGS),
+            "default": SAMPLINGS[0],
+            "description": "stratified: in 32 passes each unit is dropped as often as its rate says, so that fewer "
+            "passes give the same error of the mean. independent: passes know nothing of each other.",
+        },
+        "tolerance": {
+            "type": ["number", "null"],
+            "exclusiveMinimum": 0,
+            "default": None,
+            "description": "Stop when every row's largest standard error of the mean is below this, in the outputs' "
+            "units; looked at after each 32 passes, from 128 passes on.",
+        },
+        "budget_ms": {
+            "type": ["number", "null"],
+            "exclusiveMinimum": 0,
+            "default": None,
+            "description": "Stop at the last 32 passes that end within this time. 32 are always drawn.",
+        },
+        "timeout_ms": _timeout_ms(settings),
         "quantiles": {
             "type": ["array", "null"],
             "items": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
@@ -135,6 +160,16 @@ def _predict_mc_request(settings: Settings) -> Schema:
     return _object({"inputs": {"$ref": _ref("Inputs")}}, optional)
 
 
+def _timeout_ms(settings: Settings) -> Schema:
+    return {
+        "type": ["number", "null"],
+        "exclusiveMinimum": 0,
+        "maximum": settings.max_timeout_ms,
+        "default": settings.timeout_ms,
+        "description": "After this time the work stops and the answer is a 504.",
+    }
+
+
 def _predict_mc_answer(card: ModelCard) -> Schema:
     classifying = [output for output in card.outputs if output.task == "classification"]
     meanings = ("Mean over passes.", "Variance over passes, ddof 1.", "Monte Carlo standard error of the mean.")
@@ -143,7 +178,13 @@ def _predict_mc_answer(card: ModelCard) -> Schema:
         for name, meaning in zip(MOMENTS, meanings, strict=True)
     }
     required |= {
-        "n_samples": {"type": "integer"},
+        "n_samples": {"type": "integer", "description": "Passes that the answer stands on."},
+        "sampling": {"enum": list(SAMPLINGS)},
+        "standard_error_from": {
+            "enum": ["passes", "blocks"],
+            "description": "passes: the variance over passes by their number, which overstates the error of "
+            "stratified passes. blocks: the spread of the means of four or more blocks of 32.",
+        },
         "seed": {"type": "integer", "minimum": 0, "maximum": SEEDS - 1, "description": "Send it to get this again."},
         "model": {"$ref": _ref("ModelRef")},
     }
@@ -153,6 +194,11 @@ def _predict_mc_answer(card: ModelCard) -> Schema:
             **_by_output(classifying, lambda output: _rows(output, axes=-1), always_named=len(card.outputs) > 1),
         }
     optional = {
+        "converged": {
+            "type": "array",
+            "items": {"type": "boolean"},
+            "description": "For each row, whether its standard errors are below the tolerance.",
+        },
         "quantiles": {
             "description": "One array for each level asked for, in that order.",
             **_by_output(card.outputs, lambda output: _array(_rows(output))),

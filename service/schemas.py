@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
-import secrets
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy.typing as npt
+import orjson
 
 from models.card import ModelCard
 from models.errors import InputError, Problem
 from service.errors import MalformedBodyError
 from service.inputs import MAX_PROBLEMS, check_inputs, describe
+from service.seeds import SEEDS
 from service.settings import Settings
 
-__all__ = ["MAX_QUANTILES", "SEEDS", "PredictRequest", "SampleRequest", "parse", "read_predict", "read_predict_mc"]
+__all__ = ["MAX_QUANTILES", "SAMPLINGS", "PredictRequest", "SampleRequest", "parse", "read_predict", "read_predict_mc"]
 
-# Integers below this are exact in every JSON client, whose numbers may be float64.
-SEEDS = 2**53
 MAX_QUANTILES = 99
+SAMPLINGS = ("stratified", "independent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +30,35 @@ class PredictRequest:
     """A checked request for the deterministic answer. `inputs` holds (B, *shape) by input name."""
 
     inputs: dict[str, npt.NDArray[Any]]
+    timeout_ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """A checked request for an answer over passes; a seed was drawn if the client sent none."""
+    """A checked request for an answer over passes; `seed` is None where the service may choose it."""
 
     inputs: dict[str, npt.NDArray[Any]]
     n_samples: int
-    seed: int
+    seed: int | None
     quantiles: tuple[float, ...] | None
     return_samples: bool
+    timeout_ms: float
+    sampling: Literal["stratified", "independent"] = "stratified"
+    tolerance: float | None = None
+    budget_ms: float | None = None
+
+
+_SAMPLE_FIELDS = (
+    "inputs",
+    "n_samples",
+    "seed",
+    "sampling",
+    "tolerance",
+    "budget_ms",
+    "timeout_ms",
+    "quantiles",
+    "return_samples",
+)
 
 
 def parse(body: bytes) -> dict[str, object]:
@@ -51,6 +70,30 @@ def parse(body: bytes) -> dict[str, object]:
     Raises:
         MalformedBodyError: It is not UTF-8, not JSON, not an object, nested too deep, or names a member twice.
     """
+    document = _parse_fast(body)
+    return _parse_slowly(body) if document is None else document
+
+
+def _parse_fast(body: bytes) -> dict[str, object] | None:
+    """Read a body that is as it should be; None for any other, which is then read again to say what is wrong.
+
+    orjson takes the last of two members with the same name. As many quotation marks as the members and strings that
+    were found need shows that there are no such two, and no string inside a list.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if type(document) is not dict:
+        return None
+    inputs = document.get("inputs")
+    strings = len(document) + sum(type(value) is str for value in document.values())
+    if type(inputs) is dict:
+        strings += len(inputs)
+    return document if body.count(b'"') == 2 * strings else None
+
+
+def _parse_slowly(body: bytes) -> dict[str, object]:
     try:
         document = json.loads(body.decode("utf-8"), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
@@ -73,11 +116,12 @@ def read_predict(document: Mapping[str, object], card: ModelCard, settings: Sett
     Raises:
         InputError: With everything that is wrong with it.
     """
-    problems = _unknown_fields(document, ("inputs",))
+    problems = _unknown_fields(document, ("inputs", "timeout_ms"))
+    timeout_ms = _read_timeout(document, settings, problems)
     inputs = _read_inputs(document, card, settings, problems)
     _refuse(problems)
     _refuse(_check_size(inputs, card, settings, copies=1))
-    return PredictRequest(inputs)
+    return PredictRequest(inputs, timeout_ms)
 
 
 def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: Settings) -> SampleRequest:
@@ -86,7 +130,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     Raises:
         InputError: With everything that is wrong with it.
     """
-    problems = _unknown_fields(document, ("inputs", "n_samples", "seed", "quantiles", "return_samples"))
+    problems = _unknown_fields(document, _SAMPLE_FIELDS)
     n_samples = document.get("n_samples", settings.default_samples)
     seed = document.get("seed")
     quantiles = document.get("quantiles")
@@ -97,14 +141,24 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     problems += _check_quantiles(quantiles)
     if not isinstance(return_samples, bool):
         problems.append(Problem(("return_samples",), f"expected true or false, received {describe(return_samples)}"))
+    sampling = document.get("sampling", "stratified")
+    if sampling not in SAMPLINGS:
+        problems.append(Problem(("sampling",), f"expected {' or '.join(SAMPLINGS)}, received {describe(sampling)}"))
+    tolerance = _read_positive(document, "tolerance", problems)
+    budget_ms = _read_positive(document, "budget_ms", problems)
+    timeout_ms = _read_timeout(document, settings, problems)
     inputs = _read_inputs(document, card, settings, problems)
     _refuse(problems)
     request = SampleRequest(
         inputs,
         n_samples=cast(int, n_samples),
-        seed=secrets.randbelow(SEEDS) if seed is None else cast(int, seed),
+        seed=cast("int | None", seed),
         quantiles=tuple(map(float, quantiles)) if isinstance(quantiles, list) else None,
         return_samples=bool(return_samples),
+        timeout_ms=timeout_ms,
+        sampling=cast(Literal["stratified", "independent"], sampling),
+        tolerance=tolerance,
+        budget_ms=budget_ms,
     )
     _refuse(_check_work(request, card, settings))
     return request
@@ -142,6 +196,27 @@ def _check_integer(name: str, value: object, low: int, high: int, *, or_null: bo
     if type(value) is not int or not low <= value <= high:
         expected = f"an integer from {low} to {high}{' or null' if or_null else ''}"
         yield Problem((name,), f"expected {expected}, received {describe(value)}")
+
+
+def _read_timeout(document: Mapping[str, object], settings: Settings, problems: list[Problem]) -> float:
+    """The time to answer in, in ms; what is wrong with it is added to `problems`."""
+    timeout_ms = _read_positive(document, "timeout_ms", problems)
+    if timeout_ms is not None and timeout_ms > settings.max_timeout_ms:
+        problems.append(
+            Problem(("timeout_ms",), f"expected at most {settings.max_timeout_ms}, received {describe(timeout_ms)}")
+        )
+    return settings.timeout_ms if timeout_ms is None else timeout_ms
+
+
+def _read_positive(document: Mapping[str, object], name: str, problems: list[Problem]) -> float | None:
+    """A number above 0, or None where null or nothing was sent."""
+    value = document.get(name)
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 < cast(float, value) <= sys.float_info.max:
+        problems.append(Problem((name,), f"expected a number above 0 or null, received {describe(value)}"))
+        return None
+    return float(cast(float, value))
 
 
 def _check_quantiles(value: object) -> Iterator[Problem]:

@@ -32,18 +32,28 @@ class Settings(BaseSettings):
     max_samples: int = Field(1000, ge=2, description="Largest n_samples that one request may ask for.")
     default_samples: int = Field(32, ge=2, description="n_samples of a request that does not say.")
     max_row_passes: int = Field(65_536, ge=2, description="Largest product of rows and n_samples in one request.")
-    block_row_passes: int = Field(4096, ge=1, description="Row-passes computed at a time; bounds the memory of a pass.")
+    block_row_passes: int | None = Field(
+        None, ge=1, description="Row-passes computed at a time; bounds memory. Unset: as many as fit 128 MiB."
+    )
     max_returned_numbers: int = Field(
         2_000_000, ge=1, description="Numbers that one answer may hold, passes kept for samples and quantiles included."
     )
     max_body_bytes: int = Field(16 * MIB, ge=64, description="Largest request body, in bytes.")
     max_waiting: int = Field(64, ge=0, description="Requests that may wait for their turn; more are answered 503.")
-    threads: int = Field(1, ge=1, le=64, description="Requests computed at the same time in one worker process.")
+    join: bool = Field(True, description="Whether requests that wait are joined into one graph call.")
+    timeout_ms: int = Field(30_000, ge=1, description="Within this time a request is answered, or told that it isn't.")
+    max_timeout_ms: int = Field(300_000, ge=1, description="Largest timeout_ms that one request may ask for.")
+    compute_threads: int = Field(
+        0, ge=0, le=1024, description="TensorFlow's threads in one worker; 0 for the cores less one, shared by workers."
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _lower_the_default(cls, values: dict[str, object]) -> dict[str, object]:
         """An operator who lowers a limit need not lower the default with it."""
+        most = values.get("max_timeout_ms")
+        if "timeout_ms" not in values and _is_integer(most):
+            values["timeout_ms"] = min(30_000, int(str(most)))
         limits = [int(str(values[name])) for name in ("max_samples", "max_row_passes") if _is_integer(values.get(name))]
         if "default_samples" not in values and limits:
             values["default_samples"] = max(2, min(32, *limits))
@@ -51,6 +61,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        if self.timeout_ms > self.max_timeout_ms:
+            raise ValueError(
+                f"{PREFIX}TIMEOUT_MS is {self.timeout_ms}, more than {PREFIX}MAX_TIMEOUT_MS ({self.max_timeout_ms}); "
+                "lower the first or raise the second"
+            )
         for name in ("max_samples", "max_row_passes"):
             if self.default_samples > getattr(self, name):
                 raise ValueError(
@@ -84,8 +99,18 @@ class Settings(BaseSettings):
 
     def limits(self) -> dict[str, int]:
         """The limits that a client must keep, by the name of the setting."""
-        names = ("max_rows", "max_length", "max_samples", "max_row_passes", "max_returned_numbers", "max_body_bytes")
-        return {name: getattr(self, name) for name in ("default_samples", *names)}
+        names = (
+            "default_samples",
+            "max_rows",
+            "max_length",
+            "max_samples",
+            "max_row_passes",
+            "max_returned_numbers",
+            "max_body_bytes",
+            "timeout_ms",
+            "max_timeout_ms",
+        )
+        return {name: getattr(self, name) for name in names}
 
 
 def variable(name: str) -> str:

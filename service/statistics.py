@@ -52,6 +52,11 @@ class Running:
         """Passes seen, S."""
         return self._moments.count
 
+    @property
+    def size(self) -> int:
+        """Numbers in the mean."""
+        return self._moments.mean.size
+
     def update(self, first: int, counts: Array, summary: Summary) -> None:
         """Add summaries of the passes from `first` on; `counts` (G,) tells how many are in each."""
         self._moments.update(first, counts, summary.mean, summary.deviations)

@@ -14,7 +14,8 @@ from openapi_spec_validator import validate
 from models.card import InputSpec, ModelCard
 from models.errors import InputError
 from service.openapi import describe_api
-from service.schemas import SEEDS, read_predict_mc
+from service.schemas import read_predict_mc
+from service.seeds import SEEDS
 from service.settings import Settings
 from tests.service.cards import CLASSES, IMAGE, SCALAR, TOKENS, VALUE, card
 from tests.service.test_inputs import ANY_JSON, ROW
@@ -40,7 +41,7 @@ def test_it_is_valid_and_its_examples_fit(of: ModelCard) -> None:
 def test_it_states_every_error_body() -> None:
     document = describe_api(CARDS[0], "v1", SETTINGS)
     responses = document["paths"]["/predict_mc"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "413", "415", "422", "500", "503"}
+    assert set(responses) == {"200", "400", "413", "415", "422", "500", "503", "504"}
     assert all(list(responses[s]["content"]) == ["application/problem+json"] for s in responses if s != "200")
     assert "Retry-After" in responses["503"]["headers"]
 

@@ -34,8 +34,8 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, v
 
 def test_every_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THINNED_MAX_ROWS", "-1")
-    monkeypatch.setenv("THINNED_THREADS", "0")
-    with pytest.raises(SettingsError, match=r"THINNED_MAX_ROWS.*THINNED_THREADS"):
+    monkeypatch.setenv("THINNED_MAX_WAITING", "-1")
+    with pytest.raises(SettingsError, match=r"THINNED_MAX_ROWS.*THINNED_MAX_WAITING"):
         Settings.read()
 
 
