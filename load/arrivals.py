@@ -9,13 +9,21 @@ import gevent
 import numpy as np
 from gevent import monkey
 
-__all__ = ["Schedule", "poisson", "wait_until"]
+__all__ = ["DroppedArrivalError", "Schedule", "UnansweredError", "poisson", "wait_until"]
 
 _CHUNK = 1024
 # gevent's timers count in milliseconds and round up; a request must not be late by the clock of its own client.
 _TIMER_S = 0.0012
 _NAP_S = 0.0001
 _sleep = monkey.get_original("time", "sleep")
+
+
+class DroppedArrivalError(Exception):
+    """An arrival that could not be sent: as many requests were under way as may be, or the run was over."""
+
+
+class UnansweredError(Exception):
+    """A request that had no answer yet when the run had waited long enough."""
 
 
 def poisson(rate: float, seed: Sequence[int]) -> Iterator[float]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
+from load.bodies import WrongAnswerError
 from load.book import Book
 from load.cells import Cell, plan, turns
 from load.measuring import Place, Rhythm, measure
@@ -19,7 +22,8 @@ from load.slo import Trial, find_ceiling, percentile
 __all__ = ["Bench"]
 
 Tell = Callable[[str, float], None]  # (what is done now, seconds of the plan that are behind)
-_TRIAL_S = 3.0
+# A trial has no repeats, so it is longer than one of a cell's.
+_TRIAL_LENGTH = 2
 _LIKELY_TRIALS = 6
 _WARM_UP_REQUESTS = 3
 _REFERENCE_SAMPLES = 1000
@@ -43,7 +47,7 @@ class Bench:
         self.ceilings: list[dict[str, Any]] = []
         self._rhythm = Rhythm(options.duration_s, options.warm_up_s, options.seed, max_in_flight=options.max_in_flight)
         self._trial = Rhythm(
-            max(_TRIAL_S, options.duration_s), options.warm_up_s, options.seed, max_in_flight=options.max_in_flight
+            _TRIAL_LENGTH * options.duration_s, options.warm_up_s, options.seed, max_in_flight=options.max_in_flight
         )
         self._book = Book(places["service"].url, options.out)
 
@@ -116,14 +120,18 @@ class Bench:
         longest = min(_REFERENCE_SAMPLES, limits.get("max_samples", _REFERENCE_SAMPLES))
         longest = min(longest, limits.get("max_row_passes", rows * longest) // rows)
         each_s = self._precision_s / requests_needed(counts, options.error_seeds)
-        points, reference = measure_precision(
-            asker(place.url, place.card, place.data, rows),
-            counts,
-            seeds=options.error_seeds,
-            seed=options.seed,
-            reference_samples=longest,
-            tick=lambda: tell("Monte Carlo error of the service", each_s),
-        )
+        try:
+            points, reference = measure_precision(
+                asker(place.url, place.card, place.data, rows),
+                counts,
+                seeds=options.error_seeds,
+                seed=options.seed,
+                reference_samples=longest,
+                tick=lambda: tell("Monte Carlo error of the service", each_s),
+            )
+        except (OSError, WrongAnswerError) as error:
+            tell(f"The Monte Carlo error could not be measured: {error}", 0)
+            return
         self.precision = {
             "rows": rows,
             "rows_from": place.data.origin,
@@ -134,12 +142,8 @@ class Bench:
 
     def _search(self, target: Any, n: int) -> None:
         """Adds the largest rate at which this target meets the objectives with this sample count."""
-        fastest = [
-            run.throughput
-            for cell, runs in self.runs.items()
-            if (cell.target, cell.n_samples) == (target, n)
-            for run in runs
-        ]
+        alike = [runs for cell, runs in self.runs.items() if (cell.target, cell.n_samples) == (target, n)]
+        fastest = max((run.throughput for runs in alike for run in runs), default=0.0)
         attempts = 0
 
         def attempt(rate: float) -> Trial:
@@ -157,5 +161,6 @@ class Bench:
 
 def _post(url: str, body: dict[str, Any]) -> None:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as response:
+    # A refusal is not for the warm-up to judge: it is counted where answers are.
+    with suppress(urllib.error.HTTPError), urllib.request.urlopen(request, timeout=120) as response:
         response.read()

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from load.arrivals import DroppedArrivalError, UnansweredError
 from load.bodies import WrongAnswerError
-from load.users import DroppedArrivalError, UnansweredError
 from load.watch import Usage
 
 __all__ = ["LATE_MS", "Record", "Run"]

@@ -18,22 +18,14 @@ import gevent
 from gevent.pool import Pool
 from locust import FastHttpUser, task
 
-from load.arrivals import Schedule, wait_until
+from load.arrivals import DroppedArrivalError, Schedule, UnansweredError, wait_until
 from load.bodies import MAX_SEED, Rows, WrongAnswerError, check_predict, check_predict_mc, draw_inputs
 
-__all__ = ["ArrivalUser", "Asker", "DroppedArrivalError", "ServiceUser", "UnansweredError", "fetch_card", "kind"]
+__all__ = ["ArrivalUser", "Asker", "ServiceUser", "fetch_card", "kind"]
 
 # Requests are made before the clock runs, and asked in turn.
 REQUESTS = 64
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
-
-
-class DroppedArrivalError(Exception):
-    """An arrival that could not be sent: as many requests were under way as may be, or the run was over."""
-
-
-class UnansweredError(Exception):
-    """A request that had no answer yet when the run had waited long enough."""
 
 
 @cache
@@ -162,9 +154,15 @@ class ArrivalUser(Asker):
         finally:
             self.under_way.pop(gevent.getcurrent(), None)
 
+    def stop(self, force: bool = False) -> bool:
+        """Notes when it was told to: what is due later is not part of the run."""
+        self.told_to_stop = time.perf_counter()
+        stopped: bool = super().stop(force)
+        return stopped
+
     def on_stop(self) -> None:
         """Waits for what is under way; tells what was never answered, and what was due and never sent."""
-        late = self.schedule.take_before(time.perf_counter() - self.origin)
+        late = self.schedule.take_before(getattr(self, "told_to_stop", time.perf_counter()) - self.origin)
         self.pool.join(timeout=self.drain_s)
         lost = dict(self.under_way)
         self.pool.kill()
