@@ -20,6 +20,8 @@ FLOORS = {
     "models.dropout": 1,
     "models.registry": 1,
     "models.importing": 2,
+    "models.calibration": 2,
+    "models.evaluation": 2,
     "models.examples": 2,
     "service": 3,
     "service.engine": 2,

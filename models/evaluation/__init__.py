@@ -1,0 +1,8 @@
+"""Score a model on rows whose answers are known: the deterministic answer and the mean over passes side by side."""
+
+from __future__ import annotations
+
+from models.evaluation.report import Evaluation, Series
+from models.evaluation.run import evaluate
+
+__all__ = ["Evaluation", "Series", "evaluate"]

@@ -1,0 +1,167 @@
+"""Passes read as what a model says of the target: by task, in one shape for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.card import OutputSpec
+from models.errors import InputError, Problem
+from models.uncertainty import gaussian_parts, probabilities
+
+if TYPE_CHECKING:
+    from models.dropout import ArmedModel
+
+__all__ = ["Array", "Values", "class_targets", "classes_of", "draw", "is_classes", "value_targets", "values_of"]
+
+Array = npt.NDArray[np.float64]
+
+
+def is_classes(spec: OutputSpec) -> bool:
+    """Whether the output tells labels, not numbers."""
+    return spec.task in ("classification", "multilabel")
+
+
+def draw(
+    armed: ArmedModel, inputs: Mapping[str, npt.NDArray[Any]], output: str, *, n_samples: int, seed: int
+) -> npt.NDArray[Any]:
+    """Passes of one output, (S, B, *shape); stratified, as the service draws them."""
+    rows = len(next(iter(inputs.values())))
+    kept: npt.NDArray[Any] | None = None
+    for piece in armed.sample_blocks(inputs, n_samples=n_samples, seed=seed):
+        passes = piece.outputs[output]
+        if kept is None:
+            kept = np.empty((n_samples, rows, *passes.shape[2:]), passes.dtype)
+        kept[piece.first : piece.first + len(passes), piece.rows] = passes
+    if kept is None:
+        raise InputError([Problem((), "expected 1 row or more, received none")])
+    return kept
+
+
+@dataclass(frozen=True)
+class Values:
+    """What S passes say of K numbers in each of B rows: each a mean and, where it tells, the noise about it.
+
+    `means` is (S, B, K). `noises`, variances, is of that shape for a network that answers them, of shape (K,) where the
+    card knows the noise, and None where nothing does.
+    """
+
+    means: Array
+    noises: Array | None
+
+    def first(self, count: int) -> Values:
+        """The first `count` passes."""
+        per_pass = self.noises is not None and self.noises.ndim == 3
+        return Values(self.means[:count], self.noises[:count] if per_pass and self.noises is not None else self.noises)
+
+    @property
+    def mean(self) -> Array:
+        """(B, K)."""
+        mean: Array = self.means.mean(axis=0)
+        return mean
+
+    @property
+    def epistemic(self) -> Array:
+        """Variance of the means over passes, (B, K); 0 for a single pass."""
+        if len(self.means) < 2:
+            return np.zeros(self.means.shape[1:])
+        spread: Array = self.means.var(axis=0, ddof=1)
+        return spread
+
+    @property
+    def aleatoric(self) -> Array | None:
+        """Mean noise, (B, K); None where it is not known."""
+        if self.noises is None:
+            return None
+        mean = self.noises.mean(axis=0) if self.noises.ndim == 3 else self.noises
+        noise: Array = np.broadcast_to(mean, self.means.shape[1:])
+        return noise
+
+    @property
+    def variance(self) -> Array:
+        """Predictive variance, (B, K): of network and noise, or of the network alone where the noise is not known."""
+        return self.epistemic if self.aleatoric is None else self.epistemic + self.aleatoric
+
+
+def values_of(passes: npt.NDArray[Any], spec: OutputSpec, *, calibrated: bool) -> Values:
+    """Read passes (S, B, *shape) of a regression.
+
+    Args:
+        passes: The passes; a deterministic answer is one.
+        spec: The output.
+        calibrated: Whether to use what calibration has found.
+    """
+    flat = np.asarray(passes, np.float64).reshape(*passes.shape[:2], -1)
+    if spec.task == "gaussian":
+        means, variances = gaussian_parts(np.asarray(passes, np.float64))
+        known = spec.calibration if calibrated else None
+        factor = (known.variance_factor or 1.0) if known is not None else 1.0
+        return Values(means.reshape(*passes.shape[:2], -1), factor * variances.reshape(*passes.shape[:2], -1))
+    noise = None if spec.noise is None or not calibrated else np.asarray(spec.noise, np.float64)
+    return Values(flat, noise)
+
+
+def classes_of(passes: npt.NDArray[Any], spec: OutputSpec) -> Array:
+    """Read passes (S, B, *shape) of a classification as probabilities (S, M, C); each label of several is a row."""
+    scale: Any = spec.scale
+    if spec.task == "multilabel":
+        return probabilities(np.asarray(passes)[..., np.newaxis], scale).reshape(len(passes), -1, 2)
+    probs = probabilities(passes, scale)
+    return probs.reshape(len(passes), -1, probs.shape[-1])
+
+
+def value_targets(targets: npt.NDArray[Any], rows: int, units: int) -> Array:
+    """Targets of a regression as (B, K).
+
+    Raises:
+        InputError: They are no numbers, or not as many.
+    """
+    try:
+        values = np.asarray(targets, np.float64)
+    except ValueError:
+        raise _wrong(f"expected numbers as targets, received {targets.dtype}") from None
+    if values.size != rows * units:
+        raise _wrong(f"expected {rows} rows of {units} targets, received {values.shape}")
+    if not np.isfinite(values).all():
+        raise _wrong("expected finite targets, received NaN or infinity")
+    return values.reshape(rows, units)
+
+
+def class_targets(targets: npt.NDArray[Any], spec: OutputSpec, rows: int) -> npt.NDArray[np.int64]:
+    """Targets of a classification as class numbers, (M,): given as numbers, as the card's labels, or one-hot.
+
+    Raises:
+        InputError: They are none of these, or not as many.
+    """
+    count = 2 if spec.task == "multilabel" or spec.shape[-1] == 1 else int(spec.shape[-1] or 0)
+    values = np.asarray(targets)
+    if values.dtype.kind in "USO":
+        values = _by_label(values, spec)
+    if spec.task == "classification" and values.ndim >= 2 and values.shape[-1] == count and count > 1:
+        values = values.argmax(axis=-1)
+    if spec.task == "multilabel" and values.size != rows * int(spec.shape[-1] or 1):
+        raise _wrong(f"expected {rows} rows of {spec.shape[-1]} labels, each 0 or 1, received {values.shape}")
+    numbers = np.asarray(values, np.float64).ravel()
+    whole = numbers.astype(np.int64)
+    if (whole != numbers).any() or whole.min(initial=0) < 0 or whole.max(initial=0) >= count or len(whole) % rows:
+        raise _wrong(f"expected class numbers from 0 to {count - 1}, a label of the card, or one-hot rows")
+    return whole
+
+
+def _by_label(values: npt.NDArray[Any], spec: OutputSpec) -> npt.NDArray[Any]:
+    numbers = {label: i for i, label in enumerate(spec.labels or ())}
+    words = [str(word) for word in values.ravel()]
+    unknown = sorted(set(words) - set(numbers))
+    if unknown:
+        raise _wrong(
+            f"expected labels {', '.join(list(numbers)[:12]) or '(the card has none)'}, received {unknown[0]!r}"
+        )
+    return np.array([numbers[word] for word in words]).reshape(values.shape)
+
+
+def _wrong(what: str) -> InputError:
+    return InputError([Problem(("targets",), what)])

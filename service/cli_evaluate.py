@@ -1,0 +1,183 @@
+"""`thinned evaluate`: scores of a model on rows whose answers are known, with drawings and a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from models.card import ModelCard, OutputSpec
+    from models.evaluation import Evaluation, Series
+
+__all__ = ["choose_output", "register"]
+
+HELP = """Score a model on rows whose answers are known.
+
+The deterministic answer and the mean over passes stand side by side, for each number of passes; a calibrated model is
+scored with its calibration too. With --out the drawings and one HTML page are written.
+
+\b
+Scores of a regression: RMSE, log-likelihood (nats), CRPS, coverage and width of intervals.
+Scores of a classification: accuracy, NLL (nats), Brier, ECE, and how well entropy and mutual information tell errors
+(and rows of --ood) from the rest, as areas under ROC curves.
+
+\b
+Examples:
+  thinned evaluate digits --data test.npz --out report
+  thinned evaluate house --data test.csv --target price --n-samples 1,10,100
+  thinned evaluate digits --data test.npz --ood letters.npz --json
+"""
+DEFAULT_COUNTS = "1,10,30,100,300"
+MOST_PASSES = 100_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `thinned`."""
+    app.command("evaluate", help=HELP)(_evaluate)
+
+
+def _evaluate(
+    model: Annotated[str, typer.Argument(metavar="NAME", help="The model's name, or NAME:VERSION.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="test.npz|test.csv", help="Rows and targets: arrays x and y, or columns.", show_default=False
+        ),
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN|ARRAY", help="Where the targets are; y in a .npz by default.", show_default=False),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Which output, where the model has several.", show_default=False)
+    ] = None,
+    ood: Annotated[
+        Path | None,
+        typer.Option(metavar="other.npz", help="Rows from elsewhere, to be told from the others.", show_default=False),
+    ] = None,
+    n_samples: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of passes.")] = DEFAULT_COUNTS,
+    seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Seed of the passes.")] = 20160604,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write index.html, the drawings and evaluation.json here.", show_default=False
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all scores and curves as JSON.")] = False,
+) -> None:
+    from models.registry import find, load_keras
+    from service.cli_data import read_labelled, read_rows
+    from service.cli_show import console, print_json
+
+    counts = read_counts(n_samples)
+    stored = find(model)
+    spec = choose_output(stored.card, output)
+    inputs, targets = read_labelled(data, stored.card.inputs, target)
+    strange = None if ood is None else read_rows(ood, stored.card.inputs)
+    from models.quiet import import_tensorflow
+
+    import_tensorflow()
+    from models.dropout import arm
+    from models.evaluation import evaluate
+
+    found = evaluate(
+        arm(load_keras(stored), input_specs=stored.card.inputs),
+        spec,
+        inputs,
+        targets,
+        counts=counts,
+        seed=seed,
+        strange=strange,
+        model=stored.card.name,
+        version=stored.version,
+    )
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_evaluation(found)
+    if out is not None:
+        write_report(found, out)
+        if not as_json:
+            console().print(f"Written to {out / 'index.html'}")
+
+
+def choose_output(card: ModelCard, name: str | None) -> OutputSpec:
+    """The output of that name, or the only one.
+
+    Raises:
+        UsageError: There is none of that name, or there are several and none is named.
+    """
+    from service.cli_options import UsageError
+
+    names = [spec.name for spec in card.outputs]
+    if name is None and len(names) == 1:
+        return card.outputs[0]
+    if name not in names:
+        received = "none was named" if name is None else f"received {name!r}"
+        raise UsageError(f"--output expects one of {', '.join(names)}; {received}")
+    return card.outputs[names.index(name)]
+
+
+def read_counts(text: str) -> list[int]:
+    """Read "1,10,100".
+
+    Raises:
+        UsageError: It is something else.
+    """
+    from service.cli_options import UsageError
+
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and 1 <= int(word) <= MOST_PASSES for word in words):
+        raise UsageError(
+            f"--n-samples expects numbers of passes from 1 to {MOST_PASSES} such as 1,10,100, not {text!r}"
+        )
+    return [int(word) for word in words]
+
+
+def print_evaluation(found: Evaluation) -> None:
+    """A line a score, a column for each way to answer."""
+    from service.cli_show import console, table
+
+    columns = [(series, place) for series in found.series for place in range(len(series.n_samples))]
+    names = dict.fromkeys(name for series, place in columns for name in series.scores[place])
+    heads = [_head(series, place) for series, place in columns]
+    table(
+        "score",
+        *heads,
+        rows=[
+            (name.replace("_", " "), *(_number(series.scores[place].get(name)) for series, place in columns))
+            for name in names
+        ],
+        title=f"{found.model}, output {found.output}: {found.rows} rows",
+        right=heads,
+    )
+    for note in found.notes:
+        console().print(note, soft_wrap=True)
+
+
+def write_report(found: Evaluation, folder: Path) -> None:
+    """Write the page, its drawings and the numbers behind them."""
+    from models.evaluation.page import page
+    from models.evaluation.plots import drawings
+
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = list(drawings(found))
+    for name, _, png in drawn:
+        (folder / f"{name}.png").write_bytes(png)
+    text = json.dumps(found.to_json(), allow_nan=False, indent=1) + "\n"
+    (folder / "evaluation.json").write_text(text, encoding="utf-8")
+    (folder / "index.html").write_text(page(found, drawn), encoding="utf-8")
+
+
+def _head(series: Series, place: int) -> str:
+    count = series.n_samples[place]
+    names: Sequence[str] = {"passes": "", "deterministic": "plain"}.get(series.name, series.name).split()
+    return " ".join([*names, *([f"N={count}"] if count else [])])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,177 @@
+"""Calibration finds what was put in, promises what it keeps, and makes no likelihood worse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import registry
+from models.calibration import (
+    CalibrationError,
+    calibrate_classes,
+    calibrate_values,
+    fit,
+    interval,
+    prediction_set,
+    store_calibrated,
+)
+from models.card import OutputSpec
+from models.dropout import arm
+from models.errors import NoSitesError
+from models.evaluation.classification import temper
+from models.evaluation.predictive import Values
+from models.examples.coverage import COVERAGES, measure
+from models.importing import import_model
+
+REGRESSION = OutputSpec(name="y", shape=(2,), dtype="float32", task="regression")
+CLASSES = OutputSpec(name="y", shape=(4,), dtype="float32", task="classification", scale="probabilities")
+
+
+def test_the_noise_that_was_put_in_is_found() -> None:
+    draw = np.random.default_rng(0)
+    mean = draw.normal(size=(3000, 2))
+    means = mean + 0.3 * draw.normal(size=(64, 3000, 2))
+    targets = mean + draw.normal(size=(3000, 2)) * [0.5, 2.0]
+    found = calibrate_values(Values(means, None), targets, REGRESSION, 64)
+    # The passes' own spread of 0.09 is part of the predictive variance, and not of the noise.
+    assert found.spec.noise == pytest.approx([0.25 - 0.09, 4.0 - 0.09], rel=0.1)
+    assert found.nll_before is None
+
+
+def test_a_factor_mends_variances_that_the_network_answers_wrong() -> None:
+    draw = np.random.default_rng(1)
+    means, noises = np.zeros((16, 3000, 1)), np.full((16, 3000, 1), 0.25)
+    spec = REGRESSION.model_copy(update={"task": "gaussian"})
+    found = calibrate_values(Values(means, noises), draw.normal(size=(3000, 1)), spec, 16)
+    assert found.spec.calibration is not None
+    assert found.spec.calibration.variance_factor == pytest.approx(4.0, rel=0.1)
+    assert found.nll_before is not None
+    assert found.nll_after < found.nll_before
+
+
+@pytest.mark.parametrize("heat", [0.5, 1.0, 2.5])
+def test_the_temperature_that_was_put_in_is_found(heat: float) -> None:
+    draw = np.random.default_rng(2)
+    right = draw.dirichlet(np.full(4, 0.5), size=4000)
+    labels = (right.cumsum(axis=1) > draw.uniform(size=(4000, 1))).argmax(axis=1)
+    found = calibrate_classes(temper(right, 1 / heat)[np.newaxis], labels, CLASSES, 2)
+    assert found.spec.calibration is not None
+    assert found.spec.calibration.temperature == pytest.approx(heat, rel=0.1)
+    assert found.nll_before is not None
+    assert found.nll_after <= found.nll_before
+
+
+def test_a_model_that_errs_nowhere_is_not_made_boundlessly_sure() -> None:
+    probs = np.full((1, 100, 4), 0.02)
+    labels = np.arange(100) % 4
+    probs[0, np.arange(100), labels] = 0.94
+    fitted = calibrate_classes(probs, labels, CLASSES, 2).spec.calibration
+    assert fitted is not None
+    assert fitted.temperature is not None
+    assert 0.5 < fitted.temperature < 1
+
+
+def test_intervals_hold_what_they_promise_whatever_the_network() -> None:
+    """Its deviations are wrong tenfold, and the noise has heavy tails."""
+    draw = np.random.default_rng(3)
+    means = 10 * draw.normal(size=(32, 4000, 2))
+    targets = draw.standard_t(3, size=(4000, 2))
+    spec = calibrate_values(Values(means[:, :1000], None), targets[:1000], REGRESSION, 32).spec
+    rest = Values(means[:, 1000:], np.asarray(spec.noise))
+    for coverage in COVERAGES:
+        low, high = interval(spec, rest.mean, rest.variance, coverage)
+        assert ((targets[1000:] >= low) & (targets[1000:] <= high)).mean() == pytest.approx(coverage, abs=0.03)
+
+
+def test_sets_hold_what_they_promise() -> None:
+    draw = np.random.default_rng(4)
+    probs = draw.dirichlet(np.full(4, 0.7), size=4000)
+    labels = draw.integers(0, 4, 4000)
+    spec = calibrate_classes(probs[np.newaxis, :1000], labels[:1000], CLASSES, 2).spec
+    for coverage in COVERAGES:
+        members = prediction_set(spec, probs[1000:], coverage)
+        assert members[np.arange(3000), labels[1000:]].mean() == pytest.approx(coverage, abs=0.03)
+
+
+def test_what_cannot_be_promised_is_refused() -> None:
+    with pytest.raises(CalibrationError, match=r"not calibrated.*thinned calibrate"):
+        interval(REGRESSION, np.zeros((1, 2)), np.ones((1, 2)), 0.9)
+    draw = np.random.default_rng(5)
+    few = calibrate_values(Values(draw.normal(size=(8, 12, 2)), None), np.zeros((12, 2)), REGRESSION, 8).spec
+    with pytest.raises(CalibrationError, match=r"0\.95 needs 19 or more calibration rows, there are 12"):
+        interval(few, np.zeros((1, 2)), np.ones((1, 2)), 0.95)
+    interval(few, np.zeros((1, 2)), np.ones((1, 2)), 0.8)
+
+
+def test_a_calibrated_model_is_a_new_version(files: Path, store: Path) -> None:
+    first = import_model(files / "sound.keras", name="sound", tasks={None: "regression"})
+    armed = arm(registry.load_keras(first))
+    rows = {"x": np.random.default_rng(0).normal(size=(50, 4)).astype("float32")}
+    found = fit(armed, first.card.outputs[0], rows, np.zeros((50, 2)), n_samples=32)
+    second = store_calibrated(first, found.spec)
+    assert registry.find("sound").version == second.version != first.version
+    assert registry.find("sound", first.version).card.outputs[0].calibration is None
+    card = registry.find("sound").card
+    assert card.outputs[0].noise is not None
+    assert len(card.outputs[0].noise) == 2
+    assert card.outputs[0].calibration == found.spec.calibration
+    with pytest.raises(CalibrationError, match="10 or more rows"):
+        fit(armed, first.card.outputs[0], {"x": rows["x"][:9]}, np.zeros((9, 2)))
+
+
+def test_a_model_without_sites_has_nothing_to_calibrate(files: Path, store: Path) -> None:
+    stored = import_model(files / "still.keras", name="still", tasks={None: "regression"})
+    rows = {"x": np.zeros((50, 4), "float32")}
+    with pytest.raises(NoSitesError):
+        fit(arm(registry.load_keras(stored)), stored.card.outputs[0], rows, np.zeros((50, 2)))
+
+
+def within_two_points(found: Any) -> bool:
+    return all(abs(found.measured[coverage] - coverage) <= 0.02 for coverage in COVERAGES)
+
+
+def test_digits_keeps_its_promise_over_50_splits(digits: str) -> None:
+    from models.evaluation.predictive import draw
+    from models.examples import digits as example
+
+    stored, split = registry.find(digits), example.data()
+    armed, rows = arm(registry.load_keras(stored)), {"image": split.x_test}
+    passes = draw(armed, rows, "digit", n_samples=128, seed=1)
+    found = measure(passes, armed.predict(rows)["digit"], split.y_test, stored.card.outputs[0])
+    assert within_two_points(found)
+    assert found.nll_after <= found.nll_before
+
+
+def test_diabetes_keeps_its_promise_over_50_splits() -> None:
+    import keras
+
+    from models.evaluation.predictive import draw
+    from models.examples import diabetes as example
+    from models.examples.training import fit as train
+
+    keras.utils.set_random_seed(0)
+    split = example.data()
+    mean, deviation = float(split.y_train.mean()), float(split.y_train.std())
+    core = example.build(split.x_train)
+    target = (split.y_train - mean) / deviation
+    train(
+        core,
+        split.x_train,
+        target,
+        epochs=40,
+        batch_size=64,
+        learning_rate=2e-3,
+        weight_decay=1e-2,
+        loss="mean_squared_error",
+        on_epoch=None,
+    )
+    armed = arm(example.in_own_units(core, mean, deviation))
+    rows, (output,) = {"patient": split.x_test}, armed.outputs
+    spec = OutputSpec(name=output.name, shape=(1,), dtype="float32", task="regression")
+    passes = draw(armed, rows, output.name, n_samples=128, seed=1)
+    found = measure(passes, armed.predict(rows)[output.name], split.y_test, spec)
+    assert within_two_points(found)
+    assert found.nll_after <= found.nll_before
