@@ -234,7 +234,7 @@ class Coalescer:
             if len(jobs) == 1:
                 return [_failed(jobs[0], error)]
             return [ended for job in jobs for ended in self._predict([job])]
-        self._note(self._size(jobs, sum(rows), 1), began)
+        self._note(jobs, self._size(jobs, sum(rows), 1), began)
         start = 0
         for job in jobs:
             if isinstance(job, PredictJob):
@@ -258,7 +258,7 @@ class Coalescer:
             if len(samples) == 1:
                 return [_failed(samples[0], error)]
             return [ended for job in samples for ended in self._sample([job])]
-        self._note(self._size(jobs, sum(ask.rows for ask in asks), max(counts)), began)
+        self._note(jobs, self._size(jobs, sum(ask.rows for ask in asks), max(counts)), began)
         return [ended for job, part in zip(samples, parts, strict=True) for ended in self._take(job, part)]
 
     def _take(self, job: SampleJob, part: Any) -> Iterable[Job]:
@@ -283,9 +283,11 @@ class Coalescer:
         """Calls that take about as long."""
         return (*self._kind(jobs[0]), len(jobs) > 1, (rows * count).bit_length(), rows.bit_length())
 
-    def _note(self, size: tuple[Any, ...], began: float) -> None:
+    def _note(self, jobs: Sequence[Job], size: tuple[Any, ...], began: float) -> None:
         self.calls += 1
         took = time.perf_counter() - began
+        for job in jobs:
+            job.compute_s += took
         self._took_s[size] = 0.75 * self._took_s.get(size, took) + 0.25 * took
 
 

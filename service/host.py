@@ -8,9 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeAlias
 
 from models.errors import ThinnedError
 from models.quiet import import_tensorflow
@@ -23,11 +21,10 @@ from service.threads import set_threads
 if TYPE_CHECKING:
     from service.coalescer import Coalescer
     from service.engine import Engine
-    from service.jobs import Job, SampleJob
+    from service.jobs import Job, PredictJob, SampleJob
 
 __all__ = ["Gone", "ModelHost"]
 
-Array: TypeAlias = npt.NDArray[Any]
 Gone: TypeAlias = Callable[[], Awaitable[object]]
 """Waits until the client has gone."""
 
@@ -103,8 +100,8 @@ class ModelHost:
         if self._admitted > self.settings.max_waiting:
             raise OverloadedError(f"{self._admitted - 1} requests wait already, the most that may; try again soon")
 
-    async def predict(self, request: PredictRequest, gone: Gone) -> dict[str, Array]:
-        """The deterministic answer.
+    async def predict(self, request: PredictRequest, gone: Gone) -> PredictJob:
+        """A job that has its deterministic answer.
 
         Raises:
             NotReadyError: The model is not loaded.
@@ -117,7 +114,7 @@ class ModelHost:
 
         job = PredictJob(request.inputs, deadline=time.monotonic() + request.timeout_ms / 1000)
         await self._answered(job, request.timeout_ms, gone)
-        return job.outputs
+        return job
 
     async def sample(self, request: SampleRequest, gone: Gone) -> SampleJob:
         """A job that has its passes.
@@ -163,10 +160,12 @@ class ModelHost:
         job.waiting = lambda: watch.append(loop.create_task(give_up()))
         coalescer = self._coalescer_of(loop)
         self._admitted += 1
+        began = time.perf_counter()
         try:
             coalescer.submit(job)
             await answered
         finally:
+            job.took_s = time.perf_counter() - began
             self._admitted -= 1
             job.given_up = True
             for task in watch:

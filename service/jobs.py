@@ -54,6 +54,10 @@ class Job:
         self.waiting: Callable[[], None] = lambda: None
         """Called, by the thread that waits, when the answer does not come at once."""
         self.error: Exception | None = None
+        self.compute_s = 0.0
+        """Seconds of the graph calls that it took part in, alone or with others."""
+        self.took_s = 0.0
+        """Seconds from when it was submitted to when its answer was there."""
         # Requests whose rows differ in shape, where a length varies, cannot be put side by side.
         self.shapes = tuple(array.shape[1:] for array in inputs.values())
 

@@ -19,8 +19,8 @@ from service.host import Gone, ModelHost
 
 __all__ = ["Answerer", "Lane"]
 
-Answerer: TypeAlias = Callable[[bytes, ModelHost, Gone], Awaitable[bytes]]
-"""Answers a body with a body, or raises; it may ask to be told when the client goes."""
+Answerer: TypeAlias = Callable[[bytes, ModelHost, Gone], Awaitable[tuple[bytes, bytes]]]
+"""Answers a body with a body and a Server-Timing, or raises; it may ask to be told when the client goes."""
 
 log = logging.getLogger("bentoml.thinned")
 
@@ -50,7 +50,7 @@ class Lane:
                 while (await receive())["type"] != "http.disconnect":
                     pass
 
-            content = await self._answer(body, host, gone)
+            content, timing = await self._answer(body, host, gone)
         except GoneError:
             return  # Nobody reads what would be sent.
         except Exception as error:
@@ -58,7 +58,7 @@ class Lane:
                 log.exception("%s %s failed", scope["method"], scope["path"])
             await problem(error)(scope, receive, send)
             return
-        headers = [(b"content-length", b"%d" % len(content)), _JSON]
+        headers = [(b"content-length", b"%d" % len(content)), _JSON, (b"server-timing", timing)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 

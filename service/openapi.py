@@ -296,11 +296,17 @@ def _get(operation: str, summary: str, content: Mapping[str, Any], *, refusals: 
     return {"operationId": operation, "summary": summary, "responses": _responses(content, refusals)}
 
 
+_SERVER_TIMING = {
+    "schema": {"type": "string"},
+    "description": "Milliseconds of waiting and of its graph calls, such as queue;dur=0.2, compute;dur=1.4.",
+}
 _POST_REFUSALS = sorted({int(meaning.status) for meaning in (*TABLE.values(), UNEXPECTED)})
 
 
 def _responses(content: Mapping[str, Any], refusals: Sequence[int]) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": {"description": "The answer", "content": dict(content)}}
+    if refusals is _POST_REFUSALS:
+        responses["200"]["headers"] = {"Server-Timing": _SERVER_TIMING}
     for status in refusals:
         titles = " or ".join(m.title for m in (*TABLE.values(), UNEXPECTED) if m.status == status)
         responses[str(status)] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -23,6 +23,9 @@ from service.lane import Lane
 from service.openapi import describe_api
 from service.page import INDEX
 from service.schemas import parse, read_predict, read_predict_mc
+
+if TYPE_CHECKING:
+    from service.jobs import Job
 
 __all__ = ["create_app"]
 
@@ -55,19 +58,20 @@ def create_app(host: ModelHost | None = None) -> Starlette:
     async def here_or_in_a_thread(call: Callable[[], T], *, here: bool) -> T:
         return call() if here else await run_sync(call, limiter=json_threads)
 
-    async def predict(body: bytes, host: ModelHost, gone: Gone) -> bytes:
+    async def predict(body: bytes, host: ModelHost, gone: Gone) -> tuple[bytes, bytes]:
         card, settings = host.stored.card, host.settings
         request = await here_or_in_a_thread(
             lambda: read_predict(parse(body), card, settings), here=len(body) <= INLINE_BYTES
         )
-        outputs = await host.predict(request, gone)
-        most = settings.max_returned_numbers
-        return await here_or_in_a_thread(
+        job = await host.predict(request, gone)
+        outputs, most = job.outputs, settings.max_returned_numbers
+        content = await here_or_in_a_thread(
             lambda: encode(predict_answer(outputs, card, host.stored.version, max_numbers=most)),
             here=sum(array.size for array in outputs.values()) <= INLINE_NUMBERS,
         )
+        return content, _timing(job)
 
-    async def predict_mc(body: bytes, host: ModelHost, gone: Gone) -> bytes:
+    async def predict_mc(body: bytes, host: ModelHost, gone: Gone) -> tuple[bytes, bytes]:
         card, settings = host.stored.card, host.settings
         request = await here_or_in_a_thread(
             lambda: read_predict_mc(parse(body), card, settings), here=len(body) <= INLINE_BYTES
@@ -88,7 +92,7 @@ def create_app(host: ModelHost | None = None) -> Starlette:
                 )
             )
 
-        return await here_or_in_a_thread(write, here=job.numbers <= INLINE_NUMBERS)
+        return await here_or_in_a_thread(write, here=job.numbers <= INLINE_NUMBERS), _timing(job)
 
     lanes = {"/predict": Lane(predict, host_of), "/predict_mc": Lane(predict_mc, host_of)}
     app = Starlette(
@@ -104,6 +108,12 @@ def create_app(host: ModelHost | None = None) -> Starlette:
     if host is not None:
         app.state.host = host
     return app
+
+
+def _timing(job: Job) -> bytes:
+    """The header Server-Timing: milliseconds in graph calls of its own, and in waiting for them."""
+    queue_ms = 1e3 * max(0.0, job.took_s - job.compute_s)
+    return b"queue;dur=%.3f, compute;dur=%.3f" % (queue_ms, 1e3 * job.compute_s)
 
 
 def _answering(endpoint: Endpoint) -> Endpoint:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -247,3 +249,16 @@ def test_nothing_that_a_client_sends_is_answered_500(classes: Served, path: str,
         if response.status_code == 200
         else "Problem",
     )
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict_mc"])
+def test_an_answer_says_how_long_it_waited_and_computed(classes: Served, path: str) -> None:
+    began = time.perf_counter()
+    timing = classes.ask("POST", path, json={"inputs": ROWS}).headers["server-timing"]
+    took_ms = 1e3 * (time.perf_counter() - began)
+    found = re.fullmatch(r"queue;dur=([0-9.]+), compute;dur=([0-9.]+)", timing)
+    assert found
+    queue_ms, compute_ms = map(float, found.groups())
+    assert queue_ms >= 0
+    assert compute_ms > 0
+    assert queue_ms + compute_ms <= took_ms
