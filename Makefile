@@ -4,6 +4,7 @@
 #   make check            ruff, mypy and the import directions
 #   make load             what each sample count costs and buys: tables and a report (ARGS='mine --baseline' for more)
 #   make bench            what passes cost: the engine beside the loops and the floor (QUICK=--quick for a short run)
+#   make bench-service    what the HTTP path costs and joining requests gains (QUICK=--quick for a short run)
 #   make bench-sampling   what a stratified pass is worth, on trained networks
 #   make format           what ruff can mend by itself
 #   make readme           write the answers that a service gives today into README.md
@@ -28,7 +29,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test check format load bench bench-sampling readme lock clean
+.PHONY: help serve test check format load bench bench-service bench-sampling readme lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -69,6 +70,9 @@ load: $(STAMP)
 
 bench: $(STAMP)
 	@exec $(BIN)/python -m load.engine_bench $(QUICK)
+
+bench-service: $(STAMP)
+	@exec $(BIN)/python -m load.service_bench $(QUICK)
 
 bench-sampling: $(STAMP)
 	@exec $(BIN)/python -m load.sampling_bench $(QUICK)

@@ -26,9 +26,10 @@ class BrokenAnswerError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: its status, its body, and the seconds from the first byte sent to the last byte received."""
+    """One answer: its status, head and body, and the seconds from the first byte sent to the last byte received."""
 
     status: int
+    head: bytes
     body: bytes
     took_s: float
 
@@ -65,6 +66,7 @@ class Client:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = bytearray()
+        self._head = b""
 
     def __enter__(self) -> Self:
         return self
@@ -85,10 +87,18 @@ class Client:
         """
         began = time.perf_counter()
         self.socket.sendall(whole)
+        status, body = self.wait()
+        return Answer(status, self._head, body, time.perf_counter() - began)
+
+    def wait(self) -> tuple[int, bytes]:
+        """Wait for the answer to what was sent: its status and body.
+
+        Raises:
+            BrokenAnswerError: The connection ended before the answer did.
+        """
         while (answer := self.receive()) is None:
             pass
-        status, body = answer
-        return Answer(status, body, time.perf_counter() - began)
+        return answer
 
     def receive(self) -> tuple[int, bytes] | None:
         """Read once; the status and body if that completes the answer."""
@@ -103,6 +113,7 @@ class Client:
         if len(rest) < length:
             return None
         self._received = bytearray(rest[length:])
+        self._head = head
         return int(head[9:12]), rest[:length]
 
 
