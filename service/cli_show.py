@@ -221,7 +221,7 @@ def _layers(names: Sequence[str]) -> str:
 def _class_row(i: int, mean: Any, variance: Any, spec: OutputSpec) -> list[str]:
     probs = probabilities(mean, _scale(spec))
     # A single unit p stands for [1 - p, p], whose variances are the same.
-    spread = np.sqrt(np.broadcast_to(variance, probs.shape))[probs.argmax()]
+    spread = float(np.sqrt(np.broadcast_to(variance, probs.shape))[int(np.argmax(probs))])
     return [str(i), *_top(probs, spec), _number(spread)]
 
 
