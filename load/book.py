@@ -10,7 +10,12 @@ import gevent
 from locust.env import Environment
 from locust.html import get_html_report
 from locust.runners import STATE_RUNNING
-from locust.stats import PERCENTILES_TO_REPORT, StatsCSVFileWriter, update_stats_history
+from locust.stats import (
+    CSV_STATS_INTERVAL_SEC,
+    PERCENTILES_TO_REPORT,
+    StatsCSVFileWriter,
+    update_stats_history,
+)
 
 from load.cells import Cell
 from load.users import ServiceUser, kind
@@ -55,18 +60,12 @@ class Book:
 
     def close(self) -> None:
         """Writes what there is: `locust.html` and `locust_*.csv`."""
-        gevent.sleep(0)
+        # The writer has its last rows on its next turn.
+        gevent.sleep(CSV_STATS_INTERVAL_SEC + 0.1)
         gevent.killall(self._writing)
-        self._write_csv()
+        self._csv.close_files()
         (self._folder / "locust.html").write_text(get_html_report(self._environment, show_download_link=False))
         self._runner.greenlet.kill(block=True)
-
-    def _write_csv(self) -> None:
-        """The last rows, which the writer would write at its next turn."""
-        writer = gevent.spawn(self._csv)
-        gevent.sleep(0.01)
-        writer.kill()
-        self._csv.close_files()
 
     def _keep_history(self) -> None:
         while True:

@@ -7,10 +7,7 @@ Without a class all kinds run at once; `--class-picker` lets the page choose. Th
 
 from __future__ import annotations
 
-from typing import Any
-
-from locust import events
-
+import load.user_options  # noqa: F401 - registers options
 from load.users import ServiceUser, kind
 
 __all__ = ["Mc10User", "Mc30User", "Mc100User", "PredictUser"]
@@ -30,8 +27,3 @@ class Mc30User(kind(ServiceUser, 30)):  # type: ignore[misc]
 
 class Mc100User(kind(ServiceUser, 100)):  # type: ignore[misc]
     """Asks for the answer with its uncertainty over 100 passes."""
-
-
-@events.init_command_line_parser.add_listener
-def _options(parser: Any) -> None:
-    parser.add_argument("--rows", type=int, default=1, help="Rows in each request.")

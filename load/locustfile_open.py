@@ -7,10 +7,7 @@ is 100 arrivals a second, whatever the service does; their latency counts from t
 
 from __future__ import annotations
 
-from typing import Any
-
-from locust import events
-
+import load.user_options  # noqa: F401 - registers options
 from load.users import ArrivalUser, kind
 
 __all__ = ["Mc10Arrivals", "Mc30Arrivals", "Mc100Arrivals", "PredictArrivals"]
@@ -30,10 +27,3 @@ class Mc30Arrivals(kind(ArrivalUser, 30)):  # type: ignore[misc]
 
 class Mc100Arrivals(kind(ArrivalUser, 100)):  # type: ignore[misc]
     """Ask for the answer with its uncertainty over 100 passes."""
-
-
-@events.init_command_line_parser.add_listener
-def _options(parser: Any) -> None:
-    parser.add_argument("--rows", type=int, default=1, help="Rows in each request.")
-    parser.add_argument("--rate", type=float, default=10.0, help="Arrivals a second of each user.")
-    parser.add_argument("--arrival-seed", type=int, default=1, help="Seed of the arrivals; each user has its own.")

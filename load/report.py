@@ -84,17 +84,25 @@ def _lead(results: Results) -> list[str]:
     if results["slo_ms"]:
         limits = ", ".join(f"{name} ≤ {limit:g} ms" for name, limit in results["slo_ms"].items())
         said.append(f"Objectives ({limits}): {results['verdict']} over all loads measured.")
+    share = _client_share(results)
+    if share:
+        said.append(f"Client and service shared one machine; the load generator took {share} for itself.")
     return said
 
 
+def _client_share(results: Results) -> str:
+    shares = [cell["client"]["cores"]["value"] for cell in results["cells"] if cell["client"]]
+    return f"{min(shares):.2f} to {max(shares):.2f} cores" if shares else ""
+
+
 def _load(cell: Mapping[str, Any]) -> str:
-    return f"{cell['rate']:g} arrivals/s" if cell["rate"] else f"{cell['clients']} client(s)"
+    if cell["rate"]:
+        return f"{cell['rate']:g} arrivals/s"
+    return f"{cell['clients']} client{'' if cell['clients'] == 1 else 's'}"
 
 
 def _circumstances(results: Results) -> list[tuple[str, str]]:
     run, model, settings = results["run"], results["model"], results["settings"]
-    shares = [cell["client"]["cores"]["value"] for cell in results["cells"] if cell["client"]]
-    client = f"{min(shares):.2f} to {max(shares):.2f} cores" if shares else "not known"
     share = model["prefix_share"]
     once = "" if share is None else f", {100 * share:.1f} % of a pass's work runs once"
     told = {k: v for k, v in settings.items() if k not in ("limits", "model", "target") and v not in (None, [], {})}
@@ -103,7 +111,8 @@ def _circumstances(results: Results) -> list[tuple[str, str]]:
         ("Machine", run["machine"]),
         (
             "Client and service",
-            f"share this machine: the load generator took {client} of its own, which the service could not have",
+            f"share this machine: the load generator took {_client_share(results) or 'an unknown part'} of its own, "
+            "which the service could not have",
         ),
         ("Versions", run["versions"]),
         ("Begun and ended", f"{run['started']} and {run['finished']}"),
