@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from rich.table import Table
 from load.machine import describe
 from load.networks import NETWORKS, build
 from models.quiet import import_tensorflow
+from service.threads import set_threads
 
 __all__ = ["main"]
 
@@ -43,10 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", nargs="+", type=int, default=list(SAMPLES), metavar="N")
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each network, B and N (default: 2)")
     parser.add_argument("--quick", action="store_true", help="N = 30 and 100, half a second each")
+    parser.add_argument("--threads", type=int, default=0, help="TensorFlow's threads; 0: as the service sets them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak of memory")
     parser.add_argument("--memory-only", choices=("blocks", "piece"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    set_threads(options.threads)
     if options.memory_only:
         import_tensorflow()
         print(json.dumps(_memory_here(options.memory_only)))
@@ -54,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.quick:
         options.samples, options.seconds = [30, 100], 0.5
     import_tensorflow()
-    about = describe()
+    about = {**describe(), "threads": f"TensorFlow computes with {os.environ['TF_NUM_INTRAOP_THREADS']}"}
     cells = [cell for name in options.networks for cell in _bench(name, options)]
     memory = None if options.no_memory else _memory()
     _show(about, cells, memory)

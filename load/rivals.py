@@ -136,6 +136,9 @@ class _Silent:
     def seen(self, training: bool | None) -> None:
         pass
 
+    def narrow(self) -> bool:
+        return not self.passes.wide
+
 
 class _Plain(Draw):
     def __init__(self, passes: Passes, *, wide: bool) -> None:

@@ -43,7 +43,7 @@ def places(plan: Plan | None, paths: Mapping[int, str]) -> dict[int, Place]:
         for value in set(step.reads.values()):
             readers.setdefault(value, []).append(step)
     graph = _Graph(plan, writers, readers, paths)
-    return {id(step.operation): graph.place(step) for step in plan.steps if step.is_site}
+    return {id(step.operation): graph.place(step) for step in plan.steps if step.widens}
 
 
 @dataclass(frozen=True)

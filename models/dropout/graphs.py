@@ -224,6 +224,10 @@ class Off:
     def seen(self, training: bool | None) -> None:
         """Nothing to note."""
 
+    def narrow(self) -> bool:
+        """Nothing widens what no noise touches."""
+        return False
+
 
 class _On(Off):
     """Armed with the passes of the graph under construction."""
@@ -234,3 +238,6 @@ class _On(Off):
 
     def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
         return None if self.passes is None else self.passes.draw(self.number)
+
+    def narrow(self) -> bool:
+        return self.passes is not None and not self.passes.wide

@@ -36,6 +36,9 @@ class Here(Protocol):
     def seen(self, training: bool | None) -> None:
         """Told the `training` with which the layer was called."""
 
+    def narrow(self) -> bool:
+        """Whether the layer runs on rows that no noise has touched yet."""
+
 
 @dataclass(frozen=True)
 class SiteLayer:
@@ -48,6 +51,8 @@ class SiteLayer:
     arm: Callable[[Here], Patches]
     drops: bool = True
     """Whether its noise is dropped units, at `rate`, and nothing else."""
+    widens: bool = True
+    """Whether it may be given rows that no noise has touched, and makes of them rows for every pass."""
     unmeasured: bool = False
     """A registered layer with neither a rate nor a stddev: taken to draw."""
 
@@ -155,7 +160,7 @@ def _attention(layer: Any) -> Iterator[SiteLayer]:
             if draw is None:
                 return plain, weights
             weights = draw.bernoulli(weights, layer.dropout)
-            return keras.ops.matmul(weights, value), weights
+            return keras.ops.matmul(weights, draw.identity(value)), weights
 
         return {"_apply_scores": apply_scores}
 
@@ -257,7 +262,7 @@ def _custom(layer: Any) -> Iterator[SiteLayer]:
     if armed is None:
         rate = stddev = 0.0
     unmeasured = rate is None and stddev is None
-    yield SiteLayer(layer, type(layer).__name__, rate, stddev, arm, False, unmeasured)
+    yield SiteLayer(layer, type(layer).__name__, rate, stddev, arm, drops=False, widens=False, unmeasured=unmeasured)
 
 
 def kind_of(layer: Any) -> list[SiteLayer]:

@@ -9,12 +9,13 @@ graphs that were traced before.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 
+from models.dropout.attention import attend, attends_with_noise
 from models.dropout.kinds import Here, SiteLayer
 
 __all__ = ["TRACING", "patched"]
@@ -26,7 +27,7 @@ _ABSENT = object()
 @contextmanager
 def patched(
     model: Any,
-    sites: Iterable[SiteLayer],
+    sites: Sequence[SiteLayer],
     here_of: Callable[[SiteLayer], Here],
     *,
     also: Callable[[Any], Callable[..., Any]] | None = None,
@@ -42,12 +43,18 @@ def patched(
     with TRACING:
         changes: list[tuple[Any, str, Any]] = []
         armed: set[int] = set()
+        made: list[Here] = []
         try:
             for site in sites:
                 armed.add(id(site.layer))
-                for name, method in site.arm(here_of(site)).items():
+                made.append(here_of(site))
+                for name, method in site.arm(made[-1]).items():
                     _replace(changes, site.layer, name, method)
+            heres = {id(site.layer): here for site, here in zip(sites, made, strict=True)}
             for layer in model._flatten_layers():
+                if attends_with_noise(layer) and id(layer._dropout_layer) in heres:
+                    for name, value in attend(layer, heres[id(layer._dropout_layer)]).items():
+                        _replace(changes, layer, name, value)
                 for name, value in _side_patches(layer, armed).items():
                     _replace(changes, layer, name, value)
                 if also is not None:

@@ -32,7 +32,7 @@ class Step:
     reads: dict[int, int]
     writes: tuple[int, ...]
     wide: bool
-    is_site: bool
+    widens: bool
 
 
 @dataclass
@@ -75,20 +75,20 @@ def graph_of(operation: Any) -> Any | None:
     return None
 
 
-def make_plan(model: Any, holds_site: Callable[[Any], bool], is_site: Callable[[Any], bool]) -> Plan | None:
+def make_plan(model: Any, holds_site: Callable[[Any], bool], widens: Callable[[Any], bool]) -> Plan | None:
     """Flatten `model` and tell prefix from suffix; None when the model's graph is not known.
 
     Args:
         model: The Keras model.
         holds_site: Whether an operation is, or contains, an active site.
-        is_site: Whether an operation itself turns a narrow value into a wide one.
+        widens: Whether an operation itself turns narrow values into wide ones.
     """
     graph = graph_of(model)
     if graph is None:
         return None
     plan = Plan()
     plan.inputs = [plan.new_value(False) for _ in graph.inputs]
-    plan.outputs = _walk(plan, graph, plan.inputs, holds_site, is_site)
+    plan.outputs = _walk(plan, graph, plan.inputs, holds_site, widens)
     return plan
 
 
@@ -105,7 +105,7 @@ def _walk(
     graph: Any,
     inputs: Sequence[int],
     holds_site: Callable[[Any], bool],
-    is_site: Callable[[Any], bool],
+    widens: Callable[[Any], bool],
 ) -> list[int]:
     values = {id(tensor): value for tensor, value in zip(graph.inputs, inputs, strict=True)}
     for node in nodes_in_order(graph):
@@ -115,12 +115,12 @@ def _walk(
         inner = graph_of(node.operation) if holds_site(node.operation) else None
         if inner is not None and _is_plain_call(node):
             entered = _enter(plan, node, inner, reads)
-            written = _walk(plan, inner, entered, holds_site, is_site)
+            written = _walk(plan, inner, entered, holds_site, widens)
         else:
             wide = holds_site(node.operation) or any(plan.wide[value] for value in reads.values())
             written = [plan.new_value(wide) for _ in node.outputs]
-            meets_noise = is_site(node.operation) and len(reads) == 1
-            plan.steps.append(Step(node.operation, _caller(node), reads, tuple(written), wide, meets_noise))
+            step = Step(node.operation, _caller(node), reads, tuple(written), wide, widens(node.operation))
+            plan.steps.append(step)
         values.update((id(tensor), value) for tensor, value in zip(node.outputs, written, strict=True))
     return [values[id(tensor)] for tensor in graph.outputs]
 

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 from keras.src.backend import get_keras_mask, set_keras_mask  # private, and their only names (Keras 3.15)
 
+from models.dropout.attention import attends_with_noise
 from models.dropout.draws import Passes
 from models.dropout.interface import Interface
 from models.dropout.plan import Plan, make_plan
@@ -49,6 +50,12 @@ class Program:
         masks = dict(zip(self._masked, frontier[len(self.plan.frontier) :], strict=True))
         wide_values: dict[int, Tensor] = {}
 
+        def narrow_value(value: int) -> Tensor:
+            tensor = tf.identity(narrow[value])
+            if value in masks:
+                set_keras_mask(tensor, masks[value])
+            return tensor
+
         def widened(value: int) -> Tensor:
             if value not in wide_values:
                 wide_values[value] = passes.widen(narrow[value])
@@ -57,15 +64,15 @@ class Program:
             return wide_values[value]
 
         for step in self.plan.suffix:
-            (source,) = step.reads.values() if step.is_site else (None,)
-            passes.wide = source is None or self.plan.wide[source]
-            if passes.wide:
-                tensors = {key: widened(value) for key, value in step.reads.items()}
-            else:
-                tensors = {key: tf.identity(narrow[value]) for key, value in step.reads.items()}
-            written = keras.tree.flatten(step.call(tensors))
-            if source in masks and not passes.wide:
-                set_keras_mask(written[0], passes.widen(masks[source]))
+            sources = set(step.reads.values())
+            passes.wide = not step.widens or any(self.plan.wide[value] for value in sources)
+            given = {value: widened(value) if passes.wide else narrow_value(value) for value in sources}
+            written = keras.tree.flatten(step.call({key: given[value] for key, value in step.reads.items()}))
+            for tensor in [] if passes.wide else written:
+                # Keras hands a mask on from input to output; these outputs have more rows than it has.
+                mask = get_keras_mask(tensor)
+                if mask is not None:
+                    set_keras_mask(tensor, passes.widen(mask))
             wide_values.update(zip(step.writes, written, strict=True))
         return [single_precision(widened(value)) for value in self.plan.outputs]
 
@@ -77,13 +84,18 @@ def single_precision(tensor: Tensor) -> Tensor:
 
 def plan_of(model: Any, found: Survey) -> Plan | None:
     """Prefix and suffix, where there are sites and the graph is known."""
-    holders = {id(site.source.layer) for site in found.active}
-    if not holders:
+    sites = {id(site.source.layer): site.source for site in found.active}
+    if not sites:
         return None
 
     def holds_site(operation: Any) -> bool:
         if not isinstance(operation, keras.layers.Layer):
             return False
-        return any(id(layer) in holders for layer in operation._flatten_layers())
+        return any(id(layer) in sites for layer in operation._flatten_layers())
 
-    return make_plan(model, holds_site, lambda operation: id(operation) in holders and not operation._layers)
+    def widens(operation: Any) -> bool:
+        if id(operation) in sites:
+            return sites[id(operation)].widens and not operation._layers
+        return attends_with_noise(operation)
+
+    return make_plan(model, holds_site, widens)

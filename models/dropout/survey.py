@@ -75,6 +75,9 @@ class _Witness:
     def seen(self, training: bool | None) -> None:
         self.trainings.append(training)
 
+    def narrow(self) -> bool:
+        return False
+
 
 def layer_paths(model: Any) -> dict[int, str]:
     """The name of each layer, by `id`, with the layers that hold it: `encoder/attention/dropout`."""
@@ -109,7 +112,9 @@ def survey(
         UnsupportedModelError: The model cannot be traced, or writes to its variables when it only predicts.
     """
     paths = layer_paths(model)
-    sources = [source for layer in model._flatten_layers() for source in kind_of(layer)]
+    # Keras's own flattening turns the order inside each nested layer round; this order is the same at any depth.
+    layers = {id(layer): layer for layer in model._flatten_layers()}
+    sources = [source for key in paths for source in kind_of(layers[key])]
     training = {id(s): _Witness() for s in sources}
     inference = {id(s): _Witness() for s in sources}
     for witnesses, flag, when in ((training, True, "training"), (inference, False, "predicting")):
