@@ -162,9 +162,7 @@ class Coalescer:
 
     def _serve(self) -> list[Job]:
         """Make one call; the jobs that it, or their deadline, has ended."""
-        with self._wake:
-            self._ring.extend(self._arrived)
-            self._arrived.clear()
+        self._admit()
         ended = self._drop_late()
         if not self._ring:
             return ended
@@ -175,6 +173,11 @@ class Coalescer:
             self._ring.popleft()
             return [*ended, _failed(head, error)]
         return ended + (self._predict(company) if isinstance(head, PredictJob) else self._sample(company))
+
+    def _admit(self) -> None:
+        with self._wake:
+            self._ring.extend(self._arrived)
+            self._arrived.clear()
 
     def _drop_late(self) -> list[Job]:
         """Take out of the ring what nobody waits for, or will not be there in time."""
@@ -269,8 +272,9 @@ class Coalescer:
             return
         if job.turn is None:
             yield job
-        else:
-            self._ring.append(job)
+            return
+        self._admit()  # Whoever came during the call goes before it.
+        self._ring.append(job)
 
     def _choose_seeds(self, jobs: Sequence[SampleJob]) -> None:
         """One draw for all of a call that named no seed: it is as fresh as one for each, and cheaper."""

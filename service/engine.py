@@ -21,6 +21,10 @@ __all__ = ["Engine", "OutputStatistics", "WarmUpError"]
 Array = npt.NDArray[Any]
 
 
+MOST_ROW_PASSES = 8192
+"""In one call, unless told otherwise: more would keep other requests waiting for it, and make it no faster."""
+
+
 class WarmUpError(ThinnedError):
     """The loaded model does not do what its card promises."""
 
@@ -130,7 +134,7 @@ class Engine:
     @property
     def budget(self) -> int:
         """How many rows x passes are computed at once."""
-        return self._given_budget or self._armed.default_budget
+        return self._given_budget or min(self._armed.default_budget, MOST_ROW_PASSES)
 
     def prefix(self, inputs: Mapping[str, Array]) -> Frontier:
         """What does not change from pass to pass, computed once for some rows.

@@ -31,8 +31,13 @@ Array: TypeAlias = npt.NDArray[Any]
 Inputs: TypeAlias = Mapping[str, Array]
 
 LEAST_PASSES = 4 * BLOCK
-"""Passes before a tolerance may stop a request. An error told by fewer is itself too uncertain to stop on: stopping
-picks the moments at which it happens to be small, and the stated error then covers the true one too rarely."""
+"""Passes before a tolerance may stop a request: from 4 blocks on their spread tells the error.
+
+Stopping picks the moments at which the estimated error happens to be small. Measured on the 10 least certain rows of
+`digits`, 150 seeds, tolerances met at about 200, 400 and 600 passes: mean ± 1.96 standard errors then holds the
+true mean in 92 to 94 % of the answers with stratified passes and in 91 to 93 % with independent ones (95 % without
+stopping), and the mean is off by a tenth to a quarter of its standard error. From 64 passes on it would be 90 to 92 %.
+"""
 
 
 class Job:
@@ -109,6 +114,7 @@ class SampleJob(Job):
         sampling: How passes relate to each other.
         quantiles: Levels to give; keeps all passes.
         return_samples: Whether to give the passes themselves.
+        keep: Whether to have them at hand, in `kept`.
         tolerance: Stop where the standard errors of every row are below this, in the outputs' units.
         budget_ms: Stop at the last block that ends within this time, counted from now.
         deadline: As for `Job`.
@@ -123,6 +129,7 @@ class SampleJob(Job):
         sampling: Sampling = "stratified",
         quantiles: Sequence[float] | None = None,
         return_samples: bool = False,
+        keep: bool = False,
         tolerance: float | None = None,
         budget_ms: float | None = None,
         deadline: float = math.inf,
@@ -133,6 +140,7 @@ class SampleJob(Job):
         self.sampling: Sampling = sampling
         self.quantiles = quantiles
         self.return_samples = return_samples
+        self._wants_passes = keep
         self.tolerance = tolerance
         self._stop_at = math.inf if budget_ms is None else time.monotonic() + budget_ms / 1000
         self._kept: dict[str, Array] = {}
@@ -153,7 +161,7 @@ class SampleJob(Job):
     @property
     def keeps(self) -> bool:
         """Whether the passes themselves are needed."""
-        return self.return_samples or bool(self.quantiles)
+        return self.return_samples or bool(self.quantiles) or self._wants_passes
 
     # In the thread that computes
 
@@ -268,6 +276,11 @@ class SampleJob(Job):
     def passes(self) -> int:
         """Passes that the answer stands on."""
         return next(iter(self._pieces[0].running.values())).count
+
+    @property
+    def kept(self) -> dict[str, Array]:
+        """The passes themselves by output name, (S, B, *output_shape); empty where they were not needed."""
+        return {name: passes[: self.passes] for name, passes in self._kept.items()}
 
     @property
     def numbers(self) -> int:

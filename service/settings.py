@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     timeout_ms: int = Field(30_000, ge=1, description="Within this time a request is answered, or told that it isn't.")
     max_timeout_ms: int = Field(300_000, ge=1, description="Largest timeout_ms that one request may ask for.")
     compute_threads: int = Field(
-        0, ge=0, le=1024, description="TensorFlow's threads in one worker; 0 for the cores less one, shared by workers."
+        0, ge=0, le=1024, description="TensorFlow's threads in one worker; 0 for its share of the cores."
     )
 
     @model_validator(mode="before")

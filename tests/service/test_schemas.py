@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.errors import InputError
 from service.errors import MalformedBodyError
-from service.schemas import SampleRequest, parse, read_predict, read_predict_mc
+from service.schemas import SampleRequest, _parse_fast, _parse_slowly, parse, read_predict, read_predict_mc
 from service.seeds import SEEDS
 from service.settings import Settings
 from tests.service.cards import card
@@ -134,3 +134,12 @@ def test_any_json_is_read_or_refused(value: object) -> None:
     else:
         with pytest.raises(InputError):
             read_predict_mc(document, CARD, SETTINGS)
+
+
+@given(ANY_JSON | st.fixed_dictionaries({"inputs": ANY_JSON, "n_samples": ANY_JSON, "sampling": st.text()}))
+def test_the_fast_way_reads_what_the_slow_one_does(document: object) -> None:
+    body = json.dumps(document).encode()
+    fast = _parse_fast(body)
+    if fast is not None:
+        assert fast == _parse_slowly(body)
+        assert list(map(type, fast.values())) == list(map(type, _parse_slowly(body).values()))
