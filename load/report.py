@@ -84,15 +84,17 @@ def _lead(results: Results) -> list[str]:
     if results["slo_ms"]:
         limits = ", ".join(f"{name} ≤ {limit:g} ms" for name, limit in results["slo_ms"].items())
         said.append(f"Objectives ({limits}): {results['verdict']} over all loads measured.")
-    share = _client_share(results)
-    if share:
-        said.append(f"Client and service shared one machine; the load generator took {share} for itself.")
+    said.append(_client_share(results))
     return said
 
 
 def _client_share(results: Results) -> str:
+    """How much of the machine the client took, and whether it was the service's machine too."""
     shares = [cell["client"]["cores"]["value"] for cell in results["cells"] if cell["client"]]
-    return f"{min(shares):.2f} to {max(shares):.2f} cores" if shares else ""
+    took = f"{min(shares):.2f} to {max(shares):.2f} cores" if shares else "an unknown part"
+    if any(cell["service"] for cell in results["cells"]):
+        return f"Client and service shared the cores of one machine; the load generator took {took} of them."
+    return f"The service ran elsewhere, or could not be seen; the load generator took {took} of this machine."
 
 
 def _load(cell: Mapping[str, Any]) -> str:
@@ -109,11 +111,7 @@ def _circumstances(results: Results) -> list[tuple[str, str]]:
     return [
         ("Command", run["command"]),
         ("Machine", run["machine"]),
-        (
-            "Client and service",
-            f"share this machine: the load generator took {_client_share(results) or 'an unknown part'} of its own, "
-            "which the service could not have",
-        ),
+        ("Client and service", _client_share(results)),
         ("Versions", run["versions"]),
         ("Begun and ended", f"{run['started']} and {run['finished']}"),
         ("Model", f"{model['name']}:{model['version']}, {model['sites']} sites{once}; sha256 {model['sha256']}"),
