@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.card import Calibration, OutputSpec
-from models.errors import ThinnedError
-from models.evaluation.classification import temper
+from models.errors import CalibrationError
 from models.evaluation.predictive import (
     Array,
     Values,
@@ -25,19 +24,16 @@ from models.evaluation.predictive import (
 )
 from models.evaluation.regression import log_likelihood
 from models.registry import StoredModel, store
-from models.uncertainty import conformal
+from models.uncertainty import conformal, temper
 
 if TYPE_CHECKING:
     from models.dropout import ArmedModel
 
 __all__ = [
-    "CalibrationError",
     "Fit",
     "calibrate_classes",
     "calibrate_values",
     "fit",
-    "interval",
-    "prediction_set",
     "store_calibrated",
 ]
 
@@ -47,10 +43,6 @@ MOST_UNITS = 64
 LEAST_ROWS = 10
 PRIOR = 0.25
 TINY = 1e-12
-
-
-class CalibrationError(ThinnedError):
-    """A model cannot be calibrated so, or is not calibrated for what is asked."""
 
 
 @dataclass(frozen=True)
@@ -197,62 +189,6 @@ def _noises(values: Values) -> Array:
 
 def _kept(scores: Array) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(value) for value in line) for line in conformal.thin(scores, MOST_SCORES))
-
-
-def interval(
-    spec: OutputSpec, mean: npt.NDArray[Any], variance: npt.NDArray[Any], coverage: float
-) -> tuple[Array, Array]:
-    """The interval of stated coverage about each answer of a regression.
-
-    Args:
-        spec: The output, calibrated.
-        mean: Mean over passes, (B, *shape); of a gaussian output the means alone.
-        variance: Predictive variance, network and noise, of the same shape.
-        coverage: In (0, 1): how often, at least, a new row's target lies inside.
-
-    Returns:
-        Lower and upper ends, of the same shape.
-
-    Raises:
-        CalibrationError: The output is not calibrated, or on too few rows for this coverage.
-    """
-    factor = np.asarray(_factor(spec, coverage))
-    shape = np.shape(mean)
-    flat = [np.asarray(x, np.float64).reshape(shape[0], -1) for x in (mean, variance)]
-    lower, upper = conformal.interval(flat[0], flat[1], factor)
-    return lower.reshape(shape), upper.reshape(shape)
-
-
-def prediction_set(spec: OutputSpec, probs: npt.NDArray[Any], coverage: float) -> npt.NDArray[np.bool_]:
-    """Which classes belong to the set of stated coverage of each row.
-
-    Args:
-        spec: The output, calibrated.
-        probs: Mean probabilities over passes, (B, ..., C), not yet tempered.
-        coverage: In (0, 1): how often, at least, a new row's class is in its set.
-
-    Returns:
-        Booleans of the same shape.
-
-    Raises:
-        CalibrationError: The output is not calibrated, or on too few rows for this coverage.
-    """
-    factor = float(_factor(spec, coverage)[0])
-    heat = spec.calibration.temperature if spec.calibration is not None else None
-    return conformal.prediction_set(temper(np.asarray(probs, np.float64), heat or 1.0), factor)
-
-
-def _factor(spec: OutputSpec, coverage: float) -> Array:
-    fitted = spec.calibration
-    if fitted is None or not fitted.scores:
-        why = "is not calibrated" if fitted is None else "has several labels at once, for which there are no sets"
-        raise CalibrationError(
-            f"the output {spec.name!r} {why}, so no coverage can be promised; run thinned calibrate NAME --data val.npz"
-        )
-    try:
-        return np.asarray(conformal.factor_for(np.asarray(fitted.scores), coverage, rows=fitted.rows))
-    except ValueError as error:
-        raise CalibrationError(f"the output {spec.name!r}: {error}") from None
 
 
 def store_calibrated(stored: StoredModel, spec: OutputSpec) -> StoredModel:

@@ -3,6 +3,7 @@
 ThinnedError
 ├── InputError              what the caller sent does not fit the model
 ├── NoSitesError            Monte Carlo asked of a model whose variance would be 0
+├── CalibrationError        a coverage asked of a model that is not calibrated for it, or rows that cannot calibrate
 ├── UnsupportedModelError   the model cannot be served as it is
 │   └── UnknownNoiseError   a layer draws noise that no one told us how to draw
 ├── ModelFileError          the file is not a model that may be loaded
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 __all__ = [
+    "CalibrationError",
     "InputError",
     "ModelCorruptError",
     "ModelExistsError",
@@ -51,6 +53,10 @@ class InputError(ThinnedError):
 
 class NoSitesError(ThinnedError):
     """The model has no active site, so every pass would be the same and the variance 0."""
+
+
+class CalibrationError(ThinnedError):
+    """A model cannot be calibrated so, or is not calibrated for what is asked."""
 
 
 class UnsupportedModelError(ThinnedError):

@@ -6,6 +6,7 @@ does, float32 as the float64 of the same value.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,12 @@ import orjson
 from models.card import ModelCard
 from models.errors import InputError, Problem
 from service.errors import AnswerNotFiniteError
+from service.parts import promises, separations
 
 if TYPE_CHECKING:
     from service.engine import OutputStatistics
 
-__all__ = ["MOMENTS", "UNCERTAINTIES", "encode", "predict_answer", "predict_mc_answer"]
+__all__ = ["MOMENTS", "UNCERTAINTIES", "encode", "parts_answer", "predict_answer", "predict_mc_answer"]
 
 MOMENTS = ("mean", "variance", "standard_error")
 UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information")
@@ -51,8 +53,9 @@ def predict_mc_answer(
     sampling: str,
     max_numbers: int,
     converged: npt.NDArray[np.bool_] | None = None,
+    parts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The answer of `/predict_mc`; `quantiles`, `samples` and `converged` are there if they were asked for.
+    """The answer of `/predict_mc`; `quantiles`, `samples`, `converged` and `parts` are there if they were asked for.
 
     Raises:
         AnswerNotFiniteError: A pass answered NaN or infinity.
@@ -75,12 +78,49 @@ def predict_mc_answer(
         answer["converged"] = converged.tolist()
     return {
         **answer,
+        **(parts or {}),
         "n_samples": n_samples,
         "seed": seed,
         "sampling": sampling,
         "standard_error_from": next(iter(statistics.values())).standard_error_from,
         "model": {"name": card.name, "version": version},
     }
+
+
+def parts_answer(
+    statistics: Mapping[str, OutputStatistics],
+    passes: Mapping[str, npt.NDArray[Any]],
+    card: ModelCard,
+    *,
+    n_samples: int,
+    separate: bool,
+    coverage: float | None,
+) -> dict[str, Any]:
+    """What else was asked for: the variance in its parts, intervals and sets of a stated coverage.
+
+    Raises:
+        AnswerNotFiniteError: A pass answered NaN or infinity.
+        CalibrationError: The model is not calibrated for this coverage.
+    """
+    # Before any arithmetic on them: a NaN would be told as something else.
+    _check({name: own.mean for name, own in statistics.items()}, sys.maxsize)
+    several = len(card.outputs) > 1
+    answer: dict[str, Any] = {}
+    if separate:
+        found, unknown = separations(statistics, passes, card, n_samples=n_samples)
+        for part, arrays in found.items():
+            lists = {name: None if array is None else array.tolist() for name, array in arrays.items()}
+            answer[part] = lists if several else next(iter(lists.values()))
+        if unknown:
+            answer["not_known"] = unknown if several else next(iter(unknown.values()))
+    if coverage is not None:
+        intervals, sets = promises(statistics, passes, card, n_samples=n_samples, coverage=coverage)
+        answer["coverage"] = coverage
+        ends = {name: {"lower": low.tolist(), "upper": high.tolist()} for name, (low, high) in intervals.items()}
+        for field, named in (("interval", ends), ("prediction_set", sets)):
+            if named:
+                answer[field] = named if several else next(iter(named.values()))
+    return answer
 
 
 def encode(answer: Mapping[str, Any]) -> bytes:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from models.errors import InputError, NoSitesError, ThinnedError
+from models.errors import CalibrationError, InputError, NoSitesError, ThinnedError
 
 __all__ = [
     "TABLE",
@@ -85,6 +85,7 @@ TABLE: Mapping[type[Exception], Meaning] = {
     BodyTooLargeError: Meaning(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large"),
     InputError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The request does not fit the model or the limits"),
     NoSitesError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The model draws no noise"),
+    CalibrationError: Meaning(HTTPStatus.CONFLICT, "The model is not calibrated for this coverage"),
     AnswerNotFiniteError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The model's answer is not finite"),
     NotReadyError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "The model is not ready", retry_after_s=2),
     DeadlineError: Meaning(HTTPStatus.GATEWAY_TIMEOUT, "The answer was not there in time"),

@@ -132,6 +132,7 @@ class ModelHost:
             sampling=request.sampling,
             quantiles=request.quantiles,
             return_samples=request.return_samples,
+            keep=request.keep,
             tolerance=request.tolerance,
             budget_ms=request.budget_ms,
             deadline=time.monotonic() + request.timeout_ms / 1000,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ from models.card import InputSpec, ModelCard, OutputSpec
 from service.answers import MOMENTS, UNCERTAINTIES
 from service.errors import TABLE, UNEXPECTED
 from service.inputs import numpy_dtype
+from service.openapi_parts import answer_parts, request_parts
 from service.schemas import MAX_QUANTILES, SAMPLINGS
 from service.seeds import SEEDS
 from service.settings import Settings
@@ -47,7 +49,7 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
             "schemas": {
                 "Inputs": _inputs(card.inputs, settings),
                 "PredictRequest": _object({"inputs": {"$ref": _ref("Inputs")}}, {"timeout_ms": _timeout_ms(settings)}),
-                "PredictMcRequest": _predict_mc_request(settings),
+                "PredictMcRequest": _predict_mc_request(card, settings),
                 "PredictAnswer": _object(
                     {"outputs": _by_output(card.outputs, _rows), "model": {"$ref": _ref("ModelRef")}}
                 ),
@@ -65,7 +67,7 @@ def _predict(card: ModelCard, settings: Settings) -> dict[str, Any]:
         "operationId": "predict",
         "summary": "The deterministic answer, dropout off",
         "requestBody": _body("PredictRequest", _example(card.inputs)),
-        "responses": _responses(_json({"$ref": _ref("PredictAnswer")}), _POST_REFUSALS),
+        "responses": _responses(_json({"$ref": _ref("PredictAnswer")}), _PREDICT_REFUSALS),
     }
 
 
@@ -110,7 +112,7 @@ def _number(spec: InputSpec) -> Schema:
     return {"type": "number", "description": f"Finite in {dtype.name}."}
 
 
-def _predict_mc_request(settings: Settings) -> Schema:
+def _predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
     optional: dict[str, Schema] = {
         "n_samples": {
             "type": "integer",
@@ -156,6 +158,7 @@ def _predict_mc_request(settings: Settings) -> Schema:
             "description": "Levels of the quantiles over passes to return.",
         },
         "return_samples": {"type": "boolean", "default": False, "description": "Return every pass as well."},
+        **request_parts(card),
     }
     return _object({"inputs": {"$ref": _ref("Inputs")}}, optional)
 
@@ -207,6 +210,7 @@ def _predict_mc_answer(card: ModelCard) -> Schema:
             "description": "One array for each pass.",
             **_by_output(card.outputs, lambda output: _array(_rows(output))),
         },
+        **answer_parts(card),
     }
     return _object(required, optional)
 
@@ -301,11 +305,13 @@ _SERVER_TIMING = {
     "description": "Milliseconds of waiting and of its graph calls, such as queue;dur=0.2, compute;dur=1.4.",
 }
 _POST_REFUSALS = sorted({int(meaning.status) for meaning in (*TABLE.values(), UNEXPECTED)})
+# A coverage, which a model may not be calibrated for, is asked for with passes only.
+_PREDICT_REFUSALS = [status for status in _POST_REFUSALS if status != HTTPStatus.CONFLICT]
 
 
 def _responses(content: Mapping[str, Any], refusals: Sequence[int]) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": {"description": "The answer", "content": dict(content)}}
-    if refusals is _POST_REFUSALS:
+    if len(refusals) > 1:
         responses["200"]["headers"] = {"Server-Timing": _SERVER_TIMING}
     for status in refusals:
         titles = " or ".join(m.title for m in (*TABLE.values(), UNEXPECTED) if m.status == status)

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from models.errors import ThinnedError
-from service.answers import encode, predict_answer, predict_mc_answer
+from service.answers import encode, parts_answer, predict_answer, predict_mc_answer
 from service.errors import problem
 from service.host import Gone, ModelHost
 from service.lane import Lane
@@ -79,15 +79,27 @@ def create_app(host: ModelHost | None = None) -> Starlette:
         job = await host.sample(request, gone)
 
         def write() -> bytes:
+            statistics = job.statistics()
+            parts = None
+            if request.separate or request.coverage is not None:
+                parts = parts_answer(
+                    statistics,
+                    job.kept,
+                    card,
+                    n_samples=job.passes,
+                    separate=request.separate,
+                    coverage=request.coverage,
+                )
             return encode(
                 predict_mc_answer(
-                    job.statistics(),
+                    statistics,
                     card,
                     host.stored.version,
                     n_samples=job.passes,
                     seed=job.known_seed,
                     sampling=job.sampling,
                     converged=job.converged(),
+                    parts=parts,
                     max_numbers=settings.max_returned_numbers,
                 )
             )

@@ -16,6 +16,7 @@ from models.card import ModelCard
 from models.errors import InputError, Problem
 from service.errors import MalformedBodyError
 from service.inputs import MAX_PROBLEMS, check_inputs, describe
+from service.parts import calibrated_passes, check_promises, needs_passes
 from service.seeds import SEEDS
 from service.settings import Settings
 
@@ -46,6 +47,10 @@ class SampleRequest:
     sampling: Literal["stratified", "independent"] = "stratified"
     tolerance: float | None = None
     budget_ms: float | None = None
+    separate: bool = False
+    coverage: float | None = None
+    keep: bool = False
+    """Whether what is asked for can only be told from the passes themselves."""
 
 
 _SAMPLE_FIELDS = (
@@ -58,6 +63,8 @@ _SAMPLE_FIELDS = (
     "timeout_ms",
     "quantiles",
     "return_samples",
+    "separate",
+    "coverage",
 )
 
 
@@ -129,9 +136,11 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
 
     Raises:
         InputError: With everything that is wrong with it.
+        CalibrationError: A coverage is asked for which the model is not calibrated.
     """
     problems = _unknown_fields(document, _SAMPLE_FIELDS)
-    n_samples = document.get("n_samples", settings.default_samples)
+    coverage = _read_coverage(document, problems)
+    n_samples = document.get("n_samples", _usual_samples(card, settings, coverage))
     seed = document.get("seed")
     quantiles = document.get("quantiles")
     return_samples = document.get("return_samples", False)
@@ -139,8 +148,10 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     if seed is not None:
         problems += _check_integer("seed", seed, 0, SEEDS - 1, or_null=True)
     problems += _check_quantiles(quantiles)
-    if not isinstance(return_samples, bool):
-        problems.append(Problem(("return_samples",), f"expected true or false, received {describe(return_samples)}"))
+    separate = document.get("separate", False)
+    for name, value in (("return_samples", return_samples), ("separate", separate)):
+        if not isinstance(value, bool):
+            problems.append(Problem((name,), f"expected true or false, received {describe(value)}"))
     sampling = document.get("sampling", "stratified")
     if sampling not in SAMPLINGS:
         problems.append(Problem(("sampling",), f"expected {' or '.join(SAMPLINGS)}, received {describe(sampling)}"))
@@ -149,6 +160,8 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     timeout_ms = _read_timeout(document, settings, problems)
     inputs = _read_inputs(document, card, settings, problems)
     _refuse(problems)
+    if coverage is not None:
+        check_promises(card, coverage)
     request = SampleRequest(
         inputs,
         n_samples=cast(int, n_samples),
@@ -159,6 +172,9 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
         sampling=cast(Literal["stratified", "independent"], sampling),
         tolerance=tolerance,
         budget_ms=budget_ms,
+        separate=bool(separate),
+        coverage=coverage,
+        keep=(bool(separate) or coverage is not None) and needs_passes(card),
     )
     _refuse(_check_work(request, card, settings))
     return request
@@ -219,6 +235,24 @@ def _read_positive(document: Mapping[str, object], name: str, problems: list[Pro
     return float(cast(float, value))
 
 
+def _read_coverage(document: Mapping[str, object], problems: list[Problem]) -> float | None:
+    """The coverage asked for; what is wrong with it is added to `problems`."""
+    value = document.get("coverage")
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 < cast(float, value) < 1:
+        expected = "expected a number between 0 and 1, both left out, or null"
+        problems.append(Problem(("coverage",), f"{expected}, received {describe(value)}"))
+        return None
+    return float(cast(float, value))
+
+
+def _usual_samples(card: ModelCard, settings: Settings, coverage: float | None) -> int:
+    """Passes where the request does not say: with a coverage as many as were calibrated."""
+    calibrated = None if coverage is None else calibrated_passes(card)
+    return settings.default_samples if calibrated is None else max(2, min(calibrated, settings.max_samples))
+
+
 def _check_quantiles(value: object) -> Iterator[Problem]:
     if value is None:
         return
@@ -241,8 +275,9 @@ def _check_work(request: SampleRequest, card: ModelCard, settings: Settings) -> 
         )
     quantiles = len(request.quantiles or ())
     # Quantiles need every pass at once, as samples do.
-    kept = request.n_samples if request.return_samples or quantiles else 0
-    yield from _check_size(request.inputs, card, settings, copies=3 + quantiles + kept)
+    kept = request.n_samples if request.return_samples or quantiles or request.keep else 0
+    parts = 3 * request.separate + 2 * (request.coverage is not None)
+    yield from _check_size(request.inputs, card, settings, copies=3 + parts + quantiles + kept)
 
 
 def _check_size(

@@ -12,18 +12,10 @@ from models.evaluation.predictive import Array
 from models.evaluation.regression import COVERAGES
 from models.uncertainty.conformal import factor_for, prediction_set
 
-__all__ = ["BINS", "classification_scores", "expected_calibration_error", "reliability", "set_scores", "temper"]
+__all__ = ["BINS", "classification_scores", "expected_calibration_error", "reliability", "set_scores"]
 
 BINS = 15
 _TINY = 1e-12
-
-
-def temper(probs: Array, temperature: float) -> Array:
-    """Probabilities with their logarithms divided by a temperature (Guo et al. 2017), shape (..., C)."""
-    logs = np.log(np.clip(probs, _TINY, 1.0)) / temperature
-    powers = np.exp(logs - logs.max(axis=-1, keepdims=True))
-    cooled: Array = powers / powers.sum(axis=-1, keepdims=True)
-    return cooled
 
 
 def reliability(probs: Array, labels: npt.NDArray[np.int64], bins: int = BINS) -> list[dict[str, float]]:

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from models.card import OutputSpec
-from models.evaluation.classification import classification_scores, reliability, set_scores, temper
+from models.evaluation.classification import classification_scores, reliability, set_scores
 from models.evaluation.predictive import Array, class_targets, classes_of, draw, is_classes, value_targets, values_of
 from models.evaluation.ranking import area_under, auroc, risk_coverage
 from models.evaluation.regression import conformal_scores, coverage_curve, regression_scores
 from models.evaluation.report import Evaluation, Series
 from models.evaluation.rows import ClassRows, ValueRows
+from models.uncertainty import temper
 
 if TYPE_CHECKING:
     from models.dropout import ArmedModel

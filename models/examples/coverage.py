@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.calibration import calibrate_classes, calibrate_values, interval, prediction_set
+from models.calibration import calibrate_classes, calibrate_values
 from models.card import OutputSpec
-from models.evaluation.classification import classification_scores, temper
+from models.evaluation.classification import classification_scores
 from models.evaluation.predictive import Array, Values, class_targets, classes_of, draw, is_classes, values_of
 from models.evaluation.regression import log_likelihood
+from models.promises import interval, prediction_set
+from models.uncertainty import temper
 
 __all__ = ["COVERAGES", "SPLITS", "Splits", "measure"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.uncertainty.blocks import BlockMoments
 from models.uncertainty.classes import margin, variation_ratio
-from models.uncertainty.entropy import EntropyMoments, entropy, probabilities, softmax
+from models.uncertainty.entropy import EntropyMoments, entropy, probabilities, softmax, temper
 from models.uncertainty.intervals import central_interval, highest_density_interval, quantiles
 from models.uncertainty.joint import covariance, joint_entropy, joint_mutual_information, rank_batch
 from models.uncertainty.moments import Moments
@@ -41,5 +41,6 @@ __all__ = [
     "separate_probabilities",
     "separate_values",
     "softmax",
+    "temper",
     "variation_ratio",
 ]

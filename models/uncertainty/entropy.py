@@ -7,9 +7,10 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EntropyMoments", "entropy", "probabilities", "softmax"]
+__all__ = ["EntropyMoments", "entropy", "probabilities", "softmax", "temper"]
 
 Array = NDArray[np.float64]
+_TINY = 1e-12
 
 
 def entropy(probs: NDArray[Any], axis: int = -1) -> Array:
@@ -61,6 +62,19 @@ def probabilities(outputs: NDArray[Any], scale: Literal["probabilities", "logits
         # The logit of one unit is the difference of two, of which one is 0.
         return softmax(np.concatenate([np.zeros_like(values), values], axis=-1))
     return np.concatenate([1.0 - values, values], axis=-1)
+
+
+def temper(probs: NDArray[Any], temperature: float) -> Array:
+    """Probabilities with their logarithms divided by a temperature (Guo et al. 2017): above 1 less sure, below 1 more.
+
+    Args:
+        probs: Shape (..., C).
+        temperature: Above 0.
+
+    Returns:
+        Probabilities of the same shape, float64.
+    """
+    return softmax(np.log(np.clip(np.asarray(probs, dtype=np.float64), _TINY, 1.0)) / temperature)
 
 
 class EntropyMoments:

@@ -9,22 +9,15 @@ import numpy as np
 import pytest
 
 from models import registry
-from models.calibration import (
-    CalibrationError,
-    calibrate_classes,
-    calibrate_values,
-    fit,
-    interval,
-    prediction_set,
-    store_calibrated,
-)
+from models.calibration import calibrate_classes, calibrate_values, fit, store_calibrated
 from models.card import OutputSpec
 from models.dropout import arm
-from models.errors import NoSitesError
-from models.evaluation.classification import temper
+from models.errors import CalibrationError, NoSitesError
 from models.evaluation.predictive import Values
 from models.examples.coverage import COVERAGES, measure
 from models.importing import import_model
+from models.promises import interval, prediction_set
+from models.uncertainty import temper
 
 REGRESSION = OutputSpec(name="y", shape=(2,), dtype="float32", task="regression")
 CLASSES = OutputSpec(name="y", shape=(4,), dtype="float32", task="classification", scale="probabilities")

@@ -16,12 +16,12 @@ from models.evaluation.classification import (
     classification_scores,
     expected_calibration_error,
     reliability,
-    temper,
 )
 from models.evaluation.predictive import Values, class_targets, classes_of, value_targets, values_of
 from models.evaluation.ranking import area_under, auroc, risk_coverage
 from models.evaluation.regression import coverage_curve, crps_gaussian, log_likelihood, regression_scores
 from models.evaluation.rows import ClassRows, ValueRows
+from models.uncertainty import temper
 
 VALUES = OutputSpec(name="y", shape=(2,), dtype="float32", task="regression")
 CLASSES = OutputSpec(
