@@ -111,7 +111,7 @@ def _circumstances(results: Results) -> list[tuple[str, str]]:
     return [
         ("Command", run["command"]),
         ("Machine", run["machine"]),
-        ("Client and service", _client_share(results)),
+        ("Load generator", _client_share(results)),
         ("Versions", run["versions"]),
         ("Begun and ended", f"{run['started']} and {run['finished']}"),
         ("Model", f"{model['name']}:{model['version']}, {model['sites']} sites{once}; sha256 {model['sha256']}"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from load.bodies import Rows, draw_inputs
+from load.serving import python_path
 
 __all__ = ["RowsError", "gather", "main"]
 
@@ -35,8 +37,9 @@ def gather(card: Mapping[str, Any], file: Path | None, *, seed: int) -> Rows:
     """
     if file is None and card["name"] not in _EXAMPLES:
         return _at_random(card, seed)
-    command = [sys.executable, "-m", "load.rows", *([str(file)] if file else [])]
-    done = subprocess.run(command, input=json.dumps(card), capture_output=True, text=True, check=False)
+    command = [sys.executable, "-P", "-m", "load.rows", *([str(file)] if file else [])]
+    environment = {**os.environ, "PYTHONPATH": python_path()}
+    done = subprocess.run(command, input=json.dumps(card), env=environment, capture_output=True, text=True, check=False)
     if done.returncode == _FOUND:
         found = json.loads(done.stdout)
         return Rows(found["by_input"], found["origin"])

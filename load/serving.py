@@ -15,7 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Service", "ServiceDidNotStartError", "free_port", "serving"]
+__all__ = ["ROOT", "Service", "ServiceDidNotStartError", "free_port", "python_path", "serving"]
+
+ROOT = Path(__file__).resolve().parent.parent
 
 READY_WITHIN_S = 180.0
 STOP_WITHIN_S = 20.0
@@ -49,6 +51,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def python_path() -> str:
+    """PYTHONPATH for a child that runs a module of this project from any folder."""
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 @contextmanager

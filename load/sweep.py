@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import os
 import shlex
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -26,7 +24,7 @@ from load.recommend import recommend
 from load.report import write_report
 from load.results import MISSED, assemble, write
 from load.rows import RowsError, gather
-from load.serving import Service, ServiceDidNotStartError, free_port, serving
+from load.serving import ROOT, Service, ServiceDidNotStartError, free_port, python_path, serving
 from load.tables import print_tables
 from load.users import fetch_card
 from load.watch import family, listener
@@ -35,7 +33,6 @@ __all__ = ["main"]
 
 OK, SLO_MISSED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 PIPED_WIDTH = 160
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class CannotRunError(RuntimeError):
@@ -138,8 +135,8 @@ def _ready(options: Options, console: Console) -> Iterator[Bench]:
 
 def _service(model: str | None) -> Any:
     port = free_port()
-    command = [sys.executable, "-m", "service.cli", "serve", *([model] if model else []), "--port", str(port)]
-    return serving(command, port, {"PYTHONPATH": _path()})
+    command = [sys.executable, "-P", "-m", "service.cli", "serve", *([model] if model else []), "--port", str(port)]
+    return serving(command, port, {"PYTHONPATH": python_path()})
 
 
 @contextmanager
@@ -147,13 +144,9 @@ def _baseline(tag: str) -> Iterator[Service]:
     port = free_port()
     target = ["load.naive_service:NaiveService", "--working-dir", str(ROOT), "--port", str(port)]
     command = [sys.executable, "-m", "bentoml", "serve", *target, "--host", "127.0.0.1"]
-    given = {"PYTHONPATH": _path(), "THINNED_MODEL": tag, "BENTOML_DO_NOT_TRACK": "True"}
+    given = {"PYTHONPATH": python_path(), "THINNED_MODEL": tag, "BENTOML_DO_NOT_TRACK": "True"}
     with serving(command, port, given) as service:
         yield service
-
-
-def _path() -> str:
-    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _check(options: Options, card: dict[str, Any]) -> None:

@@ -57,6 +57,8 @@ def test_a_sweep_of_the_real_service_beside_the_baseline(service: Service, digit
     own = cells["service", "closed", 100]
     assert own["speed_up"]["p50"]["value"] > 1
     assert own["service"]["cores"]["value"] > 0.02
+    assert set(own["server_timing_ms"]) == {"queue", "compute"}
+    assert 0 < own["server_timing_ms"]["compute"]["p50"] < own["latency_ms"]["p50"]["value"]
     assert results["model"]["rows_from"] == "held-out rows of the example digits"
     assert {line["target"] for line in results["fits"]} == {"service", "baseline"}
     errors = [point["mean_error"]["value"] for point in results["precision"]["points"]]
