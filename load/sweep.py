@@ -62,17 +62,7 @@ def main(given: Sequence[str] | None = None) -> int:
     except (CannotRunError, ServiceDidNotStartError, RowsError, OSError, ValueError) as error:
         errors.print(f"The load could not run: {error!s}", markup=False, highlight=False)
         return COULD_NOT_RUN
-    results = assemble(
-        bench.runs,
-        about=_about(options, bench, began, given),
-        slo=options.slo,
-        precision=bench.precision,
-        ceilings=bench.ceilings,
-        interrupted=interrupted,
-    )
-    results["recommendation"] = recommend(
-        results["cells"], bench.precision, slo=options.slo, tolerance=options.tolerance
-    )
+    results = _results(options, bench, _about(options, bench, began, given), interrupted)
     write(results, options.out, bench.runs)
     write_report(results, options.out)
     print_tables(results, console)
@@ -81,6 +71,21 @@ def main(given: Sequence[str] | None = None) -> int:
         errors.print(f"Interrupted: the results are partial ({interrupted}).")
         return INTERRUPTED
     return SLO_MISSED if results["verdict"] == MISSED else OK
+
+
+def _results(options: Options, bench: Bench, about: dict[str, Any], interrupted: str | None) -> dict[str, Any]:
+    results = assemble(
+        bench.runs,
+        about=about,
+        slo=options.slo,
+        precision=bench.precision,
+        ceilings=bench.ceilings,
+        interrupted=interrupted,
+    )
+    results["recommendation"] = recommend(
+        results["cells"], bench.precision, slo=options.slo, tolerance=options.tolerance
+    )
+    return results
 
 
 def _measure(bench: Bench, console: Console) -> str | None:

@@ -120,7 +120,8 @@ def test_make_targets_are_real() -> None:
 def test_every_shell_line_is_run_by_some_test() -> None:
     for block in SHELL:
         if not ASSIGNMENTS or block.text not in ASSIGNMENTS:
-            assert {line.split(" ")[0] for line in block.text.splitlines()} <= {"make", "curl", "thinned"}, block.text
+            words = {line.split(" ")[0] for line in block.text.splitlines()}
+            assert words <= {"make", "curl", "thinned", "locust"}, block.text
 
 
 def is_shown_network(service: Service) -> bool:
@@ -141,6 +142,8 @@ def test_curl_answers_as_shown(block: Block, service: Service, tmp_path: Path) -
 def test_thinned_commands_run(digits: str, person: tuple[Path, str]) -> None:
     folder, path = person
     for line in lines("thinned"):
+        if line.startswith(("thinned load", "thinned compare")):
+            continue  # They take minutes: tests/load/test_sweep.py runs shorter ones, and two Locust workers.
         if line.startswith("thinned serve") and "--show-settings" not in line:
             port = free_port()
             command = ["bash", "-c", f"exec {line} --port {port}"]
