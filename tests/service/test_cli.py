@@ -166,6 +166,9 @@ def test_alone_it_says_what_it_is(thinned: Thinned) -> None:
         ("predict pets --input two.npz", "unknown input; expected 'x'"),
         ("predict two --input x.csv", "holds one input, the model has 2"),
         ("predict pets --input x.npy --seed 3", "add --n-samples"),
+        ("predict pets --input x.npy --tolerance 0.1", "add --n-samples"),
+        ("predict pets --input x.npy --n-samples 9 --tolerance 0", "above 0, received 0"),
+        ("predict pets --input x.npy --n-samples 9 --sampling sobol", "'--sampling'"),
         ("predict pets --input x.npy --n-samples 1", "'--n-samples'"),
         ("predict pets --input x.npy --n-samples many", "'--n-samples'"),
         ("predict pets --input x.npy --n-samples 9 --seed -1", "'--seed'"),
@@ -227,6 +230,17 @@ def test_predict_answers_as_the_engine_does(thinned: Thinned, folder: Path) -> N
     for row, probs in enumerate(np.asarray(answer["outputs"])):
         assert f" {row}     {('cat', 'dog', 'eel')[probs.argmax()]} " in table
         assert f"{probs.max():.4g}" in table
+
+
+@pytest.mark.usefixtures("store")
+def test_a_tolerance_stops_where_the_fixed_answer_is_the_same(thinned: Thinned, folder: Path) -> None:
+    ask = ("predict", "pets", "--input", folder / "x.npy", "--seed", 3, "--sampling", "independent", "--json")
+    adaptive = json.loads(thinned(*ask, "--n-samples", 5000, "--tolerance", 0.02).out)
+    assert 128 <= adaptive["n_samples"] < 5000
+    assert all(adaptive.pop("converged"))
+    fixed = json.loads(thinned(*ask, "--n-samples", adaptive["n_samples"]).out)
+    np.testing.assert_allclose(adaptive["mean"], fixed["mean"], rtol=1e-5)
+    np.testing.assert_allclose(adaptive["standard_error"], fixed["standard_error"], rtol=1e-5)
 
 
 @pytest.mark.usefixtures("store")
