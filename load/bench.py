@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
+from itertools import count
 from typing import Any
 
 from load.bodies import WrongAnswerError
@@ -24,7 +25,8 @@ __all__ = ["Bench"]
 Tell = Callable[[str, float], None]  # (what is done now, seconds of the plan that are behind)
 # A trial has no repeats, so it is longer than one of a cell's.
 _TRIAL_LENGTH = 2
-_LIKELY_TRIALS = 6
+_LIKELY_TRIALS = 8
+_LEAST_ARRIVALS = 10
 _WARM_UP_REQUESTS = 3
 _REFERENCE_SAMPLES = 1000
 
@@ -147,19 +149,22 @@ class Bench:
         """Adds the largest rate at which this target meets the objectives with this sample count."""
         alike = [runs for cell, runs in self.runs.items() if (cell.target, cell.n_samples) == (target, n)]
         fastest = max((run.throughput for runs in alike for run in runs), default=0.0)
-        attempts = 0
+        numbers = count()
 
         def attempt(rate: float) -> Trial:
-            nonlocal attempts
-            attempts += 1
-            cell = Cell(target, n, self.options.rows, rate=rate)
-            run = self._load(cell, self._trial, repeat=self.options.repeats, number=attempts)
-            found = {name: percentile(run.latencies_ms, name) for name in self.options.slo}
-            met = not run.errors and all(found[name] <= limit for name, limit in self.options.slo.items())
-            return Trial(rate, found, sum(run.errors.values()), met)
+            trial = self._try(target, n, rate, next(numbers))
+            # One hiccup of the machine is no miss of the service: a near miss has to be one twice.
+            return trial if trial.met or trial.failed else self._try(target, n, rate, next(numbers))
 
-        ceiling = find_ceiling(attempt, 0.7 * max(fastest, 1.0))
+        ceiling = find_ceiling(attempt, 0.7 * max(fastest, 1.0), least=_LEAST_ARRIVALS / self._trial.seconds)
         self.ceilings.append({"target": target, "n_samples": n, **asdict(ceiling)})
+
+    def _try(self, target: Any, n: int, rate: float, number: int) -> Trial:
+        run = self._load(Cell(target, n, self.options.rows, rate=rate), self._trial, self.options.repeats, number)
+        slo = self.options.slo
+        found = {name: percentile(run.latencies_ms, name) for name in slo}
+        met = not run.errors and all(found[name] <= limit for name, limit in slo.items())
+        return Trial(rate, found, sum(run.errors.values()), met)
 
 
 def _post(url: str, body: dict[str, Any]) -> None:

@@ -56,18 +56,21 @@ class Ceiling:
     trials: Sequence[Trial]
 
 
-def find_ceiling(attempt: Callable[[float], Trial], first: float, *, trials: int = _MOST_TRIALS) -> Ceiling:
+def find_ceiling(
+    attempt: Callable[[float], Trial], first: float, *, trials: int = _MOST_TRIALS, least: float = 0.0
+) -> Ceiling:
     """Bisects for the largest rate that meets the objectives, on a scale of ratios.
 
     Args:
         attempt: Loads the service with a rate, in arrivals a second.
         first: Rate to begin with; the service should be able to do about that.
         trials: Most rates to try. It ends sooner when the bounds are within 10 % of each other.
+        least: No lower rate is tried: too few would arrive to tell anything.
     """
     low, high = 0.0, float("inf")
     tried: list[Trial] = []
     rate = first
-    while len(tried) < trials and not (low and high / low <= _CLOSE_ENOUGH):
+    while len(tried) < trials and not (low and high / low <= _CLOSE_ENOUGH) and (rate >= least or not tried):
         trial = attempt(rate)
         tried.append(trial)
         if trial.met:

@@ -213,4 +213,9 @@ def _ceilings(results: Results) -> Sheet:
         trials = ", ".join(f"{number(t['rate'])} {'met' if t['met'] else 'missed'}" for t in found["trials"])
         rows.append([found["target"], str(found["n_samples"]), number(found["rate"]), missed, trials])
     heads = ["target", "N", "largest rate that met it (per s)", "missed at (per s)", "rates tried (per s)"]
-    return Sheet(f"Largest rate with {limits}", heads, rows, "Open load, bisected until within 10 %.")
+    return Sheet(
+        f"Largest rate with {limits}",
+        heads,
+        rows,
+        "Open load, bisected until within 10 %; a rate is missed when it is missed twice in a row.",
+    )

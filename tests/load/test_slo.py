@@ -31,6 +31,11 @@ def test_the_ceiling_is_found_within_a_tenth(true: float) -> None:
     assert true / found.rate <= 1.1
 
 
+def test_rates_that_tell_nothing_are_not_tried() -> None:
+    found = find_ceiling(lambda rate: Trial(rate, {}, 0, False), 100.0, least=20.0)
+    assert [trial.rate for trial in found.trials] == [100.0, 50.0, 25.0]
+
+
 def test_nothing_meets_it_and_everything_does() -> None:
     none = find_ceiling(lambda rate: Trial(rate, {}, 0, False), 100.0)
     assert none.rate == 0
