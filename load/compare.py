@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from load.document import name_of, read
 from load.intervals import student
-from load.results import name_of, read
 from load.tables import number
 
 __all__ = ["Change", "changes", "main"]

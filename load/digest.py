@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from load.results import read
+from load.document import read
 from load.tables import number
 
 __all__ = ["digest", "main"]

@@ -13,8 +13,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from load.document import read
 from load.plots import PLOTS, draw
-from load.results import read
 from load.tables import Sheet, sheets
 
 __all__ = ["main", "write_report"]
@@ -42,7 +42,7 @@ def write_report(results: Results, folder: Path) -> None:
     """Writes `report.html`, `report.md` and `plots/*.png`, `plots/*.svg`.
 
     Args:
-        results: As `load.results` makes them.
+        results: As `load.document` makes them.
         folder: Where to; it is there.
     """
     plots = folder / "plots"

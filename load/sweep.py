@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from load.bench import Bench
+from load.document import MISSED, assemble, write
 from load.machine import describe
 from load.measuring import Place
 from load.options import Options, parse
 from load.recommend import recommend
 from load.report import write_report
-from load.results import MISSED, assemble, write
 from load.rows import RowsError, gather
 from load.serving import ROOT, Service, ServiceDidNotStartError, free_port, python_path, serving
 from load.tables import print_tables

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from load.cells import Cell
+from load.document import assemble
 from load.precision import Precision
 from load.recommend import recommend
 from load.record import Run
-from load.results import assemble
 from load.watch import Usage
 
 ABOUT: dict[str, Any] = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from load.compare import changes, main
-from load.results import write
+from load.document import write
 from tests.load.made import results
 
 

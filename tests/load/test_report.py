@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from load.document import write
 from load.plots import PLOTS, draw
 from load.report import main, write_report
-from load.results import write
 from tests.load.made import results
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from tests.load.fake import fake
-from tests.load.test_results import errors_of
+from tests.load.test_document import errors_of
 from tests.serving import ROOT, Service, free_port
 
 BRIEF = ["--repeats", "1", "--warm-up", "0.1", "--error-seeds", "0"]

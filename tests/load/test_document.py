@@ -8,7 +8,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from load.results import SCHEMA, read, write
+from load.document import SCHEMA, read, write
 from tests.load.made import results
 
 
