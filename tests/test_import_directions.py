@@ -144,7 +144,7 @@ def prefixes(name: str) -> Iterator[str]:
         ("service.engine", "from service.schemas import Prediction"),
         ("service.app", "from service.cli import main"),
         ("service.app", "import load.locustfile"),
-        ("load.run", "import tensorflow as tf"),
+        ("load.sweep", "import tensorflow as tf"),
     ],
 )
 def test_an_import_that_points_up_is_found(module: str, source: str) -> None:
