@@ -60,28 +60,37 @@ def shifts(noisy: Sequence[Normalised], quiet: Sequence[Normalised]) -> list[Shi
 
 
 def findings_of_shifts(found: Sequence[Shift]) -> Iterator[Finding]:
-    """One finding for each normalisation behind a site."""
-    for shift in found:
-        far = max(shift.ratio, 1 / max(shift.ratio, 1e-12)) > WARNED_SHIFT
+    """At most one warning and one note, of the normalisation that is shifted most, with the number of the others."""
+    near = [shift for shift in found if _distance(shift) <= WARNED_SHIFT]
+    far = [shift for shift in found if _distance(shift) > WARNED_SHIFT]
+    for level, shifted in (("warning", far), ("note", near)):
+        if not shifted:
+            continue
+        shift = max(shifted, key=_distance)
+        others = f" So do {len(shifted) - 1} more, with less of a shift." if len(shifted) > 1 else ""
         yield Finding(
-            level="warning" if far else "note",
+            level="warning" if level == "warning" else "note",
             code="batch-normalization-after-dropout",
             site=shift.path,
             text=f"{shift.path} normalises what dropout has touched: with dropout, as in training, the variance of its "
             f"input is {shift.ratio:.3f} times that without (median over channels; {shift.least:.3f} to "
-            f"{shift.most:.3f}). Its moving variance fits the passes, and not the deterministic answer.",
+            f"{shift.most:.3f}). Its moving variance fits the passes, and not the deterministic answer.{others}",
             reference=LI,
             remedy="Put dropout behind the last normalisation, or prefer the mean over passes to the plain answer.",
         )
+
+
+def _distance(shift: Shift) -> float:
+    return max(shift.ratio, 1 / max(shift.ratio, 1e-12))
 
 
 @dataclass(frozen=True)
 class Naive:
     """What one call with `training=True` does to a model.
 
-    `moved` normalisations changed their moving averages, `most_moved` is the largest change relative to the average's
-    own size. `answers` is the largest change of a deterministic answer that followed, `relative` the same over the
-    largest answer.
+    `moved` averages of normalisation changed; `most_moved` is the largest change, relative to the largest number of
+    that average before or after. `answers` is the largest change of a deterministic answer that followed, `relative`
+    the same over the largest answer.
     """
 
     moved: int
@@ -108,8 +117,11 @@ def naive_training(model: Any, interface: Interface, inputs: Sequence[Array]) ->
         except Exception:  # A model may be one that only answers; then no one can call it naively either.
             return None
         moves = [
-            float(np.abs(variable.numpy() - old).max(initial=0.0) / (np.abs(old).max(initial=0.0) + 1e-12))
-            for variable, old in zip(averages, start, strict=True)
+            float(
+                np.abs(new - old).max(initial=0.0)
+                / max(np.abs(old).max(initial=0.0), np.abs(new).max(initial=0.0), 1e-12)
+            )
+            for new, old in zip([variable.numpy() for variable in averages], start, strict=True)
         ]
     largest = max(float(np.abs(x).max(initial=0.0)) for x in before)
     apart = max(float(np.abs(x - y).max(initial=0.0)) for x, y in zip(before, after, strict=True))

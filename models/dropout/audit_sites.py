@@ -132,9 +132,14 @@ def in_words(spec: SiteSpec) -> str:
     what = {True: "channel", False: "unit"}[spec.kind.startswith("Spatial")]
     if spec.kind == "AlphaDropout":
         return f"each unit is kept with probability {kept}, or put at SELU's lower end; mean and variance are restored"
+    if spec.shape is not None and len(spec.shape) > 1 and set(spec.shape) == {1}:
+        return (
+            f"all that passes here is kept together with probability {kept}, and multiplied by {1 / (1 - rate):g}, "
+            "or dropped together: the rest of the network skips this branch"
+        )
     return (
         f"each {what} is kept with probability {kept}, by a draw of its own, and then multiplied by "
-        f"{1 / (1 - rate):g}; not {rate:.0%} of the output, but {rate:.0%} of {what}s on average"
+        f"{1 / (1 - rate):g}; not {100 * rate:g}% of the output, but {100 * rate:g}% of {what}s on average"
     )
 
 

@@ -42,8 +42,8 @@ def data() -> Split:
     return Split(x_train, y_train, x_test, y_test)
 
 
-def build() -> keras.Model:
-    """The network, not trained. It takes pixels as they are and answers the probabilities of the ten digits."""
+def build(classes: int = 10) -> keras.Model:
+    """The network, not trained. It takes pixels as they are and answers the probabilities of the digits."""
     import keras
     from keras import layers
 
@@ -66,7 +66,7 @@ def build() -> keras.Model:
             layers.Dropout(0.25),
             layers.Dense(128, activation="relu"),
             layers.Dropout(0.5),
-            layers.Dense(10, activation="softmax", name="digit"),
+            layers.Dense(classes, activation="softmax", name="digit"),
         ],
         name=NAME,
     )

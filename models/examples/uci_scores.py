@@ -67,7 +67,7 @@ class Sampler:
 
 
 class Score(NamedTuple):
-    """Errors in units of the target: of the plain answer, of one pass and of the mean over all; and log-likelihood."""
+    """Errors in units of the target: of the plain answer, of a pass (root mean square over all) and of their mean."""
 
     rmse_plain: float
     rmse_one: float
@@ -122,6 +122,7 @@ def score(
         passes = sampler.passes(rate, weights, x_held[rows], count=count, seed=seed) * scale + centre
         plain = sampler.answers(rate, weights, x_held[rows]) * scale + centre
         each += log_likelihoods(passes, truth, taus)
-        squares += [float(((y - truth) ** 2).sum()) for y in (plain, passes[0], passes.mean(axis=0))]
+        apart = plain - truth, passes - truth, passes.mean(axis=0) - truth
+        squares += [float((each_one**2).sum()) / (len(passes) if each_one.ndim > 1 else 1) for each_one in apart]
     plain_error, one_error, error = np.sqrt(squares / total).tolist()
     return Score(plain_error, one_error, error, float(each.max()) / total), each / total
