@@ -90,6 +90,8 @@ def _results(options: Options, bench: Bench, about: dict[str, Any], interrupted:
 
 def _measure(bench: Bench, console: Console) -> str | None:
     """Does all that is planned, with a bar of the time left; how far it came if it was interrupted."""
+    minutes = max(1, round(bench.planned_s / 60))
+    console.print(f"{bench.planned_runs} measurements, about {minutes} min; Ctrl-C ends it and keeps what is done.")
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
