@@ -33,7 +33,8 @@ ROWS = (1, 16, 64)
 SAMPLES = (10, 30, 100, 300)
 RIVALS = ("ours", "independent", "floor", "tiled", "graph loop", "compiled loop", "eager loop", "deterministic", "bare")
 _EAGER_MOST = 30
-_LONG_S = 1.5  # a way that takes longer is timed for fewer passes, and its time scaled: loops are linear in N
+_LINEAR = ("tiled", "graph loop", "compiled loop", "eager loop")
+_LONG_S = 0.6  # one of these that takes longer is timed for fewer passes, and its time scaled
 MEMORY_ROWS, MEMORY_SAMPLES = 64, 10_000
 
 
@@ -110,10 +111,10 @@ def _time(ways: dict[str, Callable[..., Any]], x: np.ndarray, n: int, seconds: f
         counts[way] = min(n, _EAGER_MOST) if way == "eager loop" else n
         run(x, 2)
         took = _once(run, x, min(counts[way], 4))
-        if "loop" in way and took / min(counts[way], 4) * counts[way] > _LONG_S:
+        if way in _LINEAR and took / min(counts[way], 4) * counts[way] > _LONG_S:
             counts[way] = max(2, min(counts[way], int(_LONG_S / took * 4)))
         elif "loop" not in way:
-            run(x, n)
+            run(x, counts[way])
     times: dict[str, list[float]] = {way: [] for way in ways}
     spent: dict[str, float] = dict.fromkeys(ways, 0.0)
     started = time.perf_counter()
