@@ -52,6 +52,11 @@ class Engine:
         }
         self._armed = arm(load_keras(stored), input_specs=stored.card.inputs, classes=classes)
 
+    @property
+    def graphs_traced(self) -> int:
+        """How many graphs were traced so far: constant once all of the model is warm, whatever is asked."""
+        return self._armed.graphs.traced
+
     def warm_up(self) -> None:
         """Trace every graph, and prove that answers repeat and that passes differ.
 
@@ -60,18 +65,28 @@ class Engine:
         """
         try:
             prove(self._armed)
-            self.trace("stratified")
+            self._trace("stratified")
         except UnsupportedModelError as error:
             raise WarmUpError(f"Model {self.card.name}:{self.version} did not pass its warm-up: {error}") from error
 
-    def trace(self, sampling: Sampling) -> None:
-        """Trace and run what answers of one way of sampling need, so that no request waits for it."""
+    def warm_up_rest(self) -> None:
+        """Trace what few requests need: independent passes, and seeds that share a call. It takes as long again."""
+        self._trace("stratified", company=True)
+        self._trace("independent", company=True)
+
+    def _trace(self, sampling: Sampling, *, company: bool = False) -> None:
+        """Trace and run graphs of one way of sampling, so that no request waits for it."""
         if not self._armed.sites:
             return
         inputs = example_inputs(self.card.inputs, 2)
         for budget in (2 * BLOCK, 2):  # in one call, and in pieces
             list(self._armed.summarise(inputs, n_samples=2, seed=0, sampling=sampling, budget=budget))
             list(self._armed.sample_blocks(inputs, n_samples=2, seed=0, sampling=sampling, budget=budget))
+        frontier = self._armed.prefix(inputs)
+        for seeds in [(0, 0), (0, 1)] if company else [(0, 0)]:
+            for rows in ({"inputs": inputs}, {"frontier": frontier}):
+                asks = [Ask(2, seed, 0, count, **rows) for seed, count in zip(seeds, (1, 2), strict=True)]
+                self._armed.summarise_together(asks, sampling=sampling)
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The deterministic answer, `model(x, training=False)`.

@@ -76,6 +76,8 @@ class ModelHost:
             gc.freeze()
             self._engine = engine
             log.info("%s is ready", self.stored.tag)
+            engine.warm_up_rest()
+            gc.freeze()
 
     @property
     def engine(self) -> Engine:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from models.dropout import Ask
 from models.errors import InputError, NoSitesError
 from models.importing import import_model
 from models.registry import StoredModel, find
@@ -120,3 +121,20 @@ def test_a_network_too_saturated_to_differ_is_served_with_a_warning(tmp_path: Pa
     )
     assert any("float precision" in warning for warning in saved.card.warnings)
     Engine(saved).warm_up()
+
+
+def test_a_warm_engine_traces_nothing_more_whatever_is_asked(conv: StoredModel) -> None:
+    engine = Engine(conv)
+    engine.warm_up()
+    engine.warm_up_rest()
+    before = engine.graphs_traced
+    (name,) = (spec.name for spec in engine.card.inputs)
+    for rows, n in ((1, 2), (3, 100), (17, 33), (64, 10)):
+        x = {name: image(rows)}
+        engine.predict(x)
+        for sampling in ("stratified", "independent"):
+            engine.predict_mc(x, n_samples=n, seed=n, sampling=sampling, quantiles=[0.5])
+            asks = [Ask(rows, seed, 0, count, inputs=x) for seed, count in ((1, n), (2, 3))]
+            engine.summarise_together(asks, sampling)
+            engine.summarise_together([asks[0], Ask(rows, 1, 0, 5, inputs=x)], sampling)
+    assert engine.graphs_traced == before
