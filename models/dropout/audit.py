@@ -21,7 +21,7 @@ from models.dropout.audit_model import (
     naive_training,
     shifts,
 )
-from models.dropout.audit_probe import Probe, Seen
+from models.dropout.audit_probe import Met, Probe, Seen, draw_alone
 from models.dropout.audit_report import Audit, SiteAudit
 from models.dropout.audit_sites import describe_site, findings_of_site, verdict
 from models.dropout.audit_structure import places
@@ -36,6 +36,7 @@ Array = npt.NDArray[Any]
 SEED = 20140601
 _LARGE = 2_000_000
 """Parameters from which fewer rows and passes must do."""
+_FEW_DRAWS = 8192
 _LEVELS = ("error", "warning", "note")
 _NOT_OFF = Finding(
     level="error",
@@ -121,7 +122,7 @@ class _Audit:
             place = found.get(id(site.source.layer))
             measured = describe_site(
                 site.spec,
-                [met for met in noisy.met if met.site == i],
+                self._met(i, noisy),
                 own[i],
                 place,
                 identity=_passes_on(site.source, site.spec, self.inputs),
@@ -143,6 +144,18 @@ class _Audit:
             "unexplained_variance_share": {output: 1.0 - sum(share) for output, share in shares.items()},
         }
         return tuple(sites), findings, figures
+
+    def _met(self, place: int, noisy: Seen) -> list[Met]:
+        """What a site did in the model, and alone where its passes drew too few numbers to tell its rate by."""
+        met = [item for item in noisy.met if item.site == place]
+        site, units = self.survey.active[place], max((item.units for item in met), default=0)
+        shape = site.spec.shape
+        if shape is None or None in shape or not 0 < sum(item.drawn for item in met) < _FEW_DRAWS:
+            return met
+        more = draw_alone(
+            place, site.source, [n or 1 for n in shape], n_samples=max(32, _FEW_DRAWS // units), seed=SEED + 1
+        )
+        return met if more is None else [*met, more]
 
     def _run(self, probe: Probe, on: Sequence[bool] | None = None) -> Seen:
         return probe.run(self.inputs, n_samples=self.n_samples, seed=SEED, on=on)

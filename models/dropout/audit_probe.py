@@ -18,7 +18,7 @@ from models.dropout.kinds import NoiseShape, SiteLayer
 from models.dropout.patching import patched
 from models.dropout.words import Words
 
-__all__ = ["Met", "Normalised", "Probe", "Seen"]
+__all__ = ["Met", "Normalised", "Probe", "Seen", "draw_alone"]
 
 Tensor = Any
 Array = npt.NDArray[Any]
@@ -160,6 +160,35 @@ class Probe:
             return call(inputs, *args, **kwargs)
 
         return watched
+
+
+def draw_alone(site: int, source: SiteLayer, shape: Sequence[int], *, n_samples: int, seed: int) -> Met | None:
+    """Masks of a site outside its model, on ones: what it draws there is what it draws inside, by the same code.
+
+    Args:
+        site: Its place among the active sites.
+        source: The site; None is returned for one that does not draw in the call of its layer.
+        shape: Of a pass's mask for one row.
+        n_samples: Passes.
+        seed: In [0, 2**53).
+    """
+    here = _Watching(site, source)
+    patches = source.arm(here)
+    if set(patches) != {"call"} or not source.drops:
+        return None
+    here.passes = _WatchedPasses(
+        Words(tf.constant([seed], tf.int64), None),
+        first=tf.constant([0], tf.int64),
+        count=tf.constant(n_samples),
+        rows=tf.constant(1),
+        sampling="stratified",
+        layouts={},
+    )
+    here.flag = tf.constant(True)
+    patches["call"](tf.ones([1, *shape], source.layer.compute_dtype), training=False)
+    (_, values) = here.passes.notes[0]
+    counted = [int(value) for value in values[:5]]
+    return Met(site, *counted, *(float(value) for value in values[5:]))
 
 
 class _Watching(Off):
