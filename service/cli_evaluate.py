@@ -139,24 +139,37 @@ def read_counts(text: str) -> list[int]:
 
 
 def print_evaluation(found: Evaluation) -> None:
-    """A line a score, a column for each way to answer."""
-    from service.cli_show import console, table
+    """A line a score, a column for each way to answer; in a table of its own what calibration makes of them."""
+    from service.cli_show import console
 
-    columns = [(series, place) for series in found.series for place in range(len(series.n_samples))]
-    names = dict.fromkeys(name for series, place in columns for name in series.scores[place])
-    heads = [_head(series, place) for series, place in columns]
+    calibrated = [series for series in found.series if series.name.startswith("calibrated")]
+    _print_series([series for series in found.series if series not in calibrated], _title(found))
+    if calibrated:
+        _print_series(calibrated, "Calibrated")
+    for note in found.notes:
+        console().print(note, soft_wrap=True)
+
+
+def _title(found: Evaluation) -> str:
+    return f"{found.model}, output {found.output}: {found.rows} rows"
+
+
+def _print_series(series: Sequence[Series], title: str) -> None:
+    from service.cli_show import table
+
+    columns = [(item, place) for item in series for place in range(len(item.n_samples))]
+    names = dict.fromkeys(name for item, place in columns for name in item.scores[place])
+    heads = ["plain" if item.n_samples[place] == 0 else f"N={item.n_samples[place]}" for item, place in columns]
     table(
         "score",
         *heads,
         rows=[
-            (name.replace("_", " "), *(_number(series.scores[place].get(name)) for series, place in columns))
+            (name.replace("_", " "), *(_number(item.scores[place].get(name)) for item, place in columns))
             for name in names
         ],
-        title=f"{found.model}, output {found.output}: {found.rows} rows",
+        title=title,
         right=heads,
     )
-    for note in found.notes:
-        console().print(note, soft_wrap=True)
 
 
 def write_report(found: Evaluation, folder: Path) -> None:
@@ -171,12 +184,6 @@ def write_report(found: Evaluation, folder: Path) -> None:
     text = json.dumps(found.to_json(), allow_nan=False, indent=1) + "\n"
     (folder / "evaluation.json").write_text(text, encoding="utf-8")
     (folder / "index.html").write_text(page(found, drawn), encoding="utf-8")
-
-
-def _head(series: Series, place: int) -> str:
-    count = series.n_samples[place]
-    names: Sequence[str] = {"passes": "", "deterministic": "plain"}.get(series.name, series.name).split()
-    return " ".join([*names, *([f"N={count}"] if count else [])])
 
 
 def _number(value: float | None) -> str:

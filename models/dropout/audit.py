@@ -176,7 +176,10 @@ class _Audit:
 
     def _own_layers(self) -> list[OwnLayer | None]:
         with kept_variables(self.model):
-            return [measure_own_layer(site.source, site.spec) for site in self.survey.active]
+            return [
+                measure_own_layer(site.source, site.spec, seed=place)
+                for place, site in enumerate(self.survey.active, 1)
+            ]
 
     def _same(self, quiet: Seen, answers: Mapping[str, Array]) -> bool:
         """Whether the model with every site switched off answers as the deterministic mode does, to rounding."""

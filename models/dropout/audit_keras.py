@@ -18,7 +18,6 @@ from models.dropout.kinds import SiteLayer
 __all__ = ["OwnLayer", "kept_variables", "measure_own_layer"]
 
 Array = npt.NDArray[Any]
-_SEED = 1
 _UNITS = 100_000
 _MOST_ROWS = 4096
 _SIMPLE = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
@@ -52,7 +51,7 @@ def kept_variables(model: Any) -> Iterator[None]:
             variable.assign(value)
 
 
-def measure_own_layer(source: SiteLayer, spec: SiteSpec) -> OwnLayer | None:
+def measure_own_layer(source: SiteLayer, spec: SiteSpec, *, seed: int) -> OwnLayer | None:
     """Measure the layer behind a site; None for a kind whose factors cannot be read off ones.
 
     Seeds advance: wrap it in `kept_variables`.
@@ -62,7 +61,7 @@ def measure_own_layer(source: SiteLayer, spec: SiteSpec) -> OwnLayer | None:
         return None
     generator = getattr(source.layer, "seed_generator", None)
     if generator is not None:  # a layer without a seed of its own has one of the clock's
-        generator.state.assign([_SEED, 0])
+        generator.state.assign([seed, 0])
     if source.kind in _SIMPLE:
         factors, mask, identity = _of_call(source.layer, spec)
     elif source.kind.endswith(("Cell dropout", "Cell recurrent_dropout")):
