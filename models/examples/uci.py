@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from models.errors import ThinnedError
 from models.examples.uci_data import Fold, UciSet, find_sets, read_set, same_length
+from models.examples.uci_keep import Clock, load, read, save, write
 from models.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ def run_set(folder: Path, options: Options, on_progress: OnProgress) -> Result:
     place.mkdir(parents=True, exist_ok=True)
     done = place / "result.json"
     key = _key(data, options)
-    if (stored := _read(done, key)) is not None:
+    if (stored := read(done, key)) is not None:
         return Result(**stored)
-    clock = _Clock(place / "clock.json", key)
+    clock = Clock(place / "clock.json", key)
     sampler = Sampler(data.x.shape[1], data.hidden)
     grid = np.repeat(np.array(RATES, np.float32)[:, np.newaxis], len(data.train), axis=1)
     # The grid has as many networks as there are rates, and the last networks one each, on more rows.
@@ -109,7 +110,7 @@ def run_set(folder: Path, options: Options, on_progress: OnProgress) -> Result:
     scores = _score_all(final, data.test_folds(), rates, noises, sampler, options, on_progress)
     columns = {name: [getattr(score, name) for score in scores] for name in Score._fields}
     result = Result(data.name, final.epoch, clock.seconds(), rates, noises, **columns)
-    _write(done, key, asdict(result))
+    write(done, key, asdict(result))
     for path in place.glob("*.npz"):
         path.unlink()
     return result
@@ -124,7 +125,7 @@ def _train(
     share: float,
     place: Path,
     key: str,
-    clock: _Clock,
+    clock: Clock,
     on_progress: OnProgress,
 ) -> Networks:
     """Train networks to the last epoch, keeping the state every some seconds.
@@ -139,7 +140,7 @@ def _train(
     decay = (LENGTH_SCALE**2 * (1 - rates) * noise / (2 * x.shape[1])).astype(np.float32)
     plan = Plan(x, y, rates, decay, data.hidden, BATCH, options.seed)
     path = place / f"{stage}.npz"
-    networks = Networks(plan, _load(path, key))
+    networks = Networks(plan, load(path, key))
     epochs = clock.epochs.get(stage)
     if epochs is None:
         networks.train(min(2, options.epochs))  # the first call is slow for reasons of its own
@@ -153,10 +154,10 @@ def _train(
         networks.train(min(max(1, 400 // plan.steps), epochs - networks.epoch))
         on_progress(f"{data.name}: training, {stage}", networks.epoch / epochs)
         if time.monotonic() - saved > 20:
-            _save(path, key, networks.state())
+            save(path, key, networks.state())
             clock.save()
             saved = time.monotonic()
-    _save(path, key, networks.state())
+    save(path, key, networks.state())
     clock.save()
     return networks
 
@@ -174,7 +175,7 @@ def _choose(
     from models.examples.uci_scores import score
 
     path = place / "choice.json"
-    if (stored := _read(path, key)) is not None:
+    if (stored := read(path, key)) is not None:
         return stored["rates"], stored["noises"]
     rates, noises = [], []
     held = max(len(fold.y_held) for fold in folds)
@@ -199,7 +200,7 @@ def _choose(
         best, noise = np.unravel_index(each.argmax(), each.shape)
         rates.append(RATES[int(best)])
         noises.append(float(variances[int(noise)]))
-    _write(path, key, {"rates": rates, "noises": noises})
+    write(path, key, {"rates": rates, "noises": noises})
     return rates, noises
 
 
@@ -223,57 +224,10 @@ def _score_all(
     return scores
 
 
-class _Clock:
-    """Seconds that a set has taken over all runs, and the epochs that its stages were given."""
-
-    def __init__(self, path: Path, key: str) -> None:
-        self._path, self._key = path, key
-        stored = _read(path, key) or {}
-        self.epochs: dict[str, int] = stored.get("epochs", {})
-        self._before: float = stored.get("seconds", 0.0)
-        self._begun = time.monotonic()
-
-    def seconds(self) -> float:
-        return self._before + time.monotonic() - self._begun
-
-    def save(self) -> None:
-        _write(self._path, self._key, {"epochs": self.epochs, "seconds": self.seconds()})
-
-
 def _key(data: UciSet, options: Options) -> str:
     """What a stored state must have been made with to be of use."""
     asked = {name: value for name, value in asdict(options).items() if name not in ("out", "minutes")}
     return json.dumps({**asked, "rows": len(data.y), "splits": len(data.train), "hidden": data.hidden, "rates": RATES})
-
-
-def _read(path: Path, key: str) -> dict[str, Any] | None:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    found: dict[str, Any] | None = document.get("value") if document.get("key") == key else None
-    return found
-
-
-def _write(path: Path, key: str, value: dict[str, Any]) -> None:
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps({"key": key, "value": value}, indent=1) + "\n", encoding="utf-8")
-    fresh.replace(path)
-
-
-def _load(path: Path, key: str) -> dict[str, npt.NDArray[Any]] | None:
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
-    except (OSError, ValueError, EOFError):
-        return None
-    return arrays if str(arrays.pop("key", "")) == key else None
-
-
-def _save(path: Path, key: str, state: dict[str, npt.NDArray[Any]]) -> None:
-    fresh = path.with_suffix(".new.npz")
-    np.savez(fresh, **{**state, "key": np.array(key)})  # type: ignore[arg-type]
-    fresh.replace(path)
 
 
 def describe(result: Result) -> str:

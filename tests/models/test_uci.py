@@ -135,3 +135,19 @@ def test_a_run_is_kept_and_gone_on_with(folder: Path, tmp_path: Path, capsys: py
 
 def test_splits_of_unlike_length_are_stacked() -> None:
     assert_array_equal(same_length([np.arange(3), np.arange(2)]), [[0, 1, 2], [0, 1, 0]])
+
+
+def test_a_stopped_run_ends_where_a_whole_one_does(folder: Path, tmp_path: Path) -> None:
+    def stop_at_the_last_networks(what: str, share: float) -> None:
+        if "final" in what:
+            raise KeyboardInterrupt
+
+    whole = uci.run_set(folder, uci.Options(tmp_path / "whole", epochs=9, passes=64), lambda what, share: None)
+    cut = uci.Options(tmp_path / "cut", epochs=9, passes=64)
+    with pytest.raises(KeyboardInterrupt):
+        uci.run_set(folder, cut, stop_at_the_last_networks)
+    assert (tmp_path / "cut" / "waves" / "grid.npz").exists()
+    told: list[str] = []
+    resumed = uci.run_set(folder, cut, lambda what, share: told.append(what))
+    assert not any("grid" in what for what in told)
+    assert (resumed.rates, resumed.rmse, resumed.log_likelihood) == (whole.rates, whole.rmse, whole.log_likelihood)
