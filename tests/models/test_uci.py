@@ -142,8 +142,8 @@ def test_a_stopped_run_ends_where_a_whole_one_does(folder: Path, tmp_path: Path)
         if "final" in what:
             raise KeyboardInterrupt
 
-    whole = uci.run_set(folder, uci.Options(tmp_path / "whole", epochs=9, passes=64), lambda what, share: None)
-    cut = uci.Options(tmp_path / "cut", epochs=9, passes=64)
+    whole = uci.run_set(folder, uci.Options(tmp_path / "whole", epochs=40, passes=64), lambda what, share: None)
+    cut = uci.Options(tmp_path / "cut", epochs=40, passes=64)
     with pytest.raises(KeyboardInterrupt):
         uci.run_set(folder, cut, stop_at_the_last_networks)
     assert (tmp_path / "cut" / "waves" / "grid.npz").exists()
