@@ -83,7 +83,8 @@ def _lead(results: Results) -> list[str]:
         )
     if results["slo_ms"]:
         limits = ", ".join(f"{name} ≤ {limit:g} ms" for name, limit in results["slo_ms"].items())
-        said.append(f"Objectives ({limits}): {results['verdict']} over all loads measured.")
+        where = {"met": "met under every load measured", "missed": "missed under some load"}[results["verdict"]]
+        said.append(f"Objectives ({limits}): {where}.")
     said.append(_client_share(results))
     return said
 
