@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from service.cli_options import ModelName, OutputName, TargetName
+
 __all__ = ["register"]
 
 HELP = """Calibrate a model on rows that it was not trained on.
@@ -29,20 +31,15 @@ def register(app: typer.Typer) -> None:
 
 
 def _calibrate(
-    model: Annotated[str, typer.Argument(metavar="NAME", help="The model's name, or NAME:VERSION.")],
+    model: ModelName,
     data: Annotated[
         Path,
         typer.Option(
             metavar="val.npz|val.csv", help="Rows and targets: arrays x and y, or columns.", show_default=False
         ),
     ],
-    target: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN|ARRAY", help="Where the targets are; y in a .npz by default.", show_default=False),
-    ] = None,
-    output: Annotated[
-        str | None, typer.Option(help="Which output, where the model has several.", show_default=False)
-    ] = None,
+    target: TargetName = None,
+    output: OutputName = None,
     n_samples: Annotated[
         int, typer.Option(min=2, max=100_000, help="Passes to calibrate; the promise is for answers of as many.")
     ] = 128,

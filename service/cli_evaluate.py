@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli_options import ModelName, OutputName, TargetName
+
 if TYPE_CHECKING:
     from models.card import ModelCard, OutputSpec
     from models.evaluation import Evaluation, Series
@@ -41,20 +43,15 @@ def register(app: typer.Typer) -> None:
 
 
 def _evaluate(
-    model: Annotated[str, typer.Argument(metavar="NAME", help="The model's name, or NAME:VERSION.")],
+    model: ModelName,
     data: Annotated[
         Path,
         typer.Option(
             metavar="test.npz|test.csv", help="Rows and targets: arrays x and y, or columns.", show_default=False
         ),
     ],
-    target: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN|ARRAY", help="Where the targets are; y in a .npz by default.", show_default=False),
-    ] = None,
-    output: Annotated[
-        str | None, typer.Option(help="Which output, where the model has several.", show_default=False)
-    ] = None,
+    target: TargetName = None,
+    output: OutputName = None,
     ood: Annotated[
         Path | None,
         typer.Option(metavar="other.npz", help="Rows from elsewhere, to be told from the others.", show_default=False),

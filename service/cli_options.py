@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast, get_args
+from typing import Annotated, cast, get_args
+
+import typer
 
 from models.card import InputSpec, Scale, Task
 from models.errors import ThinnedError
 
-__all__ = ["UsageError", "input_specs", "labels", "scales", "tasks"]
+__all__ = ["ModelName", "OutputName", "TargetName", "UsageError", "input_specs", "labels", "scales", "tasks"]
+
+# What commands on labelled rows have in common.
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model's name, or NAME:VERSION.")]
+TargetName = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN|ARRAY", help="Where the targets are; y in a .npz by default.", show_default=False),
+]
+OutputName = Annotated[str | None, typer.Option(help="Which output, where the model has several.", show_default=False)]
 
 MAX_LABEL_FILE_BYTES = 64 * 1024 * 1024
 

@@ -1,6 +1,6 @@
 """The kinds of site: which Keras layers draw noise, where, and how each draws when it is armed.
 
-A `Kind` says how to recognise a layer and which of its attributes to replace while a graph is traced. The replacement
+A `SiteLayer` is a layer that draws, and says which of its attributes to replace while a graph is traced. The replacement
 lives on the instance and goes away with the trace. Only layers whose drawing code is Keras's own are recognised: a
 subclass that overrides it is a custom layer, and says itself how it draws (`register_noise`).
 """
@@ -19,7 +19,7 @@ from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
 from models.dropout.draws import Draw
 
-__all__ = ["Here", "Kind", "NoiseShape", "Patches", "SiteLayer", "kind_of", "register_noise"]
+__all__ = ["Here", "NoiseShape", "Patches", "SiteLayer", "kind_of", "register_noise"]
 
 Tensor = Any
 Patches = dict[str, Callable[..., Any]]
@@ -60,9 +60,6 @@ class SiteLayer:
     def active(self) -> bool:
         """Whether it draws at all: rate 0 is no site."""
         return self.unmeasured or (self.rate or 0) > 0 or (self.stddev or 0) > 0
-
-
-Kind = Callable[[Any], Iterator[SiteLayer]]
 
 
 _Apply = Callable[[Any, Draw, Tensor, NoiseShape], Tensor]
