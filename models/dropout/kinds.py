@@ -1,7 +1,7 @@
 """The kinds of site: which Keras layers draw noise, where, and how each draws when it is armed.
 
-A `SiteLayer` is a layer that draws, and says which of its attributes to replace while a graph is traced. The replacement
-lives on the instance and goes away with the trace. Only layers whose drawing code is Keras's own are recognised: a
+A `SiteLayer` says which attributes of a layer to replace while a graph is traced. What replaces them
+lives on the instance, and goes away with the trace. Only layers whose drawing code is Keras's own are recognised: a
 subclass that overrides it is a custom layer, and says itself how it draws (`register_noise`).
 """
 
