@@ -69,13 +69,13 @@ load: $(STAMP)
 	@exec $(BIN)/thinned load $(ARGS)
 
 bench: $(STAMP)
-	@exec $(BIN)/python -m load.engine_bench $(QUICK)
+	@exec $(BIN)/python -m thinned.loadtest.benchmarks.engine $(QUICK)
 
 bench-service: $(STAMP)
-	@exec $(BIN)/python -m load.service_bench $(QUICK)
+	@exec $(BIN)/python -m thinned.loadtest.benchmarks.service $(QUICK)
 
 bench-sampling: $(STAMP)
-	@exec $(BIN)/python -m load.sampling_bench $(QUICK)
+	@exec $(BIN)/python -m thinned.loadtest.benchmarks.sampling $(QUICK)
 
 readme: $(STAMP)
 	@$(BIN)/python -m tests.write_readme
@@ -84,6 +84,9 @@ lock: $(STAMP)
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--quiet $(UPGRADE) --output-file requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		--quiet --constraint requirements.lock --output-file requirements-serving.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

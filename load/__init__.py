@@ -1,1 +1,1 @@
-"""The load laboratory: Locust users, the sweep over sample counts, and its report."""
+"""The load laboratory, imported as `thinned.loadtest`: users, sweep, reports, benchmarks, studies."""

@@ -7,8 +7,8 @@ Without a class all kinds run at once; `--class-picker` lets the page choose. Th
 
 from __future__ import annotations
 
-import load.user_options  # noqa: F401 - registers options
-from load.users import ServiceUser, kind
+import thinned.loadtest.user_options  # noqa: F401 - registers options
+from thinned.loadtest.users import ServiceUser, kind
 
 __all__ = ["Mc10User", "Mc30User", "Mc100User", "PredictUser"]
 

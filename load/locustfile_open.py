@@ -7,8 +7,8 @@ is 100 arrivals a second, whatever the service does; their latency counts from t
 
 from __future__ import annotations
 
-import load.user_options  # noqa: F401 - registers options
-from load.users import ArrivalUser, kind
+import thinned.loadtest.user_options  # noqa: F401 - registers options
+from thinned.loadtest.users import ArrivalUser, kind
 
 __all__ = ["Mc10Arrivals", "Mc30Arrivals", "Mc100Arrivals", "PredictArrivals"]
 

@@ -9,7 +9,7 @@ import platform
 import sys
 from pathlib import Path
 
-from models import __version__
+from thinned._version import __version__
 
 __all__ = ["describe"]
 
@@ -28,7 +28,8 @@ def describe() -> dict[str, str]:
 
 
 def _module() -> str:
-    return f"load.{Path(sys.argv[0]).stem}"
+    spec = sys.modules["__main__"].__spec__
+    return Path(sys.argv[0]).name if spec is None else spec.name.removesuffix(".__main__")
 
 
 def _processor() -> str:

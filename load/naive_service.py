@@ -15,14 +15,14 @@ os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 import bentoml
 import numpy as np
 
-from models.quiet import import_tensorflow
+from thinned.models.compat.tensorflow import import_tensorflow
 
 import_tensorflow()
 
 import tensorflow as tf  # noqa: E402 - quietly, by the line above
 
-from models.registry import find, load_keras  # noqa: E402
-from models.uncertainty import entropy, probabilities  # noqa: E402
+from thinned.models.storage.model_store import find, load_keras  # noqa: E402
+from thinned.models.uncertainty import entropy, probabilities  # noqa: E402
 
 __all__ = ["NaiveService"]
 

@@ -18,8 +18,15 @@ import gevent
 from gevent.pool import Pool
 from locust import FastHttpUser, task
 
-from load.arrivals import DroppedArrivalError, Schedule, UnansweredError, wait_until
-from load.bodies import MAX_SEED, Rows, WrongAnswerError, check_predict, check_predict_mc, draw_inputs
+from thinned.loadtest.arrivals import DroppedArrivalError, Schedule, UnansweredError, wait_until
+from thinned.loadtest.request_bodies import (
+    MAX_SEED,
+    Rows,
+    WrongAnswerError,
+    check_predict,
+    check_predict_mc,
+    draw_inputs,
+)
 
 __all__ = ["ArrivalUser", "Asker", "ServiceUser", "fetch_card", "kind"]
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from models.card import Calibration, OutputSpec
-from models.errors import CalibrationError
-from models.evaluation.predictive import (
+from thinned.models.card import Calibration, OutputSpec
+from thinned.models.errors import CalibrationError
+from thinned.models.evaluation.predictive import (
     Array,
     Values,
     class_targets,
@@ -22,12 +22,12 @@ from models.evaluation.predictive import (
     value_targets,
     values_of,
 )
-from models.evaluation.regression import log_likelihood
-from models.registry import StoredModel, store
-from models.uncertainty import conformal, temper
+from thinned.models.evaluation.regression import log_likelihood
+from thinned.models.storage.model_store import StoredModel, store
+from thinned.models.uncertainty import conformal, temper
 
 if TYPE_CHECKING:
-    from models.dropout import ArmedModel
+    from thinned.models.dropout import StochasticModel
 
 __all__ = [
     "Fit",
@@ -58,7 +58,7 @@ class Fit:
 
 
 def fit(
-    armed: ArmedModel,
+    stochastic: StochasticModel,
     spec: OutputSpec,
     inputs: Mapping[str, npt.NDArray[Any]],
     targets: npt.NDArray[Any],
@@ -69,7 +69,7 @@ def fit(
     """Calibrate one output.
 
     Args:
-        armed: The armed model.
+        stochastic: The stochastic model.
         spec: The output; what it was calibrated with before is fitted anew.
         inputs: Rows that the model was not trained on, by input name.
         targets: Their answers.
@@ -84,7 +84,7 @@ def fit(
     rows = len(next(iter(inputs.values())))
     if rows < LEAST_ROWS:
         raise CalibrationError(f"expected {LEAST_ROWS} or more rows to calibrate with, received {rows}; give more")
-    passes = draw(armed, inputs, spec.name, n_samples=n_samples, seed=seed)
+    passes = draw(stochastic, inputs, spec.name, n_samples=n_samples, seed=seed)
     if is_classes(spec):
         return calibrate_classes(classes_of(passes, spec), class_targets(targets, spec, rows), spec, n_samples)
     bare = spec.model_copy(update={"noise": None, "calibration": None})

@@ -1,4 +1,4 @@
-"""What can go wrong, drawn once. None of these know HTTP; `service.errors` maps them to statuses.
+"""What can go wrong, drawn once. None of these know HTTP; `thinned.service.http.problem_details` maps them to statuses.
 
 ThinnedError
 ├── InputError              what the caller sent does not fit the model
@@ -64,7 +64,7 @@ class UnsupportedModelError(ThinnedError):
 
 
 class UnknownNoiseError(UnsupportedModelError):
-    """A layer draws its own noise, and no armed form of it is registered."""
+    """A layer draws its own noise, and no stochastic form of it is registered."""
 
 
 class ModelFileError(ThinnedError):

@@ -1,1 +1,1 @@
-"""Everything about serving a model: engine, HTTP and command line. Knows nothing of layers."""
+"""The BentoML service and the `thinned` command."""

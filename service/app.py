@@ -1,4 +1,4 @@
-"""The BentoML service: `bentoml serve service.app:UncertaintyService`."""
+"""The BentoML service: `bentoml serve thinned.service.app:UncertaintyService`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 
 import bentoml
 
-from models.errors import ThinnedError
-from models.registry import find
-from service.bento import ThinnedService
-from service.host import ModelHost
-from service.routes import create_app
-from service.settings import Settings
+from thinned.models.errors import ThinnedError
+from thinned.models.storage.model_store import find
+from thinned.service.http.bentoml_server import ThinnedService
+from thinned.service.http.routes import create_app
+from thinned.service.inference.model_manager import ModelManager
+from thinned.service.settings import Settings
 
 __all__ = ["UncertaintyService"]
 
@@ -29,10 +29,10 @@ http = create_app()
 )
 @bentoml.asgi_app(http, path="/")
 class UncertaintyService:
-    """Holds the model of one worker process; the routes are those of `service.routes`."""
+    """Holds the model of one worker process; the routes are those of `thinned.service.http.routes`."""
 
     def __init__(self) -> None:
-        self.host = ModelHost(Settings.read())
+        self.host = ModelManager(Settings.read())
         http.state.host = self.host
         self.host.start()
 

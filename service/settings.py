@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.errors import ThinnedError
+from thinned.models.errors import ThinnedError
 
 __all__ = ["PREFIX", "Settings", "SettingsError"]
 

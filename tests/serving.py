@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from load.serving import READY_WITHIN_S, Service, ServiceDidNotStartError, free_port, serving
+from thinned.loadtest.service_process import READY_WITHIN_S, Service, ServiceDidNotStartError, free_port, serving
 
 __all__ = ["ROOT", "Service", "ServiceDidNotStartError", "free_port", "run_cli", "start_service"]
 
@@ -24,7 +24,7 @@ def run_cli(
     With `check`, an exit status other than 0 raises `AssertionError` with all that the command wrote.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "service.cli", *arguments],
+        [sys.executable, "-m", "thinned", *arguments],
         cwd=ROOT,
         env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
@@ -45,7 +45,7 @@ def start_service(
     *,
     workers: int = 1,
     cwd: Path = ROOT,
-    target: str = "service.app:UncertaintyService",
+    target: str = "thinned.service.app:UncertaintyService",
     ready_within_s: float = READY_WITHIN_S,
 ) -> Iterator[Service]:
     """Serves `model` from the store in BENTOML_HOME until the block ends.

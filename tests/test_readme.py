@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from load.serving import free_port, serving
 from tests.serving import ROOT, Service
+from thinned.loadtest.service_process import free_port, serving
 
 README = (ROOT / "README.md").read_text()
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -102,7 +102,7 @@ def person(tmp_path: Path) -> tuple[Path, str]:
     command = tmp_path / "bin" / "thinned"
     command.parent.mkdir()
     python, root = shlex.quote(sys.executable), shlex.quote(str(ROOT))
-    command.write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {python} -m service.cli "$@"\n')
+    command.write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {python} -m thinned.service.cli.main "$@"\n')
     command.chmod(0o755)
     return tmp_path, f"{command.parent}:{os.environ['PATH']}"
 
@@ -157,7 +157,7 @@ def test_thinned_commands_run(digits: str, person: tuple[Path, str]) -> None:
 
 
 def test_settings_are_those_of_the_service() -> None:
-    from service.settings import Settings
+    from thinned.service.settings import Settings
 
     defaults = {variable: value for variable, value, _ in Settings().table()}
     shown = dict(re.findall(r"^\| `(THINNED_\w+)` \| `?([^|`]+)`? \|", README, re.MULTILINE))

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from models.dropout import Draw, register_noise
+from thinned.models.dropout import Draw, register_noise
 
 __all__ = ["FAMILIES", "SITES", "build"]
 

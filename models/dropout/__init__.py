@@ -1,29 +1,29 @@
 """Monte Carlo dropout for Keras models: find the sites, arm them, draw passes."""
 
-from models.dropout.armed import ArmedModel, arm
-from models.dropout.draws import Draw
-from models.dropout.interface import ArmedOutput
-from models.dropout.kinds import register_noise
-from models.dropout.pieces import Passes, Summaries
-from models.dropout.proof import example_inputs, prove, prove_untouched
-from models.dropout.sampling import BLOCK, Sampling
-from models.dropout.summaries import Summary
-from models.dropout.together import Ask, Frontier
+from thinned.models.dropout.batching import Ask, Frontier
+from thinned.models.dropout.block_reduction import Summary
+from thinned.models.dropout.noise.noise_context import Draw
+from thinned.models.dropout.noise.samplers import BLOCK, Sampling
+from thinned.models.dropout.partition.signature import OutputSignature
+from thinned.models.dropout.pieces import Passes, Summaries
+from thinned.models.dropout.self_check import check_laws, check_untouched, example_inputs
+from thinned.models.dropout.sites.noise_layers import register_noise
+from thinned.models.dropout.stochastic_model import StochasticModel, enable_mc_dropout
 
 __all__ = [
     "BLOCK",
-    "ArmedModel",
+    "StochasticModel",
     "Ask",
     "Frontier",
-    "ArmedOutput",
+    "OutputSignature",
     "Draw",
     "Passes",
     "Sampling",
     "Summaries",
     "Summary",
-    "arm",
+    "enable_mc_dropout",
     "example_inputs",
-    "prove",
-    "prove_untouched",
+    "check_laws",
+    "check_untouched",
     "register_noise",
 ]

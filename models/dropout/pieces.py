@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.dropout.sampling import BLOCK
-from models.dropout.summaries import Summary
+from thinned.models.dropout.block_reduction import Summary
+from thinned.models.dropout.noise.samplers import BLOCK
 
 __all__ = ["Passes", "Piece", "Summaries", "cut"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.evaluation.report import Evaluation, Series
-from models.evaluation.run import evaluate
+from thinned.models.evaluation.report import Evaluation, Series
+from thinned.models.evaluation.run import evaluate
 
 __all__ = ["Evaluation", "Series", "evaluate"]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.card import Calibration
-from models.evaluation.predictive import Array
-from models.evaluation.regression import COVERAGES
-from models.uncertainty.conformal import factor_for, prediction_set
+from thinned.models.card import Calibration
+from thinned.models.evaluation.predictive import Array
+from thinned.models.evaluation.regression import COVERAGES
+from thinned.models.uncertainty.conformal import factor_for, prediction_set
 
 __all__ = ["BINS", "classification_scores", "expected_calibration_error", "reliability", "set_scores"]
 

@@ -6,7 +6,7 @@ import base64
 import html
 from collections.abc import Iterable, Sequence
 
-from models.evaluation.report import Evaluation, Series
+from thinned.models.evaluation.report import Evaluation, Series
 
 __all__ = ["page"]
 

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from models.evaluation.report import Evaluation, Series
+from thinned.models.evaluation.report import Evaluation, Series
 
 __all__ = ["COLOURS", "drawings", "figure", "png"]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from models.card import OutputSpec
-from models.errors import InputError, Problem
-from models.uncertainty import gaussian_parts, probabilities
+from thinned.models.card import OutputSpec
+from thinned.models.errors import InputError, Problem
+from thinned.models.uncertainty import gaussian_parts, probabilities
 
 if TYPE_CHECKING:
-    from models.dropout import ArmedModel
+    from thinned.models.dropout import StochasticModel
 
 __all__ = ["Array", "Values", "class_targets", "classes_of", "draw", "is_classes", "value_targets", "values_of"]
 
@@ -27,12 +27,12 @@ def is_classes(spec: OutputSpec) -> bool:
 
 
 def draw(
-    armed: ArmedModel, inputs: Mapping[str, npt.NDArray[Any]], output: str, *, n_samples: int, seed: int
+    stochastic: StochasticModel, inputs: Mapping[str, npt.NDArray[Any]], output: str, *, n_samples: int, seed: int
 ) -> npt.NDArray[Any]:
     """Passes of one output, (S, B, *shape); stratified, as the service draws them."""
     rows = len(next(iter(inputs.values())))
     kept: npt.NDArray[Any] | None = None
-    for piece in armed.sample_blocks(inputs, n_samples=n_samples, seed=seed):
+    for piece in stochastic.sample_blocks(inputs, n_samples=n_samples, seed=seed):
         passes = piece.outputs[output]
         if kept is None:
             kept = np.empty((n_samples, rows, *passes.shape[2:]), passes.dtype)

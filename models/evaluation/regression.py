@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from models.card import Calibration
-from models.evaluation.predictive import Array, Values
-from models.evaluation.rows import ValueRows
-from models.uncertainty.conformal import factor_for, interval
+from thinned.models.card import Calibration
+from thinned.models.evaluation.predictive import Array, Values
+from thinned.models.evaluation.rows import ValueRows
+from thinned.models.uncertainty.conformal import factor_for, interval
 
 __all__ = ["COVERAGES", "conformal_scores", "coverage_curve", "crps_gaussian", "log_likelihood", "regression_scores"]
 

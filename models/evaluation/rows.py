@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.evaluation.predictive import Array, Values
-from models.uncertainty import EntropyMoments, entropy
+from thinned.models.evaluation.predictive import Array, Values
+from thinned.models.uncertainty import EntropyMoments, entropy
 
 __all__ = ["ClassRows", "ValueRows"]
 
@@ -49,7 +49,7 @@ class ValueRows:
     @classmethod
     def of(cls, values: Values, targets: Array | None) -> ValueRows:
         """Of passes, with the log-likelihood of targets (B, K) where there are any."""
-        from models.evaluation.regression import log_likelihood
+        from thinned.models.evaluation.regression import log_likelihood
 
         found = None if targets is None else log_likelihood(targets, values)
         return cls(values.mean, values.epistemic, values.aleatoric, found)

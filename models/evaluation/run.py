@@ -1,4 +1,4 @@
-"""Evaluate one output of an armed model: passes are drawn once, and each number of passes is the first of them."""
+"""Evaluate one output of an stochastic model: passes are drawn once, and each number of passes is the first of them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from models.card import OutputSpec
-from models.evaluation.classification import classification_scores, reliability, set_scores
-from models.evaluation.predictive import Array, class_targets, classes_of, draw, is_classes, value_targets, values_of
-from models.evaluation.ranking import area_under, auroc, risk_coverage
-from models.evaluation.regression import conformal_scores, coverage_curve, regression_scores
-from models.evaluation.report import Evaluation, Series
-from models.evaluation.rows import ClassRows, ValueRows
-from models.uncertainty import temper
+from thinned.models.card import OutputSpec
+from thinned.models.evaluation.classification import classification_scores, reliability, set_scores
+from thinned.models.evaluation.predictive import (
+    Array,
+    class_targets,
+    classes_of,
+    draw,
+    is_classes,
+    value_targets,
+    values_of,
+)
+from thinned.models.evaluation.ranking import area_under, auroc, risk_coverage
+from thinned.models.evaluation.regression import conformal_scores, coverage_curve, regression_scores
+from thinned.models.evaluation.report import Evaluation, Series
+from thinned.models.evaluation.rows import ClassRows, ValueRows
+from thinned.models.uncertainty import temper
 
 if TYPE_CHECKING:
-    from models.dropout import ArmedModel
+    from thinned.models.dropout import StochasticModel
 
 __all__ = ["SEED", "evaluate", "gather"]
 
@@ -31,7 +39,7 @@ Rows = TypeVar("Rows", ClassRows, ValueRows)
 
 
 def evaluate(
-    armed: ArmedModel,
+    stochastic: StochasticModel,
     spec: OutputSpec,
     inputs: Inputs,
     targets: npt.NDArray[Any],
@@ -46,7 +54,7 @@ def evaluate(
     """Score the deterministic answer and the mean over passes.
 
     Args:
-        armed: The armed model; without a site only its deterministic answer is scored.
+        stochastic: The stochastic model; without a site only its deterministic answer is scored.
         spec: The output, with what the card knows of its noise and calibration.
         inputs: By input name, (B, *shape).
         targets: The answers, as `predictive.value_targets` or `class_targets` takes them.
@@ -61,19 +69,19 @@ def evaluate(
         InputError: The targets do not fit.
     """
     rows = len(next(iter(inputs.values())))
-    counts = sorted(set(counts)) if armed.sites else []
+    counts = sorted(set(counts)) if stochastic.sites else []
     if is_classes(spec):
         labels = class_targets(targets, spec, rows)
-        series, notes = _classes(armed, spec, inputs, labels, counts, seed, strange, on_rows)
+        series, notes = _classes(stochastic, spec, inputs, labels, counts, seed, strange, on_rows)
     else:
-        series, notes = _values(armed, spec, inputs, targets, counts, seed, strange, on_rows)
-    if not armed.sites:
+        series, notes = _values(stochastic, spec, inputs, targets, counts, seed, strange, on_rows)
+    if not stochastic.sites:
         notes = (*notes, "The model has no site: there are no passes to score.")
     return Evaluation(model, version, spec.name, spec.task, rows, seed, tuple(series), tuple(notes))
 
 
 def gather(
-    armed: ArmedModel,
+    stochastic: StochasticModel,
     spec: OutputSpec,
     inputs: Inputs,
     counts: Sequence[int],
@@ -87,7 +95,7 @@ def gather(
     step = max(1, _AT_ONCE // (most * size))
     found: list[list[Rows]] = [[] for _ in counts]
     for rows in (slice(start, min(start + step, total)) for start in range(0, total, step)):
-        passes = draw(armed, {name: x[rows] for name, x in inputs.items()}, spec.name, n_samples=most, seed=seed)
+        passes = draw(stochastic, {name: x[rows] for name, x in inputs.items()}, spec.name, n_samples=most, seed=seed)
         for parts, count in zip(found, counts, strict=True):
             parts.append(keep(passes[:count], rows))
         if on_rows is not None:
@@ -96,7 +104,7 @@ def gather(
 
 
 def _classes(
-    armed: ArmedModel,
+    stochastic: StochasticModel,
     spec: OutputSpec,
     inputs: Inputs,
     labels: npt.NDArray[np.int64],
@@ -109,10 +117,10 @@ def _classes(
         return ClassRows.of(classes_of(passes, spec))
 
     def plain(given: Inputs) -> ClassRows:
-        return ClassRows.of(classes_of(armed.predict(given)[spec.name][np.newaxis], spec))
+        return ClassRows.of(classes_of(stochastic.predict(given)[spec.name][np.newaxis], spec))
 
     def passes_of(given: Inputs, told: OnRows | None = None) -> list[ClassRows]:
-        return [ClassRows.joined(parts) for parts in gather(armed, spec, given, counts, seed, keep, told)]
+        return [ClassRows.joined(parts) for parts in gather(stochastic, spec, given, counts, seed, keep, told)]
 
     own, other = plain(inputs), None if strange is None else plain(strange)
     series = [_class_series("deterministic", (0,), [own], [other], labels)]
@@ -172,7 +180,7 @@ def _tell(own: Array, other: Array) -> float | None:
 
 
 def _values(
-    armed: ArmedModel,
+    stochastic: StochasticModel,
     spec: OutputSpec,
     inputs: Inputs,
     targets: npt.NDArray[Any],
@@ -181,7 +189,7 @@ def _values(
     strange: Inputs | None,
     on_rows: OnRows | None,
 ) -> tuple[list[Series], tuple[str, ...]]:
-    answer = armed.predict(inputs)[spec.name][np.newaxis]
+    answer = stochastic.predict(inputs)[spec.name][np.newaxis]
     first = values_of(answer, spec, calibrated=False)
     truth = value_targets(targets, *first.mean.shape)
     known = spec.noise is not None or spec.calibration is not None
@@ -199,10 +207,10 @@ def _values(
         def apart(passes: npt.NDArray[Any], rows: slice, calibrated: bool = calibrated) -> ValueRows:
             return ValueRows.of(values_of(passes, spec, calibrated=calibrated), None)
 
-        sampled = [ValueRows.joined(parts) for parts in gather(armed, spec, inputs, counts, seed, keep, on_rows)]
+        sampled = [ValueRows.joined(parts) for parts in gather(stochastic, spec, inputs, counts, seed, keep, on_rows)]
         others: list[ValueRows | None] = [None] * len(counts)
         if strange is not None:
-            others = [ValueRows.joined(parts) for parts in gather(armed, spec, strange, counts, seed, apart)]
+            others = [ValueRows.joined(parts) for parts in gather(stochastic, spec, strange, counts, seed, apart)]
         name = f"{prefix}passes"
         fitted = spec.calibration if calibrated else None
         series.append(_value_series(name, tuple(counts), sampled, others, truth, fitted))

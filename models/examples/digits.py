@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.examples.training import OnEpoch, fit, put_in_store, sample_mean
-from models.quiet import import_tensorflow
-from models.registry import StoredModel
+from thinned.models.compat.tensorflow import import_tensorflow
+from thinned.models.examples.training import OnEpoch, fit, put_in_store, sample_mean
+from thinned.models.storage.model_store import StoredModel
 
 if TYPE_CHECKING:
     import keras

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.card import Task
-from models.importing import import_model
-from models.registry import StoredModel
+from thinned.models.card import Task
+from thinned.models.storage.importing import import_model
+from thinned.models.storage.model_store import StoredModel
 
 if TYPE_CHECKING:
     import keras
@@ -58,12 +58,12 @@ def sample_mean(model: keras.Model, x: NDArray[np.float32]) -> tuple[NDArray[np.
     Returns:
         The deterministic answer and the mean over 100 Monte Carlo passes, shape (B, ...) each.
     """
-    from models.dropout import arm
+    from thinned.models.dropout import enable_mc_dropout
 
-    armed = arm(model)
-    rows, output = {armed.inputs[0].name: x}, armed.outputs[0].name
-    passes = armed.sample(rows, n_samples=MC_PASSES, seed=MC_SEED)[output]
-    return armed.predict(rows)[output].astype(np.float64), passes.mean(axis=0, dtype=np.float64)
+    stochastic = enable_mc_dropout(model)
+    rows, output = {stochastic.inputs[0].name: x}, stochastic.outputs[0].name
+    passes = stochastic.sample(rows, n_samples=MC_PASSES, seed=MC_SEED)[output]
+    return stochastic.predict(rows)[output].astype(np.float64), passes.mean(axis=0, dtype=np.float64)
 
 
 def put_in_store(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from models.uncertainty.blocks import BlockMoments
-from models.uncertainty.classes import margin, variation_ratio
-from models.uncertainty.entropy import EntropyMoments, entropy, probabilities, softmax, temper
-from models.uncertainty.intervals import central_interval, highest_density_interval, quantiles
-from models.uncertainty.joint import covariance, joint_entropy, joint_mutual_information, rank_batch
-from models.uncertainty.moments import Moments
-from models.uncertainty.precision import EntropyErrors, error_of_mean, error_of_variance, errors_of_entropies
-from models.uncertainty.separation import (
+from thinned.models.uncertainty.block_moments import BlockMoments
+from thinned.models.uncertainty.classes import margin, variation_ratio
+from thinned.models.uncertainty.decomposition import (
     Separation,
     gaussian_parts,
     separate_gaussian,
     separate_probabilities,
     separate_values,
 )
+from thinned.models.uncertainty.entropy import EntropyMoments, entropy, probabilities, softmax, temper
+from thinned.models.uncertainty.intervals import central_interval, highest_density_interval, quantiles
+from thinned.models.uncertainty.joint import covariance, joint_entropy, joint_mutual_information, rank_batch
+from thinned.models.uncertainty.moments import Moments
+from thinned.models.uncertainty.precision import EntropyErrors, error_of_mean, error_of_variance, errors_of_entropies
 
 __all__ = [
     "BlockMoments",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.uncertainty.entropy import entropy
+from thinned.models.uncertainty.entropy import entropy
 
 __all__ = ["MOST_JOINT", "covariance", "joint_entropy", "joint_mutual_information", "rank_batch"]
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.uncertainty.entropy import entropy
+from thinned.models.uncertainty.entropy import entropy
 
 __all__ = ["EntropyErrors", "error_of_mean", "error_of_variance", "errors_of_entropies"]
 

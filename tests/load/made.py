@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from load.cells import Cell
-from load.document import assemble
-from load.precision import Precision
-from load.recommend import recommend
-from load.record import Run
-from load.watch import Usage
+from thinned.loadtest.sweep.plan import Cell
+from thinned.loadtest.sweep.precision import Precision
+from thinned.loadtest.sweep.process_usage import Usage
+from thinned.loadtest.sweep.recommend import recommend
+from thinned.loadtest.sweep.record import Run
+from thinned.loadtest.sweep.results_document import assemble
 
 ABOUT: dict[str, Any] = {
     "run": {

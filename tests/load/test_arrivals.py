@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from load.arrivals import Schedule, poisson, wait_until
+from thinned.loadtest.arrivals import Schedule, poisson, wait_until
 
 
 def test_gaps_are_those_of_a_poisson_process() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models import registry
+from thinned.models.storage import model_store
 
 LAYERS = '''
 import keras
@@ -39,7 +39,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty store, as BentoML lays it out, in place of the run's."""
     root = tmp_path / "home" / "models"
     root.mkdir(parents=True)
-    monkeypatch.setattr(registry, "_root", lambda: root)
+    monkeypatch.setattr(model_store, "_root", lambda: root)
     return root
 
 
@@ -57,7 +57,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, layers_py: Path) -> Path:
     import keras
     from keras import layers
 
-    from models.layers_module import run_module
+    from thinned.models.storage.custom_layers import run_module
 
     folder = tmp_path_factory.mktemp("files")
     x = keras.Input((4,), name="x")

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import registry
-from models.calibration import calibrate_classes, calibrate_values, fit, store_calibrated
-from models.card import OutputSpec
-from models.dropout import arm
-from models.errors import CalibrationError, NoSitesError
-from models.evaluation.predictive import Values
-from models.examples.coverage import COVERAGES, measure
-from models.importing import import_model
-from models.promises import interval, prediction_set
-from models.uncertainty import temper
+from thinned.loadtest.studies.coverage import COVERAGES, measure
+from thinned.models.calibration import calibrate_classes, calibrate_values, fit, store_calibrated
+from thinned.models.card import OutputSpec
+from thinned.models.dropout import enable_mc_dropout
+from thinned.models.errors import CalibrationError, NoSitesError
+from thinned.models.evaluation.predictive import Values
+from thinned.models.storage import model_store
+from thinned.models.storage.importing import import_model
+from thinned.models.uncertainty import temper
+from thinned.models.uncertainty.conformal_answers import interval, prediction_set
 
 REGRESSION = OutputSpec(name="y", shape=(2,), dtype="float32", task="regression")
 CLASSES = OutputSpec(name="y", shape=(4,), dtype="float32", task="classification", scale="probabilities")
@@ -101,25 +101,25 @@ def test_what_cannot_be_promised_is_refused() -> None:
 
 def test_a_calibrated_model_is_a_new_version(files: Path, store: Path) -> None:
     first = import_model(files / "sound.keras", name="sound", tasks={None: "regression"})
-    armed = arm(registry.load_keras(first))
+    stochastic = enable_mc_dropout(model_store.load_keras(first))
     rows = {"x": np.random.default_rng(0).normal(size=(50, 4)).astype("float32")}
-    found = fit(armed, first.card.outputs[0], rows, np.zeros((50, 2)), n_samples=32)
+    found = fit(stochastic, first.card.outputs[0], rows, np.zeros((50, 2)), n_samples=32)
     second = store_calibrated(first, found.spec)
-    assert registry.find("sound").version == second.version != first.version
-    assert registry.find("sound", first.version).card.outputs[0].calibration is None
-    card = registry.find("sound").card
+    assert model_store.find("sound").version == second.version != first.version
+    assert model_store.find("sound", first.version).card.outputs[0].calibration is None
+    card = model_store.find("sound").card
     assert card.outputs[0].noise is not None
     assert len(card.outputs[0].noise) == 2
     assert card.outputs[0].calibration == found.spec.calibration
     with pytest.raises(CalibrationError, match="10 or more rows"):
-        fit(armed, first.card.outputs[0], {"x": rows["x"][:9]}, np.zeros((9, 2)))
+        fit(stochastic, first.card.outputs[0], {"x": rows["x"][:9]}, np.zeros((9, 2)))
 
 
 def test_a_model_without_sites_has_nothing_to_calibrate(files: Path, store: Path) -> None:
     stored = import_model(files / "still.keras", name="still", tasks={None: "regression"})
     rows = {"x": np.zeros((50, 4), "float32")}
     with pytest.raises(NoSitesError):
-        fit(arm(registry.load_keras(stored)), stored.card.outputs[0], rows, np.zeros((50, 2)))
+        fit(enable_mc_dropout(model_store.load_keras(stored)), stored.card.outputs[0], rows, np.zeros((50, 2)))
 
 
 def within_two_points(found: Any) -> bool:
@@ -127,13 +127,13 @@ def within_two_points(found: Any) -> bool:
 
 
 def test_digits_keeps_its_promise_over_50_splits(digits: str) -> None:
-    from models.evaluation.predictive import draw
-    from models.examples import digits as example
+    from thinned.models.evaluation.predictive import draw
+    from thinned.models.examples import digits as example
 
-    stored, split = registry.find(digits), example.data()
-    armed, rows = arm(registry.load_keras(stored)), {"image": split.x_test}
-    passes = draw(armed, rows, "digit", n_samples=128, seed=1)
-    found = measure(passes, armed.predict(rows)["digit"], split.y_test, stored.card.outputs[0])
+    stored, split = model_store.find(digits), example.data()
+    stochastic, rows = enable_mc_dropout(model_store.load_keras(stored)), {"image": split.x_test}
+    passes = draw(stochastic, rows, "digit", n_samples=128, seed=1)
+    found = measure(passes, stochastic.predict(rows)["digit"], split.y_test, stored.card.outputs[0])
     assert within_two_points(found)
     assert found.nll_after <= found.nll_before
 
@@ -141,9 +141,9 @@ def test_digits_keeps_its_promise_over_50_splits(digits: str) -> None:
 def test_diabetes_keeps_its_promise_over_50_splits() -> None:
     import keras
 
-    from models.evaluation.predictive import draw
-    from models.examples import diabetes as example
-    from models.examples.training import fit as train
+    from thinned.models.evaluation.predictive import draw
+    from thinned.models.examples import diabetes as example
+    from thinned.models.examples.training import fit as train
 
     keras.utils.set_random_seed(0)
     split = example.data()
@@ -161,10 +161,10 @@ def test_diabetes_keeps_its_promise_over_50_splits() -> None:
         loss="mean_squared_error",
         on_epoch=None,
     )
-    armed = arm(example.in_own_units(core, mean, deviation))
-    rows, (output,) = {"patient": split.x_test}, armed.outputs
+    stochastic = enable_mc_dropout(example.in_own_units(core, mean, deviation))
+    rows, (output,) = {"patient": split.x_test}, stochastic.outputs
     spec = OutputSpec(name=output.name, shape=(1,), dtype="float32", task="regression")
-    passes = draw(armed, rows, output.name, n_samples=128, seed=1)
-    found = measure(passes, armed.predict(rows)[output.name], split.y_test, spec)
+    passes = draw(stochastic, rows, output.name, n_samples=128, seed=1)
+    found = measure(passes, stochastic.predict(rows)[output.name], split.y_test, spec)
     assert within_two_points(found)
     assert found.nll_after <= found.nll_before

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from models import registry
-from models.dropout import arm
-from models.examples import diabetes, digits
-from models.examples.training import MC_PASSES, MC_SEED
+from thinned.models.dropout import enable_mc_dropout
+from thinned.models.examples import diabetes, digits
+from thinned.models.examples.training import MC_PASSES, MC_SEED
+from thinned.models.storage import model_store
 
 
 def test_digits_reads_digits() -> None:
-    from models.examples.digits import data
+    from thinned.models.examples.digits import data
 
     split = data()
     assert split.x_train.shape == (1437, 8, 8, 1)
@@ -25,11 +25,11 @@ def test_digits_reads_digits() -> None:
 
 
 @pytest.fixture(scope="module")
-def stored(digits: str) -> registry.StoredModel:
-    return registry.find(digits)
+def stored(digits: str) -> model_store.StoredModel:
+    return model_store.find(digits)
 
 
-def test_digits_meets_its_accuracy(stored: registry.StoredModel) -> None:
+def test_digits_meets_its_accuracy(stored: model_store.StoredModel) -> None:
     scores = stored.card.scores
     assert scores["test_rows"] == 360
     assert scores["accuracy_deterministic"] >= 0.98
@@ -38,17 +38,17 @@ def test_digits_meets_its_accuracy(stored: registry.StoredModel) -> None:
     assert 0 < scores["nll_mc_mean"] < 0.1
 
 
-def test_the_scores_are_those_of_the_stored_file(stored: registry.StoredModel) -> None:
+def test_the_scores_are_those_of_the_stored_file(stored: model_store.StoredModel) -> None:
     split = digits.data()
-    armed = arm(registry.load_keras(stored))
+    stochastic = enable_mc_dropout(model_store.load_keras(stored))
     rows = {"image": split.x_test}
-    answers = armed.predict(rows)["digit"]
-    passes = armed.sample(rows, n_samples=MC_PASSES, seed=MC_SEED)["digit"]
+    answers = stochastic.predict(rows)["digit"]
+    passes = stochastic.sample(rows, n_samples=MC_PASSES, seed=MC_SEED)["digit"]
     for kind, probs in (("deterministic", answers), ("mc_mean", passes.mean(axis=0))):
         assert_allclose((probs.argmax(axis=1) == split.y_test).mean(), stored.card.scores[f"accuracy_{kind}"])
 
 
-def test_digits_card(stored: registry.StoredModel) -> None:
+def test_digits_card(stored: model_store.StoredModel) -> None:
     (image,), (digit,) = stored.card.inputs, stored.card.outputs
     assert (image.name, image.shape, image.dtype) == ("image", (8, 8, 1), "float32")
     assert (digit.task, digit.scale, digit.labels) == ("classification", "probabilities", tuple("0123456789"))
@@ -63,7 +63,7 @@ def test_diabetes_answers_in_the_units_of_the_targets() -> None:
     stored = diabetes.train(lambda done, total, logs: seen.append((done, total)))
     assert seen == [(n, diabetes.EPOCHS) for n in range(1, diabetes.EPOCHS + 1)]
     split = diabetes.data()
-    model = registry.load_keras(stored)
+    model = model_store.load_keras(stored)
     answers = np.asarray(model(split.x_test, training=False))
     rmse = float(np.sqrt(((answers - split.y_test) ** 2).mean()))
     assert_allclose(rmse, stored.card.scores["rmse_deterministic"], rtol=1e-5)
@@ -80,7 +80,7 @@ def test_diabetes_answers_in_the_units_of_the_targets() -> None:
 @pytest.mark.parametrize("example", [digits, diabetes], ids=lambda m: m.NAME)
 def test_training_repeats_bitwise(example: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(example, "EPOCHS", 2)
-    first, second = (registry.load_keras(example.train()).get_weights() for _ in range(2))
+    first, second = (model_store.load_keras(example.train()).get_weights() for _ in range(2))
     for one, other in zip(first, second, strict=True):
         assert_array_equal(one, other)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from models.card import InputSpec, ModelCard, OutputSpec, SplitSpec
+from thinned.models.card import InputSpec, ModelCard, OutputSpec, SplitSpec
 
 IMAGE = InputSpec(name="image", shape=(2, 3), dtype="float32")
 TOKENS = InputSpec(name="tokens", shape=(None,), dtype="int32")

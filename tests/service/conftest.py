@@ -14,10 +14,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from starlette.applications import Starlette
 
-from models.importing import import_model
-from service.host import ModelHost
-from service.routes import create_app
-from service.settings import Settings
+from thinned.models.storage.importing import import_model
+from thinned.service.http.routes import create_app
+from thinned.service.inference.model_manager import ModelManager
+from thinned.service.settings import Settings
 
 Run = Callable[[Any], "Future[Any]"]
 
@@ -26,7 +26,7 @@ Run = Callable[[Any], "Future[Any]"]
 class Served:
     """The application over one model, asked as a client would ask it."""
 
-    host: ModelHost
+    host: ModelManager
     run: Run
 
     def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
@@ -66,10 +66,10 @@ def run() -> Iterator[Run]:
 @pytest.fixture(scope="session")
 def serve(run: Run) -> Iterator[Callable[..., Served]]:
     """Makes the application over a stored model, loaded unless told otherwise."""
-    hosts: list[ModelHost] = []
+    hosts: list[ModelManager] = []
 
     def make(name: str, *, load: bool = True, **settings: Any) -> Served:
-        host = ModelHost(Settings(model=name, **settings))
+        host = ModelManager(Settings(model=name, **settings))
         hosts.append(host)
         if load:
             host.load()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.settings import Settings, SettingsError, variable
+from thinned.service.settings import Settings, SettingsError, variable
 
 
 def test_every_setting_has_a_default_a_variable_and_a_meaning(monkeypatch: pytest.MonkeyPatch) -> None:

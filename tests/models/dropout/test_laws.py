@@ -10,26 +10,33 @@ import keras
 import numpy as np
 import pytest
 
-from models.dropout import ArmedModel, Sampling, arm, example_inputs, prove, prove_untouched
 from tests.zoo import FAMILIES, SITES, build
+from thinned.models.dropout import (
+    Sampling,
+    StochasticModel,
+    check_laws,
+    check_untouched,
+    enable_mc_dropout,
+    example_inputs,
+)
 
 ROWS = 5
 HALF = {"mixed_float16": 3e-3, "mixed_bfloat16": 3e-2}
 
 
-class Armed(NamedTuple):
+class Made(NamedTuple):
     model: Any
-    armed: ArmedModel
+    stochastic: StochasticModel
     inputs: dict[str, np.ndarray]
     before: list[np.ndarray]
 
 
 @cache
-def make(family: str) -> Armed:
+def make(family: str) -> Made:
     model = build(family)
     before = [v.numpy() for v in model.variables]
-    armed = arm(model)
-    return Armed(model, armed, example_inputs(armed.inputs, ROWS, seed=2), before)
+    stochastic = enable_mc_dropout(model)
+    return Made(model, stochastic, example_inputs(stochastic.inputs, ROWS, seed=2), before)
 
 
 @pytest.fixture(params=FAMILIES)
@@ -57,14 +64,14 @@ def assert_equal(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
 
 def test_deterministic_answer_is_keras_own(family: str) -> None:
     made = make(family)
-    assert_close(family, made.armed.reference(made.inputs), made.armed.predict(made.inputs))
+    assert_close(family, made.stochastic.reference(made.inputs), made.stochastic.predict(made.inputs))
 
 
 def test_passes_have_the_documented_shape(family: str) -> None:
     made = make(family)
-    passes = made.armed.sample(made.inputs, n_samples=3, seed=0)
-    answer = made.armed.predict(made.inputs)
-    assert passes.keys() == answer.keys() == {output.name for output in made.armed.outputs}
+    passes = made.stochastic.sample(made.inputs, n_samples=3, seed=0)
+    answer = made.stochastic.predict(made.inputs)
+    assert passes.keys() == answer.keys() == {output.name for output in made.stochastic.outputs}
     for name, values in passes.items():
         assert values.shape == (3, *answer[name].shape)
         assert values.dtype == answer[name].dtype == np.float32
@@ -72,44 +79,44 @@ def test_passes_have_the_documented_shape(family: str) -> None:
 
 def test_same_seed_same_passes_another_seed_differs(family: str) -> None:
     made = make(family)
-    first = made.armed.sample(made.inputs, n_samples=6, seed=11)
-    assert_equal(first, made.armed.sample(made.inputs, n_samples=6, seed=11))
-    other = made.armed.sample(made.inputs, n_samples=6, seed=12)
+    first = made.stochastic.sample(made.inputs, n_samples=6, seed=11)
+    assert_equal(first, made.stochastic.sample(made.inputs, n_samples=6, seed=11))
+    other = made.stochastic.sample(made.inputs, n_samples=6, seed=12)
     assert any((first[name] != other[name]).any() for name in first)
 
 
 def test_large_seeds_are_told_apart() -> None:
     made = make("sequential")
-    last = made.armed.sample(made.inputs, n_samples=6, seed=2**53 - 1)
-    before_last = made.armed.sample(made.inputs, n_samples=6, seed=2**53 - 2)
+    last = made.stochastic.sample(made.inputs, n_samples=6, seed=2**53 - 1)
+    before_last = made.stochastic.sample(made.inputs, n_samples=6, seed=2**53 - 2)
     assert any((last[name] != before_last[name]).any() for name in last)
 
 
 def test_first_ten_of_a_hundred(family: str) -> None:
     made = make(family)
-    ten = made.armed.sample(made.inputs, n_samples=10, seed=5)
-    hundred = made.armed.sample(made.inputs, n_samples=100, seed=5)
+    ten = made.stochastic.sample(made.inputs, n_samples=10, seed=5)
+    hundred = made.stochastic.sample(made.inputs, n_samples=100, seed=5)
     assert_close(family, ten, {name: values[:10] for name, values in hundred.items()})
-    later = made.armed.sample(made.inputs, n_samples=7, seed=5, first_pass=53)
+    later = made.stochastic.sample(made.inputs, n_samples=7, seed=5, first_pass=53)
     assert_close(family, later, {name: values[53:60] for name, values in hundred.items()})
 
 
 def test_neighbours_do_not_matter(family: str) -> None:
     made = make(family)
-    together = made.armed.sample(made.inputs, n_samples=8, seed=5)
-    alone = made.armed.sample(rows(made.inputs, slice(3, 4)), n_samples=8, seed=5)
+    together = made.stochastic.sample(made.inputs, n_samples=8, seed=5)
+    alone = made.stochastic.sample(rows(made.inputs, slice(3, 4)), n_samples=8, seed=5)
     assert_close(family, alone, {name: values[:, 3:4] for name, values in together.items()})
-    answer = made.armed.predict(made.inputs)
-    one = made.armed.predict(rows(made.inputs, slice(3, 4)))
+    answer = made.stochastic.predict(made.inputs)
+    one = made.stochastic.predict(rows(made.inputs, slice(3, 4)))
     assert_close(family, one, {name: values[3:4] for name, values in answer.items()})
 
 
 @pytest.mark.parametrize("budget", [1, 3, 7, 20])
 def test_blocks_do_not_matter(family: str, budget: int) -> None:
     made = make(family)
-    whole = made.armed.sample(made.inputs, n_samples=6, seed=5)
+    whole = made.stochastic.sample(made.inputs, n_samples=6, seed=5)
     pieced = {name: np.full_like(values, np.nan) for name, values in whole.items()}
-    for block in made.armed.sample_blocks(made.inputs, n_samples=6, seed=5, budget=budget):
+    for block in made.stochastic.sample_blocks(made.inputs, n_samples=6, seed=5, budget=budget):
         for name, values in block.outputs.items():
             assert values.shape[0] * values.shape[1] <= budget
             assert np.isnan(pieced[name][block.first : block.first + len(values), block.rows]).all()
@@ -119,20 +126,20 @@ def test_blocks_do_not_matter(family: str, budget: int) -> None:
 
 def test_passes_differ_and_no_variable_changes(family: str) -> None:
     made = make(family)
-    passes = made.armed.sample(made.inputs, n_samples=50, seed=1)
+    passes = made.stochastic.sample(made.inputs, n_samples=50, seed=1)
     varying = {name for name, values in passes.items() if np.ptp(values, axis=0).max() > 0}
     assert varying == (set(passes) - {"sure"})
     for before, variable in zip(made.before, build_variables(family, made), strict=True):
         np.testing.assert_array_equal(before, variable.numpy())
 
 
-def build_variables(family: str, made: Armed) -> list[Any]:
+def build_variables(family: str, made: Made) -> list[Any]:
     """The variables of a model that Keras itself never called: its recurrent layers advance their generators."""
     if family in ("lstm", "recurrent", "conv_lstm"):
         fresh = build(family)
-        armed = arm(fresh, input_specs=made.armed.inputs)
-        armed.predict(made.inputs)
-        armed.sample(made.inputs, n_samples=3, seed=0)
+        stochastic = enable_mc_dropout(fresh, input_specs=made.stochastic.inputs)
+        stochastic.predict(made.inputs)
+        stochastic.sample(made.inputs, n_samples=3, seed=0)
         return fresh.variables
     return made.model.variables
 
@@ -147,17 +154,17 @@ def test_the_model_is_left_as_it_was(family: str) -> None:
 def test_two_threads_get_what_each_would_alone(family: str) -> None:
     made = make(family)
     seeds = [1, 2, 3, 4]
-    alone = [made.armed.sample(made.inputs, n_samples=4, seed=seed) for seed in seeds]
+    alone = [made.stochastic.sample(made.inputs, n_samples=4, seed=seed) for seed in seeds]
     with ThreadPoolExecutor(2) as threads:
-        together = list(threads.map(lambda s: made.armed.sample(made.inputs, n_samples=4, seed=s), seeds * 5))
+        together = list(threads.map(lambda s: made.stochastic.sample(made.inputs, n_samples=4, seed=s), seeds * 5))
     for i, passes in enumerate(together):
         assert_equal(alone[i % len(seeds)], passes)
 
 
 def test_the_proof_at_import_holds(family: str) -> None:
     made = make(family)
-    prove(made.armed)
-    prove_untouched(made.armed, made.model)
+    check_laws(made.stochastic)
+    check_untouched(made.stochastic, made.model)
 
 
 class Opaque(keras.Model):
@@ -179,9 +186,9 @@ def test_what_runs_once_does_not_change_the_passes(family: str) -> None:
     opaque = Opaque(made.model)
     x = list(made.inputs.values())
     opaque(x[0] if len(x) == 1 else x)
-    whole = arm(opaque, input_specs=made.armed.inputs)
+    whole = enable_mc_dropout(opaque, input_specs=made.stochastic.inputs)
     assert whole.split.prefix_share == 0
-    apart = made.armed.sample(made.inputs, n_samples=40, seed=3).values()
+    apart = made.stochastic.sample(made.inputs, n_samples=40, seed=3).values()
     together = whole.sample(made.inputs, n_samples=40, seed=3).values()
     for i, (a, b) in enumerate(zip(apart, together, strict=True)):
         assert_close(family, {str(i): a}, {str(i): b})
@@ -189,15 +196,15 @@ def test_what_runs_once_does_not_change_the_passes(family: str) -> None:
 
 @pytest.mark.parametrize("family", SITES)
 def test_every_site_is_found_once(family: str) -> None:
-    assert [(site.kind, site.calls) for site in make(family).armed.sites] == SITES[family]
+    assert [(site.kind, site.calls) for site in make(family).stochastic.sites] == SITES[family]
 
 
 def test_the_first_use_may_come_from_two_threads_at_once() -> None:
     model = build("nested")
-    armed = arm(model)
-    inputs = example_inputs(armed.inputs, 2)
+    stochastic = enable_mc_dropout(model)
+    inputs = example_inputs(stochastic.inputs, 2)
     with ThreadPoolExecutor(2) as threads:
-        a, b = threads.map(lambda _: armed.sample(inputs, n_samples=3, seed=9), range(2))
+        a, b = threads.map(lambda _: stochastic.sample(inputs, n_samples=3, seed=9), range(2))
     assert_equal(a, b)
 
 
@@ -207,14 +214,14 @@ def test_the_first_use_may_come_from_two_threads_at_once() -> None:
 def test_independent_passes_obey_the_same_laws(family: str) -> None:
     made = make(family)
     sampling: Sampling = "independent"
-    whole = made.armed.sample(made.inputs, n_samples=40, seed=5, sampling=sampling)
-    stratified = made.armed.sample(made.inputs, n_samples=40, seed=5)
+    whole = made.stochastic.sample(made.inputs, n_samples=40, seed=5, sampling=sampling)
+    stratified = made.stochastic.sample(made.inputs, n_samples=40, seed=5)
     assert any((whole[name] != stratified[name]).any() for name in whole)
-    ten = made.armed.sample(made.inputs, n_samples=10, seed=5, sampling=sampling)
+    ten = made.stochastic.sample(made.inputs, n_samples=10, seed=5, sampling=sampling)
     assert_close(family, ten, {name: values[:10] for name, values in whole.items()})
-    alone = made.armed.sample(rows(made.inputs, slice(3, 4)), n_samples=40, seed=5, sampling=sampling)
+    alone = made.stochastic.sample(rows(made.inputs, slice(3, 4)), n_samples=40, seed=5, sampling=sampling)
     assert_close(family, alone, {name: values[:, 3:4] for name, values in whole.items()})
-    pieces = made.armed.sample_blocks(made.inputs, n_samples=40, seed=5, sampling=sampling, budget=7 * ROWS)
+    pieces = made.stochastic.sample_blocks(made.inputs, n_samples=40, seed=5, sampling=sampling, budget=7 * ROWS)
     joined = [piece.outputs for piece in pieces]
     assert_close(family, whole, {name: np.concatenate([piece[name] for piece in joined]) for name in whole})
 
@@ -225,9 +232,11 @@ def test_independent_passes_obey_the_same_laws(family: str) -> None:
 def test_summaries_are_those_of_the_passes(family: str, budget: int, sampling: Sampling) -> None:
     made = make(family)
     n = 70
-    passes = made.armed.sample(made.inputs, n_samples=n, seed=5, first_pass=3, sampling=sampling)
+    passes = made.stochastic.sample(made.inputs, n_samples=n, seed=5, first_pass=3, sampling=sampling)
     covered = np.zeros((n, ROWS), bool)
-    for piece in made.armed.summarise(made.inputs, n_samples=n, seed=5, first_pass=3, sampling=sampling, budget=budget):
+    for piece in made.stochastic.summarise(
+        made.inputs, n_samples=n, seed=5, first_pass=3, sampling=sampling, budget=budget
+    ):
         start = piece.first - 3
         for count, *_ in zip(piece.counts, strict=True):
             for name, summary in piece.outputs.items():
@@ -243,15 +252,17 @@ def test_summaries_are_those_of_the_passes(family: str, budget: int, sampling: S
 
 
 def test_graphs_are_traced_once_whatever_the_sizes() -> None:
-    armed = arm(build("convolutional"))
-    prove(armed)
+    stochastic = enable_mc_dropout(build("convolutional"))
+    check_laws(stochastic)
     for sampling in ("stratified", "independent"):
-        list(armed.summarise(example_inputs(armed.inputs, 2), n_samples=4, seed=0, sampling=sampling))
-        list(armed.summarise(example_inputs(armed.inputs, 2), n_samples=4, seed=0, sampling=sampling, budget=2))
-    before = armed.graphs.traced
+        list(stochastic.summarise(example_inputs(stochastic.inputs, 2), n_samples=4, seed=0, sampling=sampling))
+        list(
+            stochastic.summarise(example_inputs(stochastic.inputs, 2), n_samples=4, seed=0, sampling=sampling, budget=2)
+        )
+    before = stochastic.graphs.traced
     for rows_asked, n in ((1, 2), (1, 100), (17, 33), (64, 10)):
-        x = example_inputs(armed.inputs, rows_asked)
-        armed.predict(x)
+        x = example_inputs(stochastic.inputs, rows_asked)
+        stochastic.predict(x)
         for sampling in ("stratified", "independent"):
-            list(armed.summarise(x, n_samples=n, seed=n, sampling=sampling, budget=200))
-    assert armed.graphs.traced == before
+            list(stochastic.summarise(x, n_samples=n, seed=n, sampling=sampling, budget=200))
+    assert stochastic.graphs.traced == before

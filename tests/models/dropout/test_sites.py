@@ -9,23 +9,23 @@ import keras
 import numpy as np
 import pytest
 
-from models.dropout import ArmedModel, arm
+from thinned.models.dropout import StochasticModel, enable_mc_dropout
 
 L = keras.layers
 N = 4000
 
 
-def armed(*layers: Any, shape: tuple[int | None, ...]) -> ArmedModel:
-    return arm(keras.Sequential([keras.Input(shape), *layers]))
+def stochastic(*layers: Any, shape: tuple[int | None, ...]) -> StochasticModel:
+    return enable_mc_dropout(keras.Sequential([keras.Input(shape), *layers]))
 
 
-def draw(model: ArmedModel, x: np.ndarray, n: int = N) -> np.ndarray:
+def draw(model: StochasticModel, x: np.ndarray, n: int = N) -> np.ndarray:
     """Passes of a model with one input and one output, (S, B, ...)."""
     (passes,) = model.sample({model.inputs[0].name: x}, n_samples=n, seed=7).values()
     return passes
 
 
-def answer(model: ArmedModel, x: np.ndarray) -> np.ndarray:
+def answer(model: StochasticModel, x: np.ndarray) -> np.ndarray:
     (values,) = model.predict({model.inputs[0].name: x}).values()
     return values
 
@@ -38,7 +38,7 @@ def bound(n: int, spread: float = 1.0) -> float:
 @pytest.mark.parametrize("rate", [0.5, 0.25, 0.3, 0.013, 0.9999999, 1e-6, 0.37])
 def test_dropout_has_its_rate_and_its_exact_scale(rate: float) -> None:
     units = 500
-    passes = draw(armed(L.Dropout(rate), shape=(units,)), np.ones((2, units), "float32"), 400)
+    passes = draw(stochastic(L.Dropout(rate), shape=(units,)), np.ones((2, units), "float32"), 400)
     kept = passes > 0
     assert set(np.unique(passes)) <= {np.float32(0), np.float32(1 / (1 - rate))}
     np.testing.assert_array_equal(kept[:, 0], kept[:, 1])  # one mask a pass, for all rows
@@ -49,7 +49,7 @@ def test_survivors_are_scaled_as_keras_scales_them() -> None:
     x = np.random.default_rng(0).normal(size=(1, 300)).astype("float32")
     layer = L.Dropout(0.3)
     own = layer(x, training=True).numpy()
-    ours = draw(armed(layer, shape=(300,)), x, 5)
+    ours = draw(stochastic(layer, shape=(300,)), x, 5)
     both = (own[0] != 0) & (ours[0, 0] != 0)
     assert both.sum() > 50
     np.testing.assert_array_equal(own[0][both], ours[0, 0][both])
@@ -57,7 +57,7 @@ def test_survivors_are_scaled_as_keras_scales_them() -> None:
 
 def test_units_of_a_pass_and_passes_of_a_unit_are_independent() -> None:
     units = 40
-    kept = draw(armed(L.Dropout(0.4), shape=(units,)), np.ones((1, units), "float32"))[:, 0] > 0
+    kept = draw(stochastic(L.Dropout(0.4), shape=(units,)), np.ones((1, units), "float32"))[:, 0] > 0
     for correlations in (np.corrcoef(kept.T), np.corrcoef(kept[:600])):
         off = correlations[~np.eye(len(correlations), dtype=bool)]
         n = N if len(correlations) == units else units
@@ -69,14 +69,14 @@ def test_two_sites_and_two_calls_draw_apart() -> None:
     inputs = keras.Input((60,))
     shared = L.Dropout(0.5)
     parts = [shared(inputs), shared(inputs), L.Dropout(0.5)(inputs)]
-    model = arm(keras.Model(inputs, L.Concatenate()(parts)))
+    model = enable_mc_dropout(keras.Model(inputs, L.Concatenate()(parts)))
     kept = draw(model, np.ones((1, 60), "float32"), 200)[:, 0].reshape(200, 3, 60) > 0
     for i, j in ((0, 1), (0, 2), (1, 2)):
         assert abs((kept[:, i] == kept[:, j]).mean() - 0.5) < bound(200 * 60, 0.5)
 
 
 def test_rate_one_is_refused_by_the_proof_but_drops_all() -> None:
-    assert (draw(armed(L.Dropout(1.0), shape=(4,)), np.ones((1, 4), "float32"), 3) == 0).all()
+    assert (draw(stochastic(L.Dropout(1.0), shape=(4,)), np.ones((1, 4), "float32"), 3) == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_rate_one_is_refused_by_the_proof_but_drops_all() -> None:
 def test_noise_has_the_declared_shape(
     layer: Callable[[], Any], shape: tuple[int, ...], varies: tuple[int, ...]
 ) -> None:
-    model = armed(layer(), shape=shape)
+    model = stochastic(layer(), shape=shape)
     passes = draw(model, np.ones((2, *shape), "float32"), 300)
     assert model.sites[0].shape == varies
     corner = passes[(slice(None), slice(None), *(slice(0, n) for n in varies))]
@@ -111,7 +111,7 @@ def test_noise_has_the_declared_shape(
 
 def test_gaussian_dropout_multiplies() -> None:
     x = np.full((1, 50), 2.0, "float32")
-    noise = draw(armed(L.GaussianDropout(0.3), shape=(50,)), x) / 2.0
+    noise = draw(stochastic(L.GaussianDropout(0.3), shape=(50,)), x) / 2.0
     variance = 0.3 / 0.7
     assert abs(noise.mean() - 1) < bound(noise.size, variance**0.5)
     assert abs(noise.var() / variance - 1) < bound(noise.size, 2**0.5)
@@ -119,7 +119,7 @@ def test_gaussian_dropout_multiplies() -> None:
 
 def test_gaussian_noise_adds() -> None:
     x = np.full((1, 50), 2.0, "float32")
-    noise = draw(armed(L.GaussianNoise(0.4), shape=(50,)), x) - 2.0
+    noise = draw(stochastic(L.GaussianNoise(0.4), shape=(50,)), x) - 2.0
     assert abs(noise.mean()) < bound(noise.size, 0.4)
     assert abs(noise.var() / 0.16 - 1) < bound(noise.size, 2**0.5)
 
@@ -127,7 +127,7 @@ def test_gaussian_noise_adds() -> None:
 def test_alpha_dropout_keeps_mean_and_variance_and_takes_keras_own_values() -> None:
     x = np.random.default_rng(1).normal(size=(1, 400)).astype("float32")
     layer = L.AlphaDropout(0.2)
-    passes = draw(armed(layer, shape=(400,)), x)[:, 0]
+    passes = draw(stochastic(layer, shape=(400,)), x)[:, 0]
     own = layer(x, training=True).numpy()[0]
     low, high = passes.min(axis=0), passes.max(axis=0)
     is_low = np.abs(own - low) < 1e-5
@@ -135,7 +135,7 @@ def test_alpha_dropout_keeps_mean_and_variance_and_takes_keras_own_values() -> N
     assert (is_low | is_high).all()
     assert passes.std(axis=0).min() > 0
     standard = draw(
-        armed(layer, shape=(20000,)), np.random.default_rng(2).normal(size=(1, 20000)).astype("float32"), 50
+        stochastic(layer, shape=(20000,)), np.random.default_rng(2).normal(size=(1, 20000)).astype("float32"), 50
     )
     assert abs(standard.mean()) < 0.02
     assert abs(standard.var() - 1) < 0.02
@@ -143,7 +143,7 @@ def test_alpha_dropout_keeps_mean_and_variance_and_takes_keras_own_values() -> N
 
 def test_attention_weights_are_dropped_and_scaled() -> None:
     query, value = keras.Input((2, 3), name="q"), keras.Input((4, 3), name="v")
-    model = arm(keras.Model([query, value], L.Attention(dropout=0.25)([query, value])))
+    model = enable_mc_dropout(keras.Model([query, value], L.Attention(dropout=0.25)([query, value])))
     inputs = {"q": np.zeros((1, 2, 3), "float32"), "v": np.eye(4, 3, dtype="float32")[None]}
     (passes,) = model.sample(inputs, n_samples=N, seed=3).values()
     weights = passes[:, 0]  # equal scores: each weight is 1/4, dropped or scaled
@@ -153,7 +153,7 @@ def test_attention_weights_are_dropped_and_scaled() -> None:
 
 def test_multi_head_attention_drops_its_weights() -> None:
     inputs = keras.Input((5, 4))
-    model = arm(keras.Model(inputs, L.MultiHeadAttention(2, 2, dropout=0.3)(inputs, inputs)))
+    model = enable_mc_dropout(keras.Model(inputs, L.MultiHeadAttention(2, 2, dropout=0.3)(inputs, inputs)))
     assert [site.kind for site in model.sites] == ["Dropout"]
     x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
     mean = draw(model, x, 8000).mean(axis=0)
@@ -176,7 +176,7 @@ def test_recurrent_sites_vary_alone_and_agree_with_keras(name: str, site: str) -
     """Mean and spread over our passes are those of Keras's own training calls, site by site."""
     make, shape = CELLS[name]
     layer = make(**{site: 0.4})
-    model = armed(layer, shape=shape)
+    model = stochastic(layer, shape=shape)
     assert {s.kind.split()[1] for s in model.sites} == {site}
     x = np.random.default_rng(0).normal(size=(1, *shape)).astype("float32")
     ours = draw(model, x, 3000)[:, 0]
@@ -189,7 +189,7 @@ def test_recurrent_sites_vary_alone_and_agree_with_keras(name: str, site: str) -
 
 def test_recurrent_dropout_keeps_one_mask_through_a_sequence() -> None:
     layer = L.SimpleRNN(1, activation="linear", use_bias=False, dropout=0.5, return_sequences=True)
-    model = armed(layer, shape=(6, 1))
+    model = stochastic(layer, shape=(6, 1))
     layer.set_weights([np.ones((1, 1)), np.zeros((1, 1))])
     steps = draw(model, np.ones((2, 6, 1), "float32"), 200)[..., 0]
     assert set(np.unique(steps)) == {0.0, 2.0}
@@ -198,7 +198,7 @@ def test_recurrent_dropout_keeps_one_mask_through_a_sequence() -> None:
 
 def test_time_distributed_steps_have_noise_of_their_own() -> None:
     for length in (5, None):
-        model = armed(L.TimeDistributed(L.Dropout(0.5)), shape=(length, 3))
+        model = stochastic(L.TimeDistributed(L.Dropout(0.5)), shape=(length, 3))
         kept = draw(model, np.ones((2, 5, 3), "float32"), 500) > 0
         np.testing.assert_array_equal(kept[:, 0], kept[:, 1])
         assert abs((kept[:, 0, 0] == kept[:, 0, 1]).mean() - 0.5) < bound(1500, 0.5)
@@ -207,7 +207,7 @@ def test_time_distributed_steps_have_noise_of_their_own() -> None:
 def test_rows_folded_from_windows_have_noise_of_their_own() -> None:
     inputs = keras.Input((4, 3))
     x = L.Dropout(0.5)(keras.ops.reshape(inputs, (-1, 3)))
-    model = arm(keras.Model(inputs, keras.ops.reshape(x, (-1, 4, 3))))
+    model = enable_mc_dropout(keras.Model(inputs, keras.ops.reshape(x, (-1, 4, 3))))
     kept = draw(model, np.ones((3, 4, 3), "float32"), 500) > 0
     np.testing.assert_array_equal(kept[:, 0], kept[:, 2])
     assert abs((kept[:, 0, 0] == kept[:, 0, 1]).mean() - 0.5) < bound(1500, 0.5)
@@ -225,20 +225,20 @@ def test_rows_folded_from_windows_have_noise_of_their_own() -> None:
     ],
 )
 def test_rate_zero_is_no_site(layer: Callable[[], Any]) -> None:
-    assert armed(layer(), shape=(4, 3)).sites == ()
+    assert stochastic(layer(), shape=(4, 3)).sites == ()
 
 
 @pytest.mark.parametrize("layer", [L.Dropout, L.SpatialDropout1D, L.AlphaDropout, L.GaussianDropout, L.GaussianNoise])
 def test_identity_when_off(layer: Callable[[float], Any]) -> None:
     x = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")
-    np.testing.assert_array_equal(answer(armed(layer(0.4), shape=(4, 5)), x), x)
+    np.testing.assert_array_equal(answer(stochastic(layer(0.4), shape=(4, 5)), x), x)
 
 
 def test_a_linear_network_meets_its_closed_form() -> None:
     """Mean x W + b and variance r / (1 - r) * x^2 W^2, within Monte Carlo error at N = 20,000."""
     n, rate = 20000, 0.3
     dense = L.Dense(2)
-    model = armed(L.Dropout(rate), dense, shape=(8,))
+    model = stochastic(L.Dropout(rate), dense, shape=(8,))
     x = np.random.default_rng(3).normal(size=(3, 8)).astype("float32")
     weights, bias = (variable.numpy().astype("float64") for variable in dense.weights)
     passes = draw(model, x, n).astype("float64")

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from models.card import Calibration, OutputSpec
-from models.dropout import ArmedModel, arm
-from models.evaluation import Evaluation, evaluate
-from models.evaluation.page import page
-from models.evaluation.plots import drawings
-from models.evaluation.run import SEED
+from thinned.models.card import Calibration, OutputSpec
+from thinned.models.dropout import StochasticModel, enable_mc_dropout
+from thinned.models.evaluation import Evaluation, evaluate
+from thinned.models.evaluation.page import page
+from thinned.models.evaluation.plots import drawings
+from thinned.models.evaluation.run import SEED
 
 L = keras.layers
 ROWS = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
@@ -28,16 +28,16 @@ TASKS = {
 }
 
 
-def network(activation: str | None, units: int) -> ArmedModel:
+def network(activation: str | None, units: int) -> StochasticModel:
     keras.utils.set_random_seed(1)
     inputs = keras.Input((4,), name="x")
     x = L.Dropout(0.4)(L.Dense(16, "relu")(inputs))
-    return arm(keras.Model(inputs, L.Dense(units, activation, name="y")(x)))
+    return enable_mc_dropout(keras.Model(inputs, L.Dense(units, activation, name="y")(x)))
 
 
 def evaluated(task: Any, *, calibration: Calibration | None = None, noise: Any = None, **options: Any) -> Evaluation:
     activation, units, scale = TASKS[task]
-    armed = network(activation, units)
+    stochastic = network(activation, units)
     draw = np.random.default_rng(1)
     targets = {
         "classification": draw.integers(0, 3, 60),
@@ -48,7 +48,7 @@ def evaluated(task: Any, *, calibration: Calibration | None = None, noise: Any =
     spec = OutputSpec(
         name="y", shape=(units,), dtype="float32", task=task, scale=scale, calibration=calibration, noise=noise
     )
-    return evaluate(armed, spec, {"x": ROWS}, targets, counts=[1, 8, 64], **options)
+    return evaluate(stochastic, spec, {"x": ROWS}, targets, counts=[1, 8, 64], **options)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -67,8 +67,8 @@ def test_every_task_is_scored_drawn_and_written(task: str) -> None:
 
 def test_scores_are_those_of_the_first_passes() -> None:
     found = evaluated("regression")
-    armed = network(None, 2)
-    passes = armed.sample({"x": ROWS}, n_samples=8, seed=SEED)["y"]
+    stochastic = network(None, 2)
+    passes = stochastic.sample({"x": ROWS}, n_samples=8, seed=SEED)["y"]
     targets = np.random.default_rng(1)
     targets.integers(0, 3, 60), targets.integers(0, 2, (60, 2))
     truth = targets.normal(size=(60, 2))
@@ -91,7 +91,7 @@ def test_what_calibration_found_is_scored_beside() -> None:
 
 def test_rows_cut_in_pieces_score_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = evaluated("classification").to_json()
-    monkeypatch.setattr("models.evaluation.run._AT_ONCE", 64 * 3 * 7)
+    monkeypatch.setattr("thinned.models.evaluation.run._AT_ONCE", 64 * 3 * 7)
     told: list[tuple[int, int]] = []
     cut = evaluated("classification", on_rows=lambda done, total: told.append((done, total))).to_json()
     assert_allclose(

@@ -10,18 +10,18 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from models.card import OutputSpec
-from models.errors import InputError
-from models.evaluation.classification import (
+from thinned.models.card import OutputSpec
+from thinned.models.errors import InputError
+from thinned.models.evaluation.classification import (
     classification_scores,
     expected_calibration_error,
     reliability,
 )
-from models.evaluation.predictive import Values, class_targets, classes_of, value_targets, values_of
-from models.evaluation.ranking import area_under, auroc, risk_coverage
-from models.evaluation.regression import coverage_curve, crps_gaussian, log_likelihood, regression_scores
-from models.evaluation.rows import ClassRows, ValueRows
-from models.uncertainty import temper
+from thinned.models.evaluation.predictive import Values, class_targets, classes_of, value_targets, values_of
+from thinned.models.evaluation.ranking import area_under, auroc, risk_coverage
+from thinned.models.evaluation.regression import coverage_curve, crps_gaussian, log_likelihood, regression_scores
+from thinned.models.evaluation.rows import ClassRows, ValueRows
+from thinned.models.uncertainty import temper
 
 VALUES = OutputSpec(name="y", shape=(2,), dtype="float32", task="regression")
 CLASSES = OutputSpec(

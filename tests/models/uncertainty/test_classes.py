@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 
-from models.uncertainty import margin, softmax, variation_ratio
+from thinned.models.uncertainty import margin, softmax, variation_ratio
 
 Logits = st.integers(2, 6).flatmap(lambda c: arrays(np.float64, (7, 3, c), elements=st.floats(-20, 20)))
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from models.uncertainty.conformal import (
+from thinned.models.uncertainty.conformal import (
     class_scores,
     factor_for,
     interval,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 
-from models.uncertainty import EntropyMoments, entropy, probabilities, softmax
+from thinned.models.uncertainty import EntropyMoments, entropy, probabilities, softmax
 
 Logits = st.integers(2, 7).flatmap(lambda c: arrays(np.float64, (5, 3, c), elements=st.floats(-60, 60)))
 

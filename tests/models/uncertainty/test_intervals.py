@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 
-from models.uncertainty import central_interval, highest_density_interval, quantiles
+from thinned.models.uncertainty import central_interval, highest_density_interval, quantiles
 
 Passes = st.integers(1, 30).flatmap(lambda s: arrays(np.float64, (s, 4), elements=st.floats(-1e6, 1e6)))
 Shares = st.floats(0.01, 0.99)

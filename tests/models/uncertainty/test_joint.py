@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 
-from models.uncertainty import (
+from thinned.models.uncertainty import (
     EntropyMoments,
     covariance,
     entropy,

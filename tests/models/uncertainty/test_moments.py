@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 
-from models.uncertainty import Moments
+from thinned.models.uncertainty import Moments
 
 Passes = st.integers(2, 24).flatmap(
     lambda s: arrays(np.float64, (s, 3), elements=st.floats(-1e6, 1e6, allow_subnormal=False))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 
-from models.uncertainty import EntropyMoments, error_of_mean, error_of_variance, errors_of_entropies, softmax
+from thinned.models.uncertainty import EntropyMoments, error_of_mean, error_of_variance, errors_of_entropies, softmax
 
 REPEATS = 4000
 

@@ -1,0 +1,237 @@
+"""What can be measured only of a model as a whole: normalisation, naive training mode, the mean over passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from thinned.models.audit.keras_layers import kept_variables
+from thinned.models.audit.probe import Normalised, Seen
+from thinned.models.card import Finding
+from thinned.models.dropout.noise.samplers import BLOCK
+from thinned.models.dropout.partition.signature import ModelSignature
+from thinned.models.dropout.sites.noise_layers import SiteLayer
+from thinned.models.uncertainty.block_moments import BlockMoments
+
+__all__ = [
+    "Apart",
+    "Naive",
+    "Shift",
+    "apart_from_mean",
+    "findings_of_apart",
+    "findings_of_dormant",
+    "findings_of_naive",
+    "findings_of_shifts",
+    "naive_training",
+    "shifts",
+]
+
+Array = npt.NDArray[Any]
+LI = "Li et al. 2019, Understanding the Disharmony between Dropout and Batch Normalization, arXiv:1801.05134"
+WARNED_SHIFT = 1.1
+ERRORS_APART = 4.0
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Variance of what enters a batch normalisation, with noise over without: median, least and most of channels."""
+
+    path: str
+    ratio: float
+    least: float
+    most: float
+
+
+def shifts(noisy: Sequence[Normalised], quiet: Sequence[Normalised]) -> list[Shift]:
+    """Shifts of the normalisations that noise reaches, in the order of the model."""
+    found = []
+    for on, off in zip(noisy, quiet, strict=True):
+        alive = off.variance > 1e-12
+        if np.array_equal(on.variance, off.variance) or not alive.any():
+            continue
+        ratios = on.variance[alive] / off.variance[alive]
+        found.append(Shift(on.path, float(np.median(ratios)), float(ratios.min()), float(ratios.max())))
+    return found
+
+
+def findings_of_shifts(found: Sequence[Shift]) -> Iterator[Finding]:
+    """At most one warning and one note, of the normalisation that is shifted most, with the number of the others."""
+    near = [shift for shift in found if _distance(shift) <= WARNED_SHIFT]
+    far = [shift for shift in found if _distance(shift) > WARNED_SHIFT]
+    for level, shifted in (("warning", far), ("note", near)):
+        if not shifted:
+            continue
+        shift = max(shifted, key=_distance)
+        others = f" So do {len(shifted) - 1} more, with less of a shift." if len(shifted) > 1 else ""
+        yield Finding(
+            level="warning" if level == "warning" else "note",
+            code="batch-normalization-after-dropout",
+            site=shift.path,
+            text=f"{shift.path} normalises what dropout has touched: with dropout, as in training, the variance of its "
+            f"input is {shift.ratio:.3f} times that without (median over channels; {shift.least:.3f} to "
+            f"{shift.most:.3f}). Its moving variance fits the passes, and not the deterministic answer.{others}",
+            reference=LI,
+            remedy="Put dropout behind the last normalisation, or prefer the mean over passes to the plain answer.",
+        )
+
+
+def _distance(shift: Shift) -> float:
+    return max(shift.ratio, 1 / max(shift.ratio, 1e-12))
+
+
+@dataclass(frozen=True)
+class Naive:
+    """What one call with `training=True` does to a model.
+
+    `moved` averages of normalisation changed; `most_moved` is the largest change, relative to the largest number of
+    that average before or after. `answers` is the largest change of a deterministic answer that followed, `relative`
+    the same over the largest answer.
+    """
+
+    moved: int
+    most_moved: float
+    answers: float
+    relative: float
+
+
+def naive_training(model: Any, interface: ModelSignature, inputs: Sequence[Array]) -> Naive | None:
+    """Call the model with `training=True`, as is usual elsewhere, and put everything back; None if that fails."""
+    tensors = [keras.ops.convert_to_tensor(x) for x in inputs]
+    averages = [
+        variable
+        for layer in model._flatten_layers()
+        if not isinstance(layer, keras.Model)
+        for variable in layer._non_trainable_variables
+    ]
+    with kept_variables(model):
+        try:
+            before = [_numpy(t) for t in keras.tree.flatten(interface.call(tensors, False))]
+            start = [variable.numpy() for variable in averages]
+            interface.call(tensors, True)
+            after = [_numpy(t) for t in keras.tree.flatten(interface.call(tensors, False))]
+        except Exception:  # A model may be one that only answers; then no one can call it naively either.
+            return None
+        moves = [
+            float(
+                np.abs(new - old).max(initial=0.0)
+                / max(np.abs(old).max(initial=0.0), np.abs(new).max(initial=0.0), 1e-12)
+            )
+            for new, old in zip([variable.numpy() for variable in averages], start, strict=True)
+        ]
+    largest = max(float(np.abs(x).max(initial=0.0)) for x in before)
+    apart = max(float(np.abs(x - y).max(initial=0.0)) for x, y in zip(before, after, strict=True))
+    changed = [move for move in moves if move > 0]
+    return Naive(len(changed), max(changed, default=0.0), apart, apart / max(largest, 1e-12))
+
+
+def findings_of_naive(naive: Naive | None) -> Iterator[Finding]:
+    """What calling with `training=True` would have cost."""
+    if naive is None or not naive.moved:
+        return
+    yield Finding(
+        level="note",
+        code="training-true-changes-the-model",
+        text=f"A single call with training=True, the usual recipe for Monte Carlo dropout, would have changed "
+        f"{naive.moved} averages of normalisation, by up to {naive.most_moved:.1%}, and every plain answer after it "
+        f"by up to {naive.answers:.3g} ({naive.relative:.1%} of the largest). Here nothing changes.",
+        reference=LI,
+        remedy="Elsewhere too, switch the dropout layers on and nothing else.",
+    )
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How far an output's deterministic answer is from the mean over passes.
+
+    `largest` and `typical` (root mean square) are in units of the output, `deviations` is `typical` over the passes'
+    typical standard deviation, `share` of the numbers lie further off than 4 Monte Carlo errors, and `labels` of the
+    rows have another most probable class (None for what has no classes).
+    """
+
+    output: str
+    largest: float
+    typical: float
+    deviations: float
+    share: float
+    labels: float | None
+
+
+def apart_from_mean(answers: Mapping[str, Array], seen: Seen, classes: Sequence[str]) -> list[Apart]:
+    """Compare the deterministic answers (B, ...) with the passes; `classes` names the outputs that hold classes."""
+    found = []
+    for name, passes in seen.passes.items():
+        moments = _moments(passes.astype(np.float64))
+        error = moments.error_of_blocks if moments.enough_blocks() else moments.error_of_passes
+        apart = np.abs(answers[name] - moments.mean)
+        deviation = float(np.sqrt(moments.variance.mean()))
+        typical = float(np.sqrt((apart**2).mean()))
+        labels = None
+        if name in classes and passes.shape[-1] > 1:
+            labels = float((answers[name].argmax(axis=-1) != moments.mean.argmax(axis=-1)).mean())
+        share = float((apart > ERRORS_APART * error + 1e-7 * np.abs(answers[name])).mean())
+        found.append(Apart(name, float(apart.max()), typical, typical / max(deviation, 1e-30), share, labels))
+    return found
+
+
+def _moments(passes: Array) -> BlockMoments:
+    count = len(passes)
+    starts = range(0, count, BLOCK)
+    blocks = [passes[start : start + BLOCK] for start in starts]
+    counts = np.array([len(block) for block in blocks])
+    means = np.stack([block.mean(axis=0) for block in blocks])
+    deviations = np.stack([((block - block.mean(axis=0)) ** 2).sum(axis=0) for block in blocks])
+    return BlockMoments(BLOCK).update(0, counts, means, deviations)
+
+
+def findings_of_apart(found: Sequence[Apart], *, made_up: bool) -> Iterator[Finding]:
+    """A finding for each output whose two answers differ by more than chance."""
+    for apart in found:
+        if apart.share <= 0.01:
+            continue
+        labels = f"; {apart.labels:.1%} of the rows get another label" if apart.labels else ""
+        where = "made-up rows" if made_up else "the rows given"
+        yield Finding(
+            level="note",
+            code="deterministic-is-not-the-mean",
+            text=f"Output {apart.output}: on {where}, {apart.share:.0%} of the deterministic numbers lie further from "
+            f"the mean over passes than 4 Monte Carlo errors, by up to {apart.largest:.3g}, typically "
+            f"{apart.deviations:.2f} standard deviations of the passes{labels}. Behind a nonlinearity the answer "
+            "without dropout is only near the mean of answers with it.",
+            reference="Baldi & Sadowski 2013, Understanding Dropout, NeurIPS",
+            remedy="Compare both by score on held-out rows (thinned evaluate), and use the better.",
+        )
+
+
+def findings_of_dormant(dormant: Sequence[SiteLayer], paths: Mapping[int, str]) -> Iterator[Finding]:
+    """Sites of rate 0, and those that stay off."""
+    for source in dormant:
+        path = paths.get(id(source.layer), source.layer.name)
+        if source.active:
+            yield Finding(
+                level="warning",
+                code="stays-off",
+                site=path,
+                text=f"{path} ({source.kind}) is never told that the model trains, or is never called: it draws "
+                "nothing, neither in training nor here.",
+                reference="Keras, the argument training of a layer's call",
+                remedy="Hand training on to it in the call that holds it, and train again.",
+            )
+        inside = source.kind.endswith("dropout") and source.kind != "Dropout"
+        if not source.active and not inside and (source.rate == 0 or source.stddev == 0):
+            yield Finding(
+                level="note",
+                code="rate-0",
+                site=path,
+                text=f"{path} ({source.kind}) has a rate of 0 and draws nothing.",
+                remedy="If it was meant to, give it a rate and train again.",
+            )
+
+
+def _numpy(tensor: Any) -> Array:
+    array: Array = keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
+    return array

@@ -1,0 +1,204 @@
+"""Is dropout correct in this model, and what does it do there? Measured on the model itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from thinned.models.audit.keras_layers import OwnLayer, kept_variables, measure_own_layer
+from thinned.models.audit.model_checks import (
+    apart_from_mean,
+    findings_of_apart,
+    findings_of_dormant,
+    findings_of_naive,
+    findings_of_shifts,
+    naive_training,
+    shifts,
+)
+from thinned.models.audit.placement import places
+from thinned.models.audit.probe import Met, Probe, Seen, draw_alone
+from thinned.models.audit.report import Audit, SiteAudit
+from thinned.models.audit.site_checks import describe_site, findings_of_site, verdict
+from thinned.models.card import Finding, SiteSpec
+from thinned.models.dropout.compiled_graphs import Off
+from thinned.models.dropout.self_check import example_inputs
+from thinned.models.dropout.sites.discovery import layer_paths
+from thinned.models.dropout.sites.noise_layers import SiteLayer
+from thinned.models.dropout.stochastic_model import StochasticModel
+
+__all__ = ["audit"]
+
+Array = npt.NDArray[Any]
+SEED = 20140601
+_LARGE = 2_000_000
+"""Parameters from which fewer rows and passes must do."""
+_FEW_DRAWS = 8192
+_LEVELS = ("error", "warning", "note")
+_NOT_OFF = Finding(
+    level="error",
+    code="off-is-not-deterministic",
+    text="With every site switched off the passes are not the deterministic answer.",
+    remedy="Do not rely on the model's passes; report it with the model's file.",
+)
+
+
+def audit(
+    stochastic: StochasticModel,
+    *,
+    inputs: Mapping[str, Array] | None = None,
+    classes: Sequence[str] = (),
+    short: bool = False,
+) -> Audit:
+    """Audit a model. Its variables are the same afterwards.
+
+    Args:
+        stochastic: The stochastic model.
+        inputs: Rows to measure on, by input name; made up if None. Shifts and shares are those of these rows.
+        classes: Outputs whose last axis holds classes.
+        short: Leave out what needs further runs of the model: each site's share of the variance.
+
+    Returns:
+        What was measured and found, the gravest findings first.
+    """
+    return _Audit(stochastic, inputs, classes, short).report()
+
+
+class _Audit:
+    """One audit: what its parts share."""
+
+    def __init__(
+        self, stochastic: StochasticModel, inputs: Mapping[str, Array] | None, classes: Sequence[str], short: bool
+    ) -> None:
+        self.stochastic, self.model, self.short, self.classes = stochastic, stochastic._model, short, classes
+        self.survey = stochastic.graphs._survey
+        self.paths = layer_paths(self.model)
+        large = self.model.count_params() > _LARGE
+        self.n_samples = 32 if large else 128 if short else 256
+        most = 2 if large else 8 if short else 64
+        self.made_up = inputs is None
+        given = example_inputs(stochastic.inputs, most) if inputs is None else inputs
+        self.inputs = {name: x[:most] for name, x in given.items()}
+        self.rows = len(next(iter(self.inputs.values())))
+
+    def report(self) -> Audit:
+        findings = [*findings_of_dormant(self.survey.dormant, self.paths)]
+        naive = naive_training(self.model, self.stochastic._interface, self.stochastic._flat(self.inputs))
+        findings += findings_of_naive(naive)
+        figures: dict[str, Any] = {"naive_training": None if naive is None else dataclasses.asdict(naive)}
+        sites: tuple[SiteAudit, ...] = ()
+        if self.survey.active:
+            sites, more, measured = self._measure()
+            findings += more
+            figures |= measured
+        return Audit(
+            model=self.model.name,
+            verdict=verdict(sites),
+            rows=self.rows,
+            made_up_rows=self.made_up,
+            n_samples=self.n_samples,
+            seed=SEED,
+            sites=sites,
+            findings=tuple(sorted(findings, key=lambda finding: _LEVELS.index(finding.level))),
+            figures=figures,
+        )
+
+    def _measure(self) -> tuple[tuple[SiteAudit, ...], list[Finding], dict[str, Any]]:
+        probe = Probe(self.stochastic, self.paths)
+        noisy = self._run(probe)
+        quiet = probe.run(self.inputs, n_samples=1, seed=SEED, on=[False] * probe.sites)
+        answers = self.stochastic.predict(self.inputs)
+        apart = apart_from_mean(answers, noisy, self.classes)
+        shifted = shifts(noisy.normalised, quiet.normalised)
+        shares = self._shares(probe, noisy)
+        own = self._own_layers()
+        found = places(self.stochastic._program.plan, self.paths)
+        sites: list[SiteAudit] = []
+        findings: list[Finding] = []
+        for i, site in enumerate(self.survey.active):
+            place = found.get(id(site.source.layer))
+            measured = describe_site(
+                site.spec,
+                self._met(i, noisy),
+                own[i],
+                place,
+                identity=_passes_on(site.source, site.spec, self.inputs),
+                half=self.stochastic.half_precision,
+                shares={output: share[i] for output, share in shares.items()},
+            )
+            sites.append(measured)
+            findings += findings_of_site(measured, site.spec, place)
+        findings += findings_of_shifts(shifted)
+        findings += findings_of_apart(apart, made_up=self.made_up)
+        same = self._same(quiet, answers)
+        if not same:
+            findings.append(_NOT_OFF)
+        figures = {
+            "graph_known": self.stochastic._program.plan is not None,
+            "deterministic_from_mean": [dataclasses.asdict(item) for item in apart],
+            "batch_normalization_shifts": [dataclasses.asdict(item) for item in shifted],
+            "off_is_deterministic": same,
+            "unexplained_variance_share": {output: 1.0 - sum(share) for output, share in shares.items()},
+        }
+        return tuple(sites), findings, figures
+
+    def _met(self, place: int, noisy: Seen) -> list[Met]:
+        """What a site did in the model, and alone where its passes drew too few numbers to tell its rate by."""
+        met = [item for item in noisy.met if item.site == place]
+        site, units = self.survey.active[place], max((item.units for item in met), default=0)
+        shape = site.spec.shape
+        if shape is None or None in shape or not 0 < sum(item.drawn for item in met) < _FEW_DRAWS:
+            return met
+        more = draw_alone(
+            place, site.source, [n or 1 for n in shape], n_samples=max(32, _FEW_DRAWS // units), seed=SEED + 1
+        )
+        return met if more is None else [*met, more]
+
+    def _run(self, probe: Probe, on: Sequence[bool] | None = None) -> Seen:
+        return probe.run(self.inputs, n_samples=self.n_samples, seed=SEED, on=on)
+
+    def _shares(self, probe: Probe, noisy: Seen) -> dict[str, list[float]]:
+        """Variance with one site alone over that with all, by output; what is missing to 1 only arises together."""
+        if self.short:
+            return {}
+        whole = {name: _variance(passes) for name, passes in noisy.passes.items()}
+        if probe.sites == 1:
+            return {name: [1.0] for name, variance in whole.items() if variance > 0}
+        alone = [self._run(probe, [i == j for j in range(probe.sites)]).passes for i in range(probe.sites)]
+        return {
+            name: [_variance(passes[name]) / variance for passes in alone]
+            for name, variance in whole.items()
+            if variance > 0
+        }
+
+    def _own_layers(self) -> list[OwnLayer | None]:
+        with kept_variables(self.model):
+            return [
+                measure_own_layer(site.source, site.spec, seed=place)
+                for place, site in enumerate(self.survey.active, 1)
+            ]
+
+    def _same(self, quiet: Seen, answers: Mapping[str, Array]) -> bool:
+        """Whether the model with every site switched off answers as the deterministic mode does, to rounding."""
+        tolerance = 3e-2 if self.stochastic.half_precision else 1e-4
+        return all(
+            np.allclose(passes[0], answers[name], rtol=0, atol=tolerance * (np.abs(answers[name]).max() + 1e-12))
+            for name, passes in quiet.passes.items()
+        )
+
+
+def _variance(passes: Array) -> float:
+    return float(passes.astype(np.float64).var(axis=0, ddof=1).mean())
+
+
+def _passes_on(source: SiteLayer, spec: SiteSpec, inputs: Mapping[str, Array]) -> bool | None:
+    """Whether the site, switched off as it is for plain answers, gives its very input back; None for other kinds."""
+    patched = source.arm(Off())
+    if set(patched) != {"call"} or spec.shape is None or not source.drops:
+        return None
+    rows = len(next(iter(inputs.values())))
+    x = np.random.default_rng(0).standard_normal((rows, *(n or 3 for n in spec.shape))).astype(np.float32)
+    return bool(np.array_equal(np.asarray(patched["call"](x, training=False)), x))

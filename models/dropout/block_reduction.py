@@ -1,0 +1,77 @@
+"""Reduce passes inside the graph, block by block, so that what leaves it does not grow with their number."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import tensorflow as tf
+
+from thinned.models.dropout.noise.samplers import BLOCK
+
+__all__ = ["Classes", "Summary", "summarise"]
+
+Tensor = Any
+Classes = Literal["probabilities", "logits"]
+
+
+class Summary(NamedTuple):
+    """What is kept of the passes of one output, for each block of 32 (the first and last may hold fewer).
+
+    `mean` and `deviations` (sum of squared deviations from the block's mean) have shape (G, B, *output_shape), float64.
+    For a classification, `probabilities` (G, B, ..., C) is the block's mean of class probabilities and `entropy`
+    (G, B, ...) its mean of the passes' entropies in nats; both None otherwise.
+    """
+
+    mean: Tensor
+    deviations: Tensor
+    probabilities: Tensor | None
+    entropy: Tensor | None
+
+
+def summarise(passes: Tensor, first: Tensor, classes: Classes | None, limits: Tensor | None = None) -> Summary:
+    """Summarise passes `first` and on.
+
+    Args:
+        passes: (S, B, ...) float.
+        first: Scalar int64, the index of the first of them: blocks begin at multiples of 32.
+        classes: How the last axis is to be read where it holds classes.
+        limits: Scalar or (B,) int32: only so many of the passes count for a row. A block without any has no meaning.
+    """
+    values = tf.cast(passes, tf.float64)
+    drawn = tf.range(tf.shape(passes)[0])
+    block = (drawn + tf.cast(first % BLOCK, tf.int32)) // BLOCK
+    if limits is None:
+        counted = None
+        counts = tf.math.segment_sum(tf.ones_like(block, tf.float64), block)[:, tf.newaxis]
+    else:
+        counted = drawn[:, tf.newaxis] < limits
+        counts = tf.maximum(tf.math.segment_sum(tf.cast(counted, tf.float64), block), 1.0)
+
+    def sum_of(x: Tensor) -> Tensor:
+        if counted is not None:
+            x = tf.where(_under(counted, x), x, tf.zeros([], x.dtype))
+        return tf.math.segment_sum(x, block)
+
+    def mean_of(x: Tensor) -> Tensor:
+        return sum_of(x) / _under(counts, x)
+
+    mean = mean_of(values)
+    deviations = sum_of(tf.math.squared_difference(values, tf.gather(mean, block)))
+    if classes is None:
+        return Summary(mean, deviations, None, None)
+    probs = _probabilities(values, classes)
+    entropy = -tf.reduce_sum(tf.math.xlogy(probs, probs), axis=-1)
+    return Summary(mean, deviations, mean_of(probs), mean_of(entropy))
+
+
+def _under(x: Tensor, like: Tensor) -> Tensor:
+    """Give (S, B) the further axes of `like`."""
+    return tf.reshape(x, tf.concat([tf.shape(x), tf.ones([len(like.shape) - 2], tf.int32)], axis=0))
+
+
+def _probabilities(values: Tensor, classes: Classes) -> Tensor:
+    """Class probabilities on the last axis; a single unit is the probability, or the logit, of class 1."""
+    if values.shape[-1] != 1:
+        return tf.clip_by_value(values, 0.0, 1.0) if classes == "probabilities" else tf.nn.softmax(values)
+    one = tf.clip_by_value(values, 0.0, 1.0) if classes == "probabilities" else tf.sigmoid(values)
+    return tf.concat([1.0 - one, one], axis=-1)

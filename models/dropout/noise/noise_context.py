@@ -1,0 +1,237 @@
+"""Noise for the passes of a graph under construction, laid over the tensors that meet it.
+
+Tensors in the suffix hold S passes of B rows as S * B rows, pass-major. A mask is drawn once for each pass and shared
+by the rows of a request: one pass is one thinned network, and all rows see it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from thinned.models.dropout.noise.philox import RandomWords
+from thinned.models.dropout.noise.samplers import Sampling, make_sampler
+
+__all__ = ["Call", "Draw", "Layout", "NoiseContext"]
+
+Tensor = Any  # tf.Tensor; TensorFlow ships no types that mypy can follow
+_POOLED_UNITS = 4096  # a larger mask gains nothing from being drawn with others
+_POOL = 1 << 62
+
+
+class Call(NamedTuple):
+    """The n-th call of site number `site` in a pass."""
+
+    site: int
+    n: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is known before a graph is traced of a call of a site.
+
+    Args:
+        folded: How many positions of one row the first axis holds beside the rows (windows, time steps); mostly 1.
+        units: Units of noise in a pass.
+        rate: Probability that a unit is dropped; None where the noise is not of that kind.
+    """
+
+    folded: int
+    units: int
+    rate: float | None
+
+
+class NoiseContext:
+    """The passes that a graph is to draw.
+
+    Args:
+        words: Where random words come from.
+        first: int64 tensor (R,), the index of each request's first pass.
+        count: Scalar int32 tensor S, the passes.
+        rows: Scalar int32 tensor B, the rows that each pass sees.
+        sampling: How passes relate to each other.
+        layouts: What is known of the calls that will come. The small masks among them are drawn together, here.
+    """
+
+    def __init__(
+        self,
+        words: RandomWords,
+        *,
+        first: Tensor,
+        count: Tensor,
+        rows: Tensor,
+        sampling: Sampling,
+        layouts: Mapping[Call, Layout],
+    ) -> None:
+        self.count = count
+        self.rows = rows
+        self.row_passes = count * rows
+        self.source = make_sampler(sampling, words, first, count)
+        self.layouts = layouts
+        self.wide = False
+        self.met: list[Tensor] = []
+        """What came out of each call of a site, (S, B, T, ...): looked at only to check_laws that passes differ."""
+        self._calls: Counter[int] = Counter()
+        self.pool = self._draw_pool()
+
+    def draw(self, site: int) -> Draw:
+        """The noise of one call of site number `site`. A layer applied twice draws twice, as Keras does."""
+        call = Call(site, self._calls[site])
+        self._calls[site] += 1
+        return Draw(self, call, wide=self.wide)
+
+    def widen(self, x: Tensor) -> Tensor:
+        """Repeat (B * T, ...) for every pass: (S * B * T, ...), pass-major."""
+        multiples = tf.concat([[self.count], tf.ones([len(x.shape) - 1], tf.int32)], axis=0)
+        wide = tf.tile(x, multiples)
+        wide.set_shape([None, *x.shape[1:]])
+        return wide
+
+    def _draw_pool(self) -> dict[Call, Tensor]:
+        """Draw all small masks at once: a handful of operations for the model, instead of for each site."""
+        pooled = {
+            call: layout
+            for call, layout in self.layouts.items()
+            if layout.rate is not None and layout.rate < 1 and layout.units <= _POOLED_UNITS
+        }
+        if len(pooled) < 2:
+            return {}
+        rates = np.concatenate([np.full(layout.units, layout.rate) for layout in pooled.values()])
+        dropped = self.source.dropped(_POOL, rates)
+        parts = tf.split(dropped, [layout.units for layout in pooled.values()], axis=-1)
+        return dict(zip(pooled, parts, strict=True))
+
+
+class Draw:
+    """One call of one site, for all passes.
+
+    The methods take the tensor `x` that the noise meets and give a tensor shaped like it, with as many rows as the
+    suffix has. `noise_shape` follows Keras: one entry an axis of `x`, `None` for "as x", 1 for "shared along this
+    axis". The axis of rows is always shared within a pass.
+    """
+
+    def __init__(self, passes: NoiseContext, call: Call, *, wide: bool) -> None:
+        self._passes = passes
+        self._call = call
+        self._wide = wide
+        self._drawn = 0
+
+    def drop(
+        self, x: Tensor, rate: float, combine: Callable[[Tensor, Tensor], Tensor], noise_shape: Any = None
+    ) -> Tensor:
+        """Apply `combine(x, dropped)`: booleans, independent for each unit, True with probability exactly `rate`."""
+        return self._meet(x, noise_shape, lambda units: self._dropped(units, rate), combine)
+
+    def bernoulli(self, x: Tensor, rate: float, noise_shape: Any = None) -> Tensor:
+        """Inverted dropout: units of `x` are zeroed with probability `rate`, survivors multiplied by 1 / (1 - rate)."""
+        if rate >= 1:
+            return tf.zeros_like(self.identity(x))
+        scale = tf.cast(1.0 / (1.0 - rate), x.dtype)
+        zero = tf.zeros([], x.dtype)
+        if not self._wide:  # scale before the passes part
+            return self.drop(x * scale, rate, lambda a, dropped: tf.where(dropped, zero, a), noise_shape)
+        # Scale the mask, which all rows share. "No NaN": what is dropped is 0 even where it was not finite.
+        return self.drop(
+            x, rate, lambda a, dropped: tf.math.multiply_no_nan(a, tf.where(dropped, zero, scale)), noise_shape
+        )
+
+    def normal(self, x: Tensor, combine: Callable[[Tensor, Tensor], Tensor], noise_shape: Any = None) -> Tensor:
+        """Apply `combine(x, z)`, where z is standard normal, independent for each unit."""
+        source = self._passes.source
+        return self._meet(
+            x,
+            noise_shape,
+            lambda units: source.normals(self._stream(), units),
+            lambda a, z: combine(a, tf.cast(z, a.dtype)),
+        )
+
+    def uniform(self, x: Tensor, combine: Callable[[Tensor, Tensor], Tensor], noise_shape: Any = None) -> Tensor:
+        """Apply `combine(x, u)`, where u is uniform on (0, 1), independent for each unit."""
+        source = self._passes.source
+        return self._meet(
+            x,
+            noise_shape,
+            lambda units: source.uniforms(self._stream(), units),
+            lambda a, u: combine(a, tf.cast(u, a.dtype)),
+        )
+
+    def identity(self, x: Tensor) -> Tensor:
+        """`x` for every pass, without noise."""
+        return x if self._wide else self._passes.widen(x)
+
+    def _meet(
+        self,
+        x: Tensor,
+        noise_shape: Any,
+        draw: Callable[[Tensor], Tensor],
+        combine: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Lay `x` out as (S or 1, B, T, ...), the noise as (S, 1 or B, T or 1, ...), and combine them by broadcasting.
+
+        T is 1 unless layers before folded another axis into the rows (windows, time steps): such positions belong to
+        one row, and as in Keras each has its own noise. Meeting the narrow (1, B, ...) saves a copy of x for each pass.
+        """
+        passes = self._passes
+        shape = _dims(x)
+        layout = passes.layouts.get(self._call)
+        if layout is not None:
+            folded: Any = layout.folded
+        else:
+            folded = tf.shape(x)[0] // (passes.rows * passes.count if self._wide else passes.rows)
+        shared, noise_tail = _noise_tail(noise_shape, shape)
+        noise_dims = [1 if shared else folded, *noise_tail]
+        noise = draw(_product(noise_dims))
+        owners = passes.rows if noise.shape[1] is None else noise.shape[1]
+        plain = isinstance(folded, int) and folded == 1
+        if plain:  # nothing is folded: an axis less
+            noise = tf.reshape(noise, [passes.count, owners, *noise_tail])
+            laid = tf.reshape(x, [passes.count if self._wide else 1, passes.rows, *shape[1:]])
+        else:
+            noise = tf.reshape(noise, [passes.count, owners, *noise_dims])
+            laid = tf.reshape(x, [passes.count if self._wide else 1, passes.rows, folded, *shape[1:]])
+        met = combine(laid, noise)
+        passes.met.append(met)
+        out = tf.reshape(met, [passes.row_passes if plain else passes.row_passes * folded, *shape[1:]])
+        out.set_shape([None, *x.shape[1:]])
+        return out
+
+    def _dropped(self, units: Tensor, rate: float) -> Tensor:
+        if self._drawn == 0 and self._call in self._passes.pool:
+            self._drawn += 1
+            return self._passes.pool[self._call]
+        return self._passes.source.dropped_alike(self._stream(), rate, units)
+
+    def _stream(self) -> int:
+        """A number of its own for each time that a call draws."""
+        stream = self._call.site << 20 | self._call.n | self._drawn << 44
+        self._drawn += 1
+        return stream
+
+
+def _dims(x: Tensor) -> list[Any]:
+    """Axis lengths, as Python integers where they are known while tracing."""
+    if x.shape.rank is not None and all(n is not None for n in x.shape[1:]):
+        return [None, *x.shape[1:]]
+    dynamic = tf.shape(x)
+    return [dynamic[i] if n is None else n for i, n in enumerate(x.shape)]
+
+
+def _product(dims: list[Any]) -> Any:
+    known = math.prod(n for n in dims if isinstance(n, int))
+    unknown = [n for n in dims if not isinstance(n, int)]
+    return math.prod(unknown, start=known) if unknown else known
+
+
+def _noise_tail(noise_shape: Any, shape: list[Any]) -> tuple[bool, list[Any]]:
+    """Whether positions folded into the rows share their noise, and the noise's lengths along the other axes."""
+    if noise_shape is None:
+        return False, shape[1:]
+    padded = [1] * (len(shape) - len(noise_shape)) + list(noise_shape)
+    tail = [full if n is None else n for n, full in zip(padded[1:], shape[1:], strict=True)]
+    return isinstance(padded[0], int) and padded[0] == 1, tail

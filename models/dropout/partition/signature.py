@@ -1,0 +1,181 @@
+"""A model's inputs and outputs by name: what it takes, what it gives, and which activation its numbers come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from thinned.models.card import InputSpec
+from thinned.models.dropout.partition.graph_partition import graph_of
+from thinned.models.errors import UnsupportedModelError
+
+__all__ = ["OutputSignature", "ModelSignature", "read_signature", "read_outputs"]
+
+UNKNOWN_LENGTH = 32
+"""Stands for an axis of any length where a model is tried: long enough for a few strided convolutions."""
+_PASS_THROUGH = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Identity, keras.layers.Dropout)
+
+
+@dataclass(frozen=True)
+class OutputSignature:
+    """One output: its shape without the rows, and its last layer's function where that can be seen."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    activation: str | None
+
+
+@dataclass(frozen=True)
+class ModelSignature:
+    """The inputs in the flat order in which the model takes them, and how to call it with them."""
+
+    inputs: tuple[InputSpec, ...]
+    signature: tuple[tf.TensorSpec, ...]
+    call: Callable[[Sequence[Any], bool], Any]
+
+
+def read_signature(model: Any, given: Sequence[InputSpec] | None = None) -> ModelSignature:
+    """Find out what `model` takes.
+
+    A functional graph says so itself; of a subclassed model only the shapes of its first call are stored. A batch
+    size that the model was first called with is no part of what it takes.
+
+    Args:
+        model: A built Keras model.
+        given: What it takes, where the user says so.
+
+    Raises:
+        UnsupportedModelError: The inputs are unknown, are not numbers, or do not agree with `given`.
+    """
+    if not model.built:
+        raise UnsupportedModelError(
+            f"Model '{model.name}' is not built: it has no weights yet. "
+            "Call it once on a batch of data, train it, and save it again."
+        )
+    graph = graph_of(model)
+    if graph is not None:
+        return _functional(model, graph, given)
+    return _subclassed(model, given)
+
+
+def _functional(model: Any, graph: Any, given: Sequence[InputSpec] | None) -> ModelSignature:
+    struct = graph._inputs_struct
+    names = sorted(struct) if isinstance(struct, dict) else [t._keras_history.operation.name for t in graph.inputs]
+    if given is not None and len(given) == len(names):
+        names = [spec.name for spec in given]
+    specs = tuple(
+        InputSpec(name=name, shape=tuple(tensor.shape[1:]), dtype=keras.backend.standardize_dtype(tensor.dtype))
+        for name, tensor in zip(names, graph.inputs, strict=True)
+    )
+    if given is not None and [(s.shape, s.dtype) for s in given] != [(s.shape, s.dtype) for s in specs]:
+        raise UnsupportedModelError(
+            f"The model's graph says that it takes {_readable(specs)}, but --input-shape and --input-dtype say "
+            f"{_readable(given)}. Leave them out."
+        )
+
+    def call(tensors: Sequence[Any], training: bool) -> Any:
+        return model(keras.tree.pack_sequence_as(struct, list(tensors)), training=training)
+
+    return ModelSignature(specs, _signature(specs), call)
+
+
+def _subclassed(model: Any, given: Sequence[InputSpec] | None) -> ModelSignature:
+    config = model.get_build_config() or {}
+    shapes = config.get("input_shape") or config.get("shapes_dict")
+    by_keyword = "input_shape" not in config
+    if given is None:
+        if not shapes:
+            raise UnsupportedModelError(
+                f"Model '{model.name}' ({type(model).__name__}) does not say what it takes. "
+                "Give --input-shape, and --input-dtype if it is not float32."
+            )
+        given = _specs_of(shapes)
+    specs = tuple(given)
+
+    def call(tensors: Sequence[Any], training: bool) -> Any:
+        if not isinstance(shapes, dict):
+            return model(tensors[0] if len(tensors) == 1 else list(tensors), training=training)
+        named = dict(zip([spec.name for spec in specs], tensors, strict=True))
+        return model(**named, training=training) if by_keyword else model(named, training=training)
+
+    return ModelSignature(specs, _signature(specs), call)
+
+
+def _specs_of(shapes: Any) -> list[InputSpec]:
+    """Inputs from the shapes that Keras stored: one shape, a list of shapes, or shapes by name. It stores no dtypes."""
+    if isinstance(shapes, dict):
+        named = [(name.removesuffix("_shape"), shape) for name, shape in shapes.items()]
+    elif shapes and isinstance(shapes[0], list | tuple):
+        named = [(f"input_{i}", shape) for i, shape in enumerate(shapes)]
+    else:
+        named = [("input", shapes)]
+    return [InputSpec(name=name, shape=tuple(shape[1:]), dtype="float32") for name, shape in named]
+
+
+def _signature(specs: Sequence[InputSpec]) -> tuple[tf.TensorSpec, ...]:
+    for spec in specs:
+        dtype = tf.as_dtype(spec.dtype)
+        if not (dtype.is_floating or dtype.is_integer):
+            raise UnsupportedModelError(
+                f"Input '{spec.name}' has dtype {spec.dtype}: only floating-point and integer inputs can be served. "
+                "Do text and other preprocessing before the model, and save the part that takes numbers."
+            )
+    return tuple(tf.TensorSpec([None, *spec.shape], spec.dtype, name=f"input_{i}") for i, spec in enumerate(specs))
+
+
+def _readable(specs: Sequence[InputSpec]) -> str:
+    return ", ".join(f"{s.dtype} {list(s.shape)}" for s in specs)
+
+
+def read_outputs(model: Any, structure: Any) -> tuple[OutputSignature, ...]:
+    """Name the outputs, `structure` being what the model gave while it was traced, in whatever nesting it has.
+
+    Raises:
+        UnsupportedModelError: An output has no axis of rows.
+    """
+    graph = graph_of(model)
+    flat = keras.tree.flatten(structure)
+    if isinstance(structure, dict):
+        names = [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(structure)]
+    elif graph is not None and hasattr(graph, "output_names"):
+        names = _distinct(list(graph.output_names))
+    else:
+        names = ["output"] if len(flat) == 1 else [f"output_{i}" for i in range(len(flat))]
+    outputs = []
+    for i, (name, tensor) in enumerate(zip(names, flat, strict=True)):
+        if tensor.shape.rank in (None, 0):
+            raise UnsupportedModelError(
+                f"Output '{name}' has shape {tensor.shape}: expected one answer a row, rows on the first axis."
+            )
+        activation = _activation(graph.outputs[i]) if graph is not None else None
+        outputs.append(OutputSignature(name, tuple(tensor.shape[1:]), tensor.dtype.name, activation))
+    return tuple(outputs)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    return names if len(set(names)) == len(names) else [f"{name}_{i}" for i, name in enumerate(names)]
+
+
+def _activation(tensor: Any) -> str | None:
+    """The function behind an output, followed through layers that only pass numbers on, and into nested models."""
+    while True:
+        history = tensor._keras_history
+        operation = history.operation
+        inner = graph_of(operation)
+        if inner is not None:
+            tensor = inner.outputs[history.tensor_index]
+            continue
+        if isinstance(operation, _PASS_THROUGH):
+            tensor = operation._inbound_nodes[history.node_index].input_tensors[0]
+            continue
+        if isinstance(operation, keras.layers.Softmax):
+            return "softmax"
+        function = getattr(operation, "activation", None)
+        if callable(function):
+            return str(getattr(function, "__name__", type(function).__name__)).lower()
+        return {"Softmax": "softmax", "Sigmoid": "sigmoid"}.get(type(operation).__name__)

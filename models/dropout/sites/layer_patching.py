@@ -1,0 +1,124 @@
+"""Replace methods of layer instances while a graph is traced, and put everything back.
+
+Keras looks methods up on the instance (`self.call`), so an entry in the instance's `__dict__` is enough. Writing
+there directly, not by `setattr`, keeps Keras's attribute tracking out of it. Tracing is the only time that Python
+code of a layer runs, so one lock for all traces makes the replacement invisible to other threads: they only execute
+graphs that were traced before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+from thinned.models.dropout.sites.attention import attend, attends_with_noise
+from thinned.models.dropout.sites.noise_layers import Here, SiteLayer
+
+__all__ = ["TRACING", "patched"]
+
+TRACING = threading.RLock()
+_ABSENT = object()
+
+
+@contextmanager
+def patched(
+    model: Any,
+    sites: Sequence[SiteLayer],
+    here_of: Callable[[SiteLayer], Here],
+    *,
+    also: Callable[[Any], Callable[..., Any]] | None = None,
+) -> Iterator[None]:
+    """Arm `sites` of `model` for the duration of a trace.
+
+    Args:
+        model: The Keras model.
+        sites: The layers to arm.
+        here_of: Gives each site its noise.
+        also: Given any layer of the model, makes a further replacement of its `call`.
+    """
+    with TRACING:
+        changes: list[tuple[Any, str, Any]] = []
+        armed: set[int] = set()
+        made: list[Here] = []
+        try:
+            for site in sites:
+                armed.add(id(site.layer))
+                made.append(here_of(site))
+                for name, method in site.arm(made[-1]).items():
+                    _replace(changes, site.layer, name, method)
+            heres = {id(site.layer): here for site, here in zip(sites, made, strict=True)}
+            for layer in model._flatten_layers():
+                if attends_with_noise(layer) and id(layer._dropout_layer) in heres:
+                    for name, value in attend(layer, heres[id(layer._dropout_layer)]).items():
+                        _replace(changes, layer, name, value)
+                for name, value in _side_patches(layer, armed).items():
+                    _replace(changes, layer, name, value)
+                if also is not None:
+                    _replace(changes, layer, "call", also(layer))
+            yield
+        finally:
+            for layer, name, before in reversed(changes):
+                if before is _ABSENT:
+                    del layer.__dict__[name]
+                else:
+                    layer.__dict__[name] = before
+            model._clear_losses()  # activity regularisers leave tensors of the finished graph on their layers
+
+
+def _replace(changes: list[tuple[Any, str, Any]], layer: Any, name: str, value: Any) -> None:
+    changes.append((layer, name, layer.__dict__.get(name, _ABSENT)))
+    layer.__dict__[name] = value
+
+
+def _side_patches(layer: Any, armed: set[int]) -> dict[str, Any]:
+    """What must change around the sites: augmentation never runs, and no fast path goes round an armed layer."""
+    if _is_augmentation(layer) and id(layer) not in armed:
+        return {"call": _never_training(layer.call)}
+    if not armed:
+        return {}
+    if isinstance(layer, keras.layers.RNN) and getattr(layer, "use_cudnn", False) and _holds(layer, armed):
+        return {"use_cudnn": False}  # the fused kernel never calls the cell
+    if isinstance(layer, keras.layers.TimeDistributed) and _holds(layer, armed):
+        return {"call": _fold_time(layer)}
+    return {}
+
+
+def _holds(layer: Any, armed: set[int]) -> bool:
+    return any(id(inner) in armed for inner in layer._flatten_layers())
+
+
+def _is_augmentation(layer: Any) -> bool:
+    """Keras's preprocessing layers that are random when training, with `training=True` as their default."""
+    return type(layer).__module__.startswith("keras.src.layers.preprocessing") and layer._call_has_training_arg
+
+
+def _never_training(call: Callable[..., Any]) -> Callable[..., Any]:
+    def quiet(*args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+        return call(*args, training=False, **kwargs)
+
+    return quiet
+
+
+def _fold_time(wrapper: Any) -> Callable[..., Any]:
+    """`TimeDistributed` by folding time into the rows: one call for all steps, each step with noise of its own.
+
+    Keras unrolls a known length, and maps over an unknown one, where all steps would share one draw.
+    """
+    original = wrapper.call
+
+    def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if mask is not None:
+            return original(inputs, training=training, mask=mask)
+        ops = keras.ops
+        shape = ops.shape(inputs)
+        rows, steps = shape[0], shape[1]
+        folded = ops.reshape(inputs, (-1, *inputs.shape[2:]))
+        kwargs = {"training": training} if wrapper.layer._call_has_training_arg else {}
+        out = wrapper.layer.call(folded, **kwargs)
+        return ops.reshape(out, (rows, steps, *out.shape[1:]))
+
+    return call

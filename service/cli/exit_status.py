@@ -1,0 +1,50 @@
+"""Errors of the command line: each that a person can act on is one line and an exit status."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import typer
+
+from thinned.models.errors import InputError, ThinnedError
+
+__all__ = ["USAGE_STATUS", "Ending", "ending"]
+
+USAGE_STATUS = 2
+_PROBLEMS_TOLD = 3
+
+
+class Ending(NamedTuple):
+    """How the command ends: one line for stderr, and the exit status."""
+
+    line: str
+    status: int
+
+
+def ending(error: BaseException) -> Ending | None:
+    """What to say of an error, and the status to exit with; None for an error of ours, which needs its traceback."""
+    match error:
+        case InputError(problems=problems) if len(problems) > _PROBLEMS_TOLD:
+            told = InputError(problems[:_PROBLEMS_TOLD])
+            return _ending(f"{told}; and {len(problems) - _PROBLEMS_TOLD} more")
+        case ThinnedError():
+            return _ending(str(error))
+        case typer.Abort():
+            return _ending("nothing was done", 1)
+        case KeyboardInterrupt():
+            return _ending("stopped", 130)
+        case OSError():
+            return _ending(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+    # Typer's errors of use have had several homes and names; all of them can format their message.
+    if hasattr(error, "format_message"):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "thinned"
+        message = str(error.format_message()).replace("Value error, ", "").rstrip(".")
+        return _ending(f"{message}; see {command} --help")
+    if type(error).__module__.startswith("bentoml."):
+        return _ending(str(error))
+    return None
+
+
+def _ending(message: str, status: int = USAGE_STATUS) -> Ending:
+    return Ending(f"thinned: {' '.join(message.split())}", status)

@@ -1,0 +1,154 @@
+"""Option values of the command line that are more than a word: NAME=VALUE, label lists, shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, cast, get_args
+
+import typer
+
+from thinned.models.card import InputSpec, Scale, Task
+from thinned.models.errors import ThinnedError
+
+__all__ = ["ModelName", "OutputName", "TargetName", "UsageError", "input_specs", "labels", "scales", "tasks"]
+
+# What commands on labelled rows have in common.
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model's name, or NAME:VERSION.")]
+TargetName = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN|ARRAY", help="Where the targets are; y in a .npz by default.", show_default=False),
+]
+OutputName = Annotated[str | None, typer.Option(help="Which output, where the model has several.", show_default=False)]
+
+MAX_LABEL_FILE_BYTES = 64 * 1024 * 1024
+
+CLASS_SCALES = ("probabilities", "logits")
+
+
+class UsageError(ThinnedError):
+    """The command line asks for something that cannot be; the text says what to pass instead."""
+
+
+def tasks(values: Sequence[str]) -> dict[str | None, Task]:
+    """Read `--task TASK` and `--task OUTPUT=TASK`.
+
+    Raises:
+        UsageError: A value is no task, or one output is named twice.
+    """
+    chosen: dict[str | None, Task] = {}
+    for output, task in _by_output("--task", values).items():
+        if task not in get_args(Task):
+            raise UsageError(f"--task expects classification or regression, multilabel or gaussian, received {task!r}")
+        chosen[output] = cast(Task, task)
+    return chosen
+
+
+def scales(values: Sequence[str]) -> dict[str | None, Scale]:
+    """Read `--scale SCALE` and `--scale OUTPUT=SCALE`.
+
+    Raises:
+        UsageError: A value is no scale of a classification, or one output is named twice.
+    """
+    chosen: dict[str | None, Scale] = {}
+    for output, scale in _by_output("--scale", values).items():
+        if scale not in CLASS_SCALES:
+            raise UsageError(f"--scale expects probabilities or logits (or OUTPUT=...), received {scale!r}")
+        chosen[output] = cast(Scale, scale)
+    return chosen
+
+
+def labels(values: Sequence[str]) -> dict[str | None, tuple[str, ...]]:
+    """Read `--labels a,b,c`, `--labels FILE` with one label a line, and either with `OUTPUT=` before it.
+
+    Raises:
+        UsageError: A file cannot be read, or one output is named twice.
+    """
+    return {output: _label_list(text) for output, text in _by_output("--labels", values).items()}
+
+
+def input_specs(shapes: Sequence[str], dtypes: Sequence[str]) -> tuple[InputSpec, ...] | None:
+    """Read `--input-shape 32,32,3` and `--input-dtype float32`, either with `INPUT=` before it.
+
+    Returns:
+        The inputs in the order of the shapes; None if no shape was given.
+
+    Raises:
+        UsageError: A shape is no list of lengths, or a dtype is given without a shape.
+    """
+    by_name = _by_output("--input-shape", shapes)
+    kinds = _by_output("--input-dtype", dtypes)
+    if None in by_name and len(by_name) > 1:
+        raise UsageError("several --input-shape: name the input of each, as in --input-shape image=32,32,3")
+    for name in kinds:
+        if name not in by_name and not (name is None and by_name):
+            raise UsageError(
+                f"--input-dtype {name + '=' if name else ''}{kinds[name]} needs an --input-shape beside it"
+            )
+    return (
+        tuple(
+            InputSpec(
+                name=name or "input", shape=_shape(text), dtype=_dtype(kinds.get(name, kinds.get(None, "float32")))
+            )
+            for name, text in by_name.items()
+        )
+        or None
+    )
+
+
+def _by_output(option: str, values: Sequence[str]) -> dict[str | None, str]:
+    """Values by the name before "=", which counts as one only if no comma or blank is in it."""
+    found: dict[str | None, str] = {}
+    for value in values:
+        name, sign, rest = value.partition("=")
+        named = bool(sign) and bool(name) and not set(name) & set(", ")
+        key, text = (name, rest) if named else (None, value)
+        if key in found:
+            raise UsageError(f"{option} was given twice{f' for {key!r}' if key else ''}; give it once for each output")
+        found[key] = text.strip()
+    return found
+
+
+def _label_list(text: str) -> tuple[str, ...]:
+    path = Path(text)
+    if "," not in text and path.is_file():
+        try:
+            if path.stat().st_size > MAX_LABEL_FILE_BYTES:
+                raise UsageError(f"--labels {text}: expected a text file with one label a line, this one is too large")
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"--labels {text}: expected a text file in UTF-8 with one label a line ({error})"
+            ) from error
+        return tuple(line.strip() for line in lines if line.strip())
+    return tuple(label.strip() for label in text.split(","))
+
+
+def _shape(text: str) -> tuple[int | None, ...]:
+    """Lengths as "32,32,3", "32x32x3" or "(32, 32, 3)"; no text at all is one number a row."""
+    inside = text.strip("() ").removesuffix(",")
+    lengths: list[int | None] = []
+    for part in re.sub(r"(?<=[\d?])x(?=[\d?])", ",", inside).split(",") if inside else []:
+        word = part.strip().lower()
+        if word in ("none", "?"):
+            lengths.append(None)
+        elif re.fullmatch("[1-9][0-9]{0,8}", word):
+            lengths.append(int(word))
+        else:
+            raise UsageError(
+                f"--input-shape expects the lengths of one row such as 32,32,3 (? where it varies), received {text!r}"
+            )
+    return tuple(lengths)
+
+
+def _dtype(text: str) -> str:
+    from thinned.service.schema.input_arrays import numpy_dtype
+
+    try:
+        kind = numpy_dtype(text)
+    except (TypeError, AttributeError):
+        kind = None
+    if kind is None or kind.kind not in "fiubV":
+        raise UsageError(f"--input-dtype expects a dtype such as float32 or int32, received {text!r}")
+    return text

@@ -1,0 +1,83 @@
+"""`thinned predict`: a file of rows answered without a server, checked and answered as the service would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from thinned.models.compat.tensorflow import import_tensorflow
+from thinned.models.errors import NoSitesError
+from thinned.models.storage.model_store import find
+from thinned.service.cli.data_files import read_inputs
+from thinned.service.cli.tables import print_answers, print_json, print_statistics
+from thinned.service.inference.seeds import draw_seed
+from thinned.service.schema.input_arrays import check_inputs
+from thinned.service.schema.response_body import predict_answer, predict_mc_answer
+
+__all__ = ["predict_file"]
+
+Sampling: TypeAlias = Literal["stratified", "independent"]
+NO_LIMIT = 2**63
+
+
+def predict_file(
+    name: str,
+    path: Path,
+    *,
+    n_samples: int | None,
+    seed: int | None,
+    as_json: bool,
+    sampling: Sampling = "stratified",
+    tolerance: float | None = None,
+) -> None:
+    """Print the answers to the rows of a file.
+
+    Args:
+        name: The model, "name" or "name:version".
+        path: The file of rows.
+        n_samples: Passes to take the mean and variance over; None for the deterministic answer.
+        seed: Seed of the passes; one is drawn and printed if None.
+        sampling: How passes relate to each other.
+        tolerance: Stop where every row's standard errors are below this; n_samples is then the most there may be.
+        as_json: Print what the service would answer, not a table.
+
+    Raises:
+        ThinnedError: There is no such model, or the file does not fit it.
+    """
+    stored = find(name)
+    card = stored.card
+    inputs = check_inputs(read_inputs(path, card.inputs), card.inputs, max_rows=None)
+    if n_samples is not None and not card.sites:
+        raise NoSitesError(
+            f"{stored.tag} draws no noise, so its variance over passes would be 0; leave out --n-samples"
+        )
+    import_tensorflow()
+    from thinned.service.inference.engine import Engine
+    from thinned.service.inference.jobs import SampleJob, answer_alone
+
+    engine = Engine(stored)
+    if n_samples is None:
+        outputs = engine.predict(inputs)
+        answer = predict_answer(outputs, card, stored.version, max_numbers=NO_LIMIT)
+        if as_json:
+            print_json(answer)
+        else:
+            print_answers(outputs, card)
+        return
+    seed = draw_seed() if seed is None else seed
+    job = SampleJob(inputs, n_samples=n_samples, seed=seed, sampling=sampling, tolerance=tolerance)
+    found = answer_alone(job, engine).statistics()
+    answer = predict_mc_answer(
+        found,
+        card,
+        stored.version,
+        n_samples=job.passes,
+        seed=seed,
+        sampling=sampling,
+        converged=job.converged(),
+        max_numbers=NO_LIMIT,
+    )
+    if as_json:
+        print_json(answer)
+    else:
+        print_statistics(found, card, n_samples=job.passes, seed=seed)

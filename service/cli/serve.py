@@ -1,0 +1,157 @@
+"""`thinned serve`: what is said before the service starts, and the start itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import sys
+from math import prod
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from thinned import HOME
+from thinned.models.card import InputSpec, ModelCard
+from thinned.service.cli.options import UsageError
+from thinned.service.inference.threads import threads_for
+
+if TYPE_CHECKING:
+    from thinned.models.storage.model_store import StoredModel
+    from thinned.service.settings import Settings
+
+__all__ = ["check_port", "curl", "print_settings", "serve_model"]
+
+TARGET = "thinned.service.app:UncertaintyService"
+
+_CURL = "curl -s -H 'content-type: application/json'"
+
+# A longer body does not belong on a command line.
+MOST_NUMBERS_IN_CURL = 400
+
+
+def check_port(host: str, port: int) -> None:
+    """Find out whether the service could listen, before minutes of start-up are spent on it.
+
+    Raises:
+        UsageError: It could not.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(found[0], found[1]) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found[4])
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host}:{port} ({error.strerror or error}); pass another with --port or --host"
+        ) from error
+
+
+def curl(card: ModelCard, url: str) -> str:
+    """Two commands that ask the running service for an answer, without and with its uncertainty."""
+    if sum(prod(n or 4 for n in spec.shape) for spec in card.inputs) <= MOST_NUMBERS_IN_CURL:
+        rows = {spec.name: [_row(card, spec)] for spec in card.inputs}
+        inputs: Any = rows if len(rows) > 1 else next(iter(rows.values()))
+        body = json.dumps({"inputs": inputs}, separators=(",", ":"))
+        mc = json.dumps({"inputs": inputs, "n_samples": 50, "seed": 7}, separators=(",", ":"))
+        return f"{_CURL} {url}/predict -d {shlex.quote(body)}\n\n{_CURL} {url}/predict_mc -d {shlex.quote(mc)}"
+    shapes = ", ".join(f"{spec.name!r}: np.zeros({(1, *(n or 4 for n in spec.shape))})" for spec in card.inputs)
+    dump = "print(json.dumps({'inputs': {k: v.tolist() for k, v in rows.items()}, 'n_samples': 50}))"
+    return (
+        f'python -c "import json, numpy as np; rows = {{{shapes}}}; {dump}" \\\n'
+        f"  | {_CURL} {url}/predict_mc --data-binary @-"
+    )
+
+
+def print_settings(name: str | None = None) -> None:
+    """Print the settings in force, after checking them.
+
+    Raises:
+        SettingsError: The environment holds one that cannot be used.
+    """
+    from thinned.service.cli.tables import table
+
+    rows = _settings(name).table()
+    table("variable", "value", "meaning", rows=rows, right=("value",))
+
+
+def serve_model(name: str | None, *, host: str, port: int, workers: int) -> NoReturn:
+    """Print the address and a command to try, and become `bentoml serve`. Does not return.
+
+    Args:
+        name: The model; None for the one of the settings. The example digits is trained if it is not there.
+        host: Address to listen on.
+        port: Port to listen on.
+        workers: Processes.
+
+    Raises:
+        UsageError: The address is taken.
+        SettingsError: The environment holds a setting that cannot be used.
+        ModelNotFoundError: There is no such model.
+    """
+    settings = _settings(name)
+    check_port(host, port)
+    stored = _find_or_train(settings.model)
+    url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
+    print(f"Serving {stored.tag} on {url} (its page: {url}/, its API: {url}/docs.json). Stop with Ctrl-C.")
+    print(f"Once it is ready, in a few seconds, try it from another terminal:\n\n{curl(stored.card, url)}\n")
+    _become_bentoml(stored, host=host, port=port, workers=workers)
+
+
+def _settings(name: str | None) -> Settings:
+    from thinned.service.settings import Settings
+
+    if name is not None:
+        os.environ["THINNED_MODEL"] = name
+    return Settings.read()
+
+
+def _find_or_train(name: str) -> StoredModel:
+    from thinned.models.errors import ModelNotFoundError
+    from thinned.models.storage.model_store import find
+
+    try:
+        return find(name)
+    except ModelNotFoundError:
+        if name != "digits":
+            raise
+    from thinned.service.cli.train import train_example
+
+    print("The store has no model `digits` yet; training it, which takes seconds.")
+    return train_example(name)
+
+
+def _become_bentoml(stored: StoredModel, *, host: str, port: int, workers: int) -> NoReturn:
+    environment = {**os.environ, "THINNED_MODEL": stored.tag, "PYTHONUNBUFFERED": "1"}
+    if int(environment.get("THINNED_COMPUTE_THREADS", "0")) == 0:
+        environment["THINNED_COMPUTE_THREADS"] = str(threads_for(workers))
+    arguments = ["-m", "bentoml", "serve", TARGET, "--host", host, "--port", str(port), "--api-workers", str(workers)]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Seen from its own folder, so that a folder named `service` where the person stands does not come first.
+    os.execve(sys.executable, [sys.executable, *arguments, "--working-dir", str(HOME)], environment)
+
+
+def _row(card: ModelCard, spec: InputSpec) -> Any:
+    """A row to ask with: a held-out one of an example's data, zeros otherwise."""
+    rows = _example_rows(card.name)
+    if rows is not None and rows.shape[1:] == spec.shape:
+        return _short(rows[0].tolist())
+    zero: Any = 0
+    for length in reversed(spec.shape):
+        zero = [zero] * (length or 4)
+    return zero
+
+
+def _short(value: Any) -> Any:
+    """Numbers as a person would write them."""
+    if isinstance(value, list):
+        return [_short(item) for item in value]
+    return int(value) if float(value).is_integer() else round(value, 4)
+
+
+def _example_rows(name: str) -> Any:
+    from thinned.models.examples import diabetes, digits
+
+    if name == digits.NAME:
+        return digits.data().x_test
+    return diabetes.data().x_test if name == diabetes.NAME else None

@@ -1,0 +1,1 @@
+"""HTTP: routes, problem details, and what is changed of BentoML's server."""

@@ -1,0 +1,99 @@
+"""The way from an HTTP request to its answer for the routes that clients call all day, without a framework's detours.
+
+A `JsonEndpoint` is an ASGI application for one path and POST. It reads the body no further than the limit, hands it on,
+and sends what comes back; every error is answered as a problem.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from thinned.models.errors import ThinnedError
+from thinned.service.http.problem_details import BodyTooLargeError, GoneError, UnsupportedBodyError, problem
+from thinned.service.inference.model_manager import Gone, ModelManager
+
+__all__ = ["Answerer", "JsonEndpoint"]
+
+Answerer: TypeAlias = Callable[[bytes, ModelManager, Gone], Awaitable[tuple[bytes, bytes]]]
+"""Answers a body with a body and a Server-Timing, or raises; it may ask to be told when the client goes."""
+
+log = logging.getLogger("bentoml.thinned")
+
+_JSON = (b"content-type", b"application/json")
+
+
+class JsonEndpoint:
+    """An ASGI application that answers POST requests in JSON.
+
+    Args:
+        answer: What answers a body.
+        host: Gives the model to answer with; called for each request.
+    """
+
+    def __init__(self, answer: Answerer, host: Callable[[Scope], ModelManager]) -> None:
+        self._answer = answer
+        self._host = host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            host = self._host(scope)
+            host.check_admission()
+            body = await _read_body(scope, receive, host.settings.max_body_bytes)
+
+            async def gone() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+
+            content, timing = await self._answer(body, host, gone)
+        except GoneError:
+            return  # Nobody reads what would be sent.
+        except Exception as error:
+            if not isinstance(error, ThinnedError | HTTPException):
+                log.exception("%s %s failed", scope["method"], scope["path"])
+            await problem(error)(scope, receive, send)
+            return
+        headers = [(b"content-length", b"%d" % len(content)), _JSON, (b"server-timing", timing)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+
+async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+    """Read the body, no further than the limit.
+
+    Raises:
+        UnsupportedBodyError: It is said not to be JSON.
+        BodyTooLargeError: It is longer than the limit.
+        GoneError: The client went before it had sent all of it.
+    """
+    received = 0
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            kind = value.partition(b";")[0].strip().lower().decode("latin-1")
+            if kind not in ("", "application/json"):
+                raise UnsupportedBodyError(
+                    f"expected the header content-type: application/json, received {kind[:60]!r}"
+                )
+        elif name == b"content-length" and value.isdigit():
+            received = int(value)
+    chunks: list[bytes] = []
+    more = received <= max_bytes
+    received = 0 if more else received
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise GoneError("the client has gone")
+        chunk = message.get("body", b"")
+        received += len(chunk)
+        chunks.append(chunk)
+        more = received <= max_bytes and message.get("more_body", False)
+    if received > max_bytes:
+        raise BodyTooLargeError(
+            f"expected a body of at most {max_bytes} bytes, received {received} or more; send fewer rows"
+        )
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)

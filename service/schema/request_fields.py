@@ -1,0 +1,304 @@
+"""What a request may say: its JSON read and checked by hand, to name every problem at once and cost microseconds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal, cast
+
+import numpy.typing as npt
+import orjson
+
+from thinned.models.card import ModelCard
+from thinned.models.errors import InputError, Problem
+from thinned.service.http.problem_details import MalformedBodyError
+from thinned.service.inference.parts import calibrated_passes, check_promises, needs_passes
+from thinned.service.inference.seeds import SEEDS
+from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_inputs, describe
+from thinned.service.settings import Settings
+
+__all__ = ["MAX_QUANTILES", "SAMPLINGS", "PredictRequest", "SampleRequest", "parse", "read_predict", "read_predict_mc"]
+
+MAX_QUANTILES = 99
+SAMPLINGS = ("stratified", "independent")
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """A checked request for the deterministic answer. `inputs` holds (B, *shape) by input name."""
+
+    inputs: dict[str, npt.NDArray[Any]]
+    timeout_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """A checked request for an answer over passes; `seed` is None where the service may choose it."""
+
+    inputs: dict[str, npt.NDArray[Any]]
+    n_samples: int
+    seed: int | None
+    quantiles: tuple[float, ...] | None
+    return_samples: bool
+    timeout_ms: float
+    sampling: Literal["stratified", "independent"] = "stratified"
+    tolerance: float | None = None
+    budget_ms: float | None = None
+    separate: bool = False
+    coverage: float | None = None
+    keep: bool = False
+    """Whether what is asked for can only be told from the passes themselves."""
+
+
+_SAMPLE_FIELDS = (
+    "inputs",
+    "n_samples",
+    "seed",
+    "sampling",
+    "tolerance",
+    "budget_ms",
+    "timeout_ms",
+    "quantiles",
+    "return_samples",
+    "separate",
+    "coverage",
+)
+
+
+def parse(body: bytes) -> dict[str, object]:
+    """Read a body as one JSON object.
+
+    NaN and Infinity, which are not JSON but which many clients write, pass here: where they stand is told when the
+    numbers are checked.
+
+    Raises:
+        MalformedBodyError: It is not UTF-8, not JSON, not an object, nested too deep, or names a member twice.
+    """
+    document = _parse_fast(body)
+    return _parse_slowly(body) if document is None else document
+
+
+def _parse_fast(body: bytes) -> dict[str, object] | None:
+    """Read a body that is as it should be; None for any other, which is then read again to say what is wrong.
+
+    orjson takes the last of two members with the same name. As many quotation marks as the members and strings that
+    were found need shows that there are no such two, and no string inside a list.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if type(document) is not dict:
+        return None
+    inputs = document.get("inputs")
+    strings = len(document) + sum(type(value) is str for value in document.values())
+    if type(inputs) is dict:
+        strings += len(inputs)
+    return document if body.count(b'"') == 2 * strings else None
+
+
+def _parse_slowly(body: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(body.decode("utf-8"), object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise MalformedBodyError(f"expected JSON in UTF-8; byte {error.start} is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise MalformedBodyError(f"expected a JSON object; at {where}: {error.msg}") from None
+    except RecursionError:
+        raise MalformedBodyError("expected a JSON object; the lists in this one are nested too deep") from None
+    except ValueError as error:  # An integer of more digits than Python converts.
+        raise MalformedBodyError(f"expected a JSON object; {str(error).partition(';')[0]}") from None
+    if not isinstance(document, dict):
+        raise MalformedBodyError(f'expected a JSON object such as {{"inputs": [...]}}, received {describe(document)}')
+    return document
+
+
+def read_predict(document: Mapping[str, object], card: ModelCard, settings: Settings) -> PredictRequest:
+    """Check the body of `/predict`.
+
+    Raises:
+        InputError: With everything that is wrong with it.
+    """
+    problems = _unknown_fields(document, ("inputs", "timeout_ms"))
+    timeout_ms = _read_timeout(document, settings, problems)
+    inputs = _read_inputs(document, card, settings, problems)
+    _refuse(problems)
+    _refuse(_check_size(inputs, card, settings, copies=1))
+    return PredictRequest(inputs, timeout_ms)
+
+
+def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: Settings) -> SampleRequest:
+    """Check the body of `/predict_mc`.
+
+    Raises:
+        InputError: With everything that is wrong with it.
+        CalibrationError: A coverage is asked for which the model is not calibrated.
+    """
+    problems = _unknown_fields(document, _SAMPLE_FIELDS)
+    coverage = _read_coverage(document, problems)
+    n_samples = document.get("n_samples", _usual_samples(card, settings, coverage))
+    seed = document.get("seed")
+    quantiles = document.get("quantiles")
+    return_samples = document.get("return_samples", False)
+    problems += _check_integer("n_samples", n_samples, 2, settings.max_samples)
+    if seed is not None:
+        problems += _check_integer("seed", seed, 0, SEEDS - 1, or_null=True)
+    problems += _check_quantiles(quantiles)
+    separate = document.get("separate", False)
+    for name, value in (("return_samples", return_samples), ("separate", separate)):
+        if not isinstance(value, bool):
+            problems.append(Problem((name,), f"expected true or false, received {describe(value)}"))
+    sampling = document.get("sampling", "stratified")
+    if sampling not in SAMPLINGS:
+        problems.append(Problem(("sampling",), f"expected {' or '.join(SAMPLINGS)}, received {describe(sampling)}"))
+    tolerance = _read_positive(document, "tolerance", problems)
+    budget_ms = _read_positive(document, "budget_ms", problems)
+    timeout_ms = _read_timeout(document, settings, problems)
+    inputs = _read_inputs(document, card, settings, problems)
+    _refuse(problems)
+    if coverage is not None:
+        check_promises(card, coverage)
+    request = SampleRequest(
+        inputs,
+        n_samples=cast(int, n_samples),
+        seed=cast("int | None", seed),
+        quantiles=tuple(map(float, quantiles)) if isinstance(quantiles, list) else None,
+        return_samples=bool(return_samples),
+        timeout_ms=timeout_ms,
+        sampling=cast(Literal["stratified", "independent"], sampling),
+        tolerance=tolerance,
+        budget_ms=budget_ms,
+        separate=bool(separate),
+        coverage=coverage,
+        keep=(bool(separate) or coverage is not None) and needs_passes(card),
+    )
+    _refuse(_check_work(request, card, settings))
+    return request
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MalformedBodyError(f"expected every member once; {describe(twice)} is there twice")
+    return document
+
+
+def _unknown_fields(document: Mapping[str, object], known: Sequence[str]) -> list[Problem]:
+    expected = f"unknown field; expected {', '.join(known)}"
+    return [Problem((name,), expected) for name in document if name not in known][:MAX_PROBLEMS]
+
+
+def _read_inputs(
+    document: Mapping[str, object], card: ModelCard, settings: Settings, problems: list[Problem]
+) -> dict[str, npt.NDArray[Any]]:
+    """The inputs; what is wrong with them is added to `problems`."""
+    if "inputs" not in document:
+        problems.append(Problem(("inputs",), "this field is required"))
+        return {}
+    try:
+        return check_inputs(document["inputs"], card.inputs, max_rows=settings.max_rows, max_length=settings.max_length)
+    except InputError as error:
+        problems += error.problems
+        return {}
+
+
+def _check_integer(name: str, value: object, low: int, high: int, *, or_null: bool = False) -> Iterator[Problem]:
+    if type(value) is not int or not low <= value <= high:
+        expected = f"an integer from {low} to {high}{' or null' if or_null else ''}"
+        yield Problem((name,), f"expected {expected}, received {describe(value)}")
+
+
+def _read_timeout(document: Mapping[str, object], settings: Settings, problems: list[Problem]) -> float:
+    """The time to answer in, in ms; what is wrong with it is added to `problems`."""
+    timeout_ms = _read_positive(document, "timeout_ms", problems)
+    if timeout_ms is not None and timeout_ms > settings.max_timeout_ms:
+        problems.append(
+            Problem(("timeout_ms",), f"expected at most {settings.max_timeout_ms}, received {describe(timeout_ms)}")
+        )
+    return settings.timeout_ms if timeout_ms is None else timeout_ms
+
+
+def _read_positive(document: Mapping[str, object], name: str, problems: list[Problem]) -> float | None:
+    """A number above 0, or None where null or nothing was sent."""
+    value = document.get(name)
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 < cast(float, value) <= sys.float_info.max:
+        problems.append(Problem((name,), f"expected a number above 0 or null, received {describe(value)}"))
+        return None
+    return float(cast(float, value))
+
+
+def _read_coverage(document: Mapping[str, object], problems: list[Problem]) -> float | None:
+    """The coverage asked for; what is wrong with it is added to `problems`."""
+    value = document.get("coverage")
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 < cast(float, value) < 1:
+        expected = "expected a number between 0 and 1, both left out, or null"
+        problems.append(Problem(("coverage",), f"{expected}, received {describe(value)}"))
+        return None
+    return float(cast(float, value))
+
+
+def _usual_samples(card: ModelCard, settings: Settings, coverage: float | None) -> int:
+    """Passes where the request does not say: with a coverage as many as were calibrated."""
+    calibrated = None if coverage is None else calibrated_passes(card)
+    return settings.default_samples if calibrated is None else max(2, min(calibrated, settings.max_samples))
+
+
+def _check_quantiles(value: object) -> Iterator[Problem]:
+    if value is None:
+        return
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_QUANTILES:
+        yield Problem(("quantiles",), f"expected null or a list of 1 to {MAX_QUANTILES}, received {describe(value)}")
+        return
+    for i, q in enumerate(value):
+        if type(q) not in (int, float) or not 0 < q < 1:
+            yield Problem(("quantiles", i), f"expected a number between 0 and 1, both left out, received {describe(q)}")
+
+
+def _check_work(request: SampleRequest, card: ModelCard, settings: Settings) -> Iterator[Problem]:
+    """What the request costs in time, counted in row-passes, and in memory, counted in numbers."""
+    rows = _rows(request.inputs)
+    if rows * request.n_samples > settings.max_row_passes:
+        yield Problem(
+            ("n_samples",),
+            f"expected at most {settings.max_row_passes} rows times n_samples, received {rows} × {request.n_samples} = "
+            f"{rows * request.n_samples}; send fewer rows or ask for fewer samples",
+        )
+    quantiles = len(request.quantiles or ())
+    # Quantiles need every pass at once, as samples do.
+    kept = request.n_samples if request.return_samples or quantiles or request.keep else 0
+    parts = 3 * request.separate + 2 * (request.coverage is not None)
+    yield from _check_size(request.inputs, card, settings, copies=3 + parts + quantiles + kept)
+
+
+def _check_size(
+    inputs: Mapping[str, npt.NDArray[Any]], card: ModelCard, settings: Settings, *, copies: int
+) -> Iterator[Problem]:
+    """Numbers of `copies` arrays of the outputs' shapes; an axis of unknown length counts as 1."""
+    rows = _rows(inputs)
+    numbers = rows * copies * sum(prod(n or 1 for n in output.shape) for output in card.outputs)
+    if numbers > settings.max_returned_numbers:
+        yield Problem(
+            ("inputs",),
+            f"expected a request whose answer holds at most {settings.max_returned_numbers} numbers, received one of "
+            f"{rows} rows that needs {numbers}; send fewer rows, or do without samples and quantiles",
+        )
+
+
+def _rows(inputs: Mapping[str, npt.NDArray[Any]]) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _refuse(problems: Iterator[Problem] | list[Problem]) -> None:
+    problems = list(problems)
+    if problems:
+        raise InputError(problems[:MAX_PROBLEMS])

@@ -1,0 +1,231 @@
+"""A file becomes a model whose card says how its numbers are to be read; what is unclear is asked, never guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from thinned.models.card import InputSpec, SiteSpec
+from thinned.models.dropout import OutputSignature, enable_mc_dropout
+from thinned.models.errors import ModelExistsError, ModelFileError, UnsupportedModelError
+from thinned.models.storage import model_store
+from thinned.models.storage.importing import import_model, output_specs, read_keras
+
+pytestmark = pytest.mark.usefixtures("store")
+
+X = np.random.default_rng(1).normal(size=(3, 4)).astype("float32")
+
+
+def out(activation: str | None, *shape: int | None, name: str = "y") -> OutputSignature:
+    return OutputSignature(name=name, shape=shape, dtype="float32", activation=activation)
+
+
+def settle(*outputs: OutputSignature, tasks: Any = None, labels: Any = None, scale: Any = None) -> Any:
+    return output_specs(outputs, tasks=tasks or {None: "classification"}, labels=labels or {}, scale=scale or {})
+
+
+def test_the_card_says_what_the_model_is(files: Path) -> None:
+    stored = import_model(
+        files / "softmax.keras",
+        name="pets",
+        tasks={None: "classification"},
+        labels=["cat", "dog", "eel"],
+        scores={"accuracy_deterministic": 0.5},
+    )
+    card = model_store.find("pets").card
+    assert card == stored.card
+    assert card.inputs == (InputSpec(name="x", shape=(4,), dtype="float32"),)
+    assert card.outputs[0].model_dump() == {
+        "name": "kind",
+        "shape": (3,),
+        "dtype": "float32",
+        "task": "classification",
+        "scale": "probabilities",
+        "labels": ("cat", "dog", "eel"),
+        "noise": None,
+        "calibration": None,
+    }
+    assert [(site.kind, site.rate, site.shape) for site in card.sites] == [("Dropout", 0.3, (8,))]
+    assert card.sha256 == model_store.digest(files / "softmax.keras")
+    assert card.scores == {"accuracy_deterministic": 0.5}
+    assert card.warnings == ()
+
+
+def test_saving_and_loading_give_the_same_answers(files: Path) -> None:
+    before = enable_mc_dropout(read_keras(files / "sound.keras"))
+    stored = import_model(files / "sound.keras", name="sound", tasks={None: "regression"})
+    after = enable_mc_dropout(model_store.load_keras(stored))
+    assert_array_equal(after.predict({"x": X})["y"], before.predict({"x": X})["y"])
+    passes = [model.sample({"x": X}, n_samples=4, seed=3)["y"] for model in (before, after)]
+    assert_array_equal(*passes)
+
+
+def test_custom_layers_travel_with_the_model(files: Path, layers_py: Path) -> None:
+    stored = import_model(files / "custom.keras", name="custom", tasks={None: "regression"}, module=layers_py)
+    assert (stored.path / "layers.py").read_bytes() == layers_py.read_bytes()
+    assert stored.card.module_sha256 == model_store.digest(layers_py)
+    stochastic = enable_mc_dropout(model_store.load_keras(stored))
+    assert stochastic.predict({"x": X})[stochastic.outputs[0].name].shape == (3, 1)
+
+
+def test_a_subclassed_model_serves(tmp_path: Path) -> None:
+    import keras
+
+    from thinned.models.storage.custom_layers import run_module
+
+    source = tmp_path / "net.py"
+    source.write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable('nets')\n"
+        "class Net(keras.Model):\n"
+        "    def __init__(self, **more):\n"
+        "        super().__init__(**more)\n"
+        "        self.hidden, self.drop = keras.layers.Dense(8), keras.layers.Dropout(0.4)\n"
+        "        self.last = keras.layers.Dense(2)\n"
+        "    def call(self, x, training=None):\n"
+        "        return self.last(self.drop(self.hidden(x), training=training))\n"
+    )
+    net = run_module(source).Net()
+    expected = net(keras.ops.convert_to_tensor(X), training=False)
+    net.save(tmp_path / "net.keras")
+    tasks: Any = {None: "regression"}
+    specs = [InputSpec(name="measured", shape=(4,), dtype="float32")]
+    for given in (None, specs):
+        stored = import_model(tmp_path / "net.keras", name="net", tasks=tasks, module=source, input_specs=given)
+        stochastic = enable_mc_dropout(model_store.load_keras(stored), input_specs=stored.card.inputs)
+        rows = {stored.card.inputs[0].name: X}
+        assert_allclose(stochastic.predict(rows)[stochastic.outputs[0].name], expected, rtol=1e-5, atol=1e-6)
+    assert [site.kind for site in stored.card.sites] == ["Dropout"]
+    assert stored.card.inputs == tuple(specs)
+
+
+def test_a_model_without_noise_is_taken_with_a_warning(files: Path) -> None:
+    card = import_model(files / "still.keras", name="still", tasks={None: "regression"}).card
+    assert card.sites == ()
+    assert len(card.warnings) == 1
+    assert "variance would be 0" in card.warnings[0]
+
+
+def test_what_is_refused_is_not_stored(files: Path, store: Path) -> None:
+    regression: Any = {None: "regression"}
+    with pytest.raises(ModelFileError, match="Lambda"):
+        import_model(files / "lambda_layer.keras", name="a", tasks=regression)
+    with pytest.raises(ModelFileError, match="no such file"):
+        import_model(files / "missing.keras", name="a", tasks=regression)
+    with pytest.raises(ModelExistsError, match="'A' cannot be a model's name"):
+        import_model(files / "sound.keras", name="A", tasks=regression)
+    with pytest.raises(UnsupportedModelError, match="--scale"):
+        import_model(files / "sound.keras", name="a", tasks={None: "classification"})
+    assert list(store.iterdir()) == []
+
+
+def test_several_outputs_are_each_read_their_own_way(files: Path) -> None:
+    tasks: Any = {"size": "regression", None: "classification"}
+    labels = {None: ["a", "b", "c"]}
+    size, kind = import_model(files / "several.keras", name="several", tasks=tasks, labels=labels).card.outputs
+    assert (size.task, size.scale, size.labels) == ("regression", "values", None)
+    assert (kind.task, kind.scale, kind.labels) == ("classification", "probabilities", ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(("activation", "units"), [("softmax", 3), ("softmax", 2), ("sigmoid", 1)])
+def test_the_activation_says_that_they_are_probabilities(activation: str, units: int) -> None:
+    assert settle(out(activation, units))[0].scale == "probabilities"
+    assert settle(out(activation, units), scale={None: "probabilities"})[0].scale == "probabilities"
+    with pytest.raises(UnsupportedModelError, match=f"ends in {activation}; leave --scale out"):
+        settle(out(activation, units), scale={None: "logits"})
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", None])
+@pytest.mark.parametrize("scale", ["logits", "probabilities"])
+def test_an_unclear_scale_is_asked(activation: str | None, scale: str) -> None:
+    with pytest.raises(UnsupportedModelError, match="pass --scale logits or --scale probabilities"):
+        settle(out(activation, 3))
+    assert settle(out(activation, 3), scale={"y": scale})[0].scale == scale
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (out("sigmoid", 3), "several labels at once.*--task multilabel"),
+        (out("softmax", 1), "always 1"),
+        (out("linear"), "last axis"),
+        (out("linear", 3, None), "last axis"),
+    ],
+)
+def test_what_is_no_classification_is_refused(output: OutputSignature, reason: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=reason):
+        settle(output)
+    assert settle(output, tasks={None: "regression"})[0].scale == "values"
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (("a", "b"), "has 3 classes, expected as many labels, received 2 "),
+        (("a", "b", "a"), "'a' more than once"),
+        (("a", "", "c"), "an empty one"),
+        ((), "received 0 "),
+    ],
+)
+def test_labels_must_match_the_classes(labels: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=reason):
+        settle(out("softmax", 3), labels={None: labels})
+
+
+def test_a_single_unit_has_two_labels() -> None:
+    assert settle(out("sigmoid", 1), labels={None: ("no", "yes")})[0].labels == ("no", "yes")
+    with pytest.raises(UnsupportedModelError, match="has 2 classes, expected as many labels, received 1 "):
+        settle(out("sigmoid", 1), labels={None: ("yes",)})
+
+
+def test_choices_that_fit_no_output_are_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="--task names the output 'z'; the model's outputs are 'y'"):
+        settle(out("softmax", 3), tasks={"z": "classification"})
+    with pytest.raises(UnsupportedModelError, match="'b' has no task; add --task b=classification"):
+        settle(out("softmax", 3, name="a"), out("softmax", 3, name="b"), tasks={"a": "classification"})
+    with pytest.raises(UnsupportedModelError, match="labels given for a regression"):
+        settle(out("linear", 3), tasks={None: "regression"}, labels={None: ("a", "b", "c")})
+    with pytest.raises(UnsupportedModelError, match="'logits' given for a regression"):
+        settle(out("linear", 3), tasks={None: "regression"}, scale={None: "logits"})
+
+
+def test_labels_for_all_pass_a_regression_by() -> None:
+    outputs = out("linear", 1, name="a"), out("softmax", 2, name="b")
+    tasks = {"a": "regression", "b": "classification"}
+    assert [o.labels for o in settle(*outputs, tasks=tasks, labels={None: ("u", "v")})] == [None, ("u", "v")]
+    with pytest.raises(UnsupportedModelError, match="labels given for a regression"):
+        settle(*outputs, tasks=tasks, labels={"a": ("u",)})
+
+
+def test_sites_stand_on_the_card() -> None:
+    """The card's own types hold what arming finds: nothing is lost on the way through JSON."""
+    site = SiteSpec(path="a/b", kind="Dropout", rate=0.1, shape=(None, 3), calls=2, forced=True)
+    assert SiteSpec.model_validate_json(site.model_dump_json()) == site
+
+
+def test_several_sigmoids_are_a_multilabel() -> None:
+    multilabel = {None: "multilabel"}
+    found = settle(out("sigmoid", 3), tasks=multilabel, labels={None: ("a", "b", "c")})[0]
+    assert (found.scale, found.labels) == ("probabilities", ("a", "b", "c"))
+    assert settle(out("sigmoid", 1), tasks=multilabel, labels={None: ("a",)})[0].labels == ("a",)
+    assert settle(out("linear", 3), tasks=multilabel, scale={None: "logits"})[0].scale == "logits"
+    with pytest.raises(UnsupportedModelError, match="pass --scale logits or --scale probabilities"):
+        settle(out("linear", 3), tasks=multilabel)
+    with pytest.raises(UnsupportedModelError, match="one label out of 3; pass --task classification"):
+        settle(out("softmax", 3), tasks=multilabel)
+
+
+def test_means_and_log_variances_are_a_gaussian() -> None:
+    gaussian = {None: "gaussian"}
+    assert settle(out("linear", 4), tasks=gaussian)[0].scale == "values"
+    for output in (out("linear", 3), out("linear"), out(None, None)):
+        with pytest.raises(UnsupportedModelError, match="K means followed by K log-variances"):
+            settle(output, tasks=gaussian)
+    with pytest.raises(UnsupportedModelError, match="ends in softplus"):
+        settle(out("softplus", 2), tasks=gaussian)
+    with pytest.raises(UnsupportedModelError, match="labels given for a regression"):
+        settle(out("linear", 2), tasks=gaussian, labels={None: ("a", "b")})

@@ -1,0 +1,115 @@
+"""`thinned evaluate` and `thinned calibrate`, as a person uses them, and the files that they read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.service.audited import sound
+from thinned.models.card import InputSpec
+from thinned.models.errors import InputError
+from thinned.models.storage import model_store
+from thinned.models.storage.importing import import_model
+from thinned.service.cli import main as cli
+from thinned.service.cli.labelled_data import read_labelled, read_rows
+
+Run = Callable[..., tuple[Any, str, str]]
+X = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
+Y = X[:, 0] + 0.1
+SPECS = (InputSpec(name="x", shape=(6,), dtype="float32"),)
+
+
+@pytest.fixture
+def thinned(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(cli, "_quieten", lambda: None)
+
+    def thinned(*arguments: object) -> tuple[Any, str, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments])
+        return (ended.value.code, *capfd.readouterr())
+
+    return thinned
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stored model `scored`, and files of rows and targets."""
+    folder = tmp_path_factory.mktemp("scored")
+    sound().save(folder / "scored.keras")
+    import_model(folder / "scored.keras", name="scored", tasks={None: "regression"})
+    np.savez(folder / "rows.npz", x=X, y=Y)
+    np.savez(folder / "other.npz", x=9 * X)
+    head = "a,b,c,d,e,f,price"
+    np.savetxt(folder / "rows.csv", np.c_[X, Y], delimiter=",", header=head, comments="", fmt="%.9g")
+    return folder
+
+
+def test_evaluate_calibrate_and_evaluate_again(thinned: Run, folder: Path) -> None:
+    common = ("--data", folder / "rows.npz", "--n-samples", "1,10")
+    status, out, err = thinned("evaluate", "scored", *common, "--ood", folder / "other.npz", "--out", folder / "report")
+    assert (status, err) == (0, "")
+    assert "rmse" in out
+    assert "auroc strange deviation" in out
+    assert {"index.html", "evaluation.json", "scores.png"} <= {path.name for path in (folder / "report").iterdir()}
+    before = model_store.find("scored").version
+    status, out, _ = thinned("calibrate", "scored", "--data", folder / "rows.csv", "--target", "price")
+    assert status == 0
+    assert "Standard deviation of the observation noise" in out
+    assert f"scored:{before} stays" in out
+    status, out, _ = thinned("evaluate", "scored", *common, "--json")
+    names = [series["name"] for series in json.loads(out)["series"]]
+    assert names[-1] == "calibrated passes"
+    status, out, _ = thinned("calibrate", "scored", "--data", folder / "rows.npz", "--json")
+    assert json.loads(out)["output"]["calibration"]["rows"] == 40
+
+
+def test_csv_and_npz_hold_the_same(folder: Path) -> None:
+    for path, target in ((folder / "rows.npz", None), (folder / "rows.csv", "price")):
+        inputs, targets = read_labelled(path, SPECS, target)
+        np.testing.assert_allclose(inputs["x"], X, rtol=1e-6)
+        np.testing.assert_allclose(targets, Y, rtol=1e-6)
+    assert read_rows(folder / "rows.npz", SPECS)["x"].shape == (40, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "reason"),
+    [
+        ("rows.csv", None, "--target COLUMN"),
+        ("rows.csv", "nothing", "expected a column 'nothing'"),
+        ("rows.npz", "nothing", "array of targets named nothing"),
+        ("other.npz", None, "array of targets named y"),
+        ("scored.keras", None, r"a \.npz or \.csv"),
+        ("absent.csv", "y", "no such file"),
+        ("ragged.csv", "y", "line 2: expected 7 values, received 3"),
+        ("words.csv", "price", "line 2: expected a number, received 'one'"),
+        ("narrow.csv", "price", "received 2 numbers"),
+        ("uneven.npz", None, "as many targets as rows, received 3 and 40"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(folder: Path, name: str, target: str | None, reason: str) -> None:
+    (folder / "ragged.csv").write_text("a,b,c,d,e,f,y\n1,2,3\n")
+    (folder / "words.csv").write_text("a,b,c,d,e,f,price\none,2,3,4,5,6,7\n")
+    (folder / "narrow.csv").write_text("a,b,price\n1,2,3\n")
+    np.savez(folder / "uneven.npz", x=X, y=Y[:3])
+    with pytest.raises(InputError, match=reason):
+        read_labelled(folder / name, SPECS, target)
+
+
+def test_wrong_use_is_one_line(thinned: Run, folder: Path) -> None:
+    data = ("--data", folder / "rows.npz")
+    for arguments, expected in (
+        (("evaluate", "scored", *data, "--n-samples", "1,many"), "numbers of passes"),
+        (("evaluate", "scored", *data, "--output", "z"), "--output expects one of y; received 'z'"),
+        (("evaluate", "nothing-there", *data), "no model 'nothing-there'"),
+        (("calibrate", "scored", "--data", folder / "other.npz"), "array of targets"),
+    ):
+        status, _, err = thinned(*arguments)
+        assert status == 2
+        assert expected in err
+        assert err.count("\n") == 1

@@ -1,0 +1,164 @@
+"""The real service in processes of its own: what only `bentoml serve` can show."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+from openapi_spec_validator import validate
+
+from tests.service.conftest import Served
+from tests.serving import ROOT, Service
+from thinned.service.app import UncertaintyService, http
+from thinned.service.http.bentoml_server import ThinnedService
+
+IMAGE = [[[0.0]] * 8] * 8
+
+
+def problem_of(response: httpx.Response) -> dict[str, object]:
+    assert response.headers["content-type"] == "application/problem+json"
+    document: dict[str, object] = response.json()
+    assert document["status"] == response.status_code
+    return document
+
+
+def test_predict_and_predict_mc(service: Service) -> None:
+    plain = httpx.post(service.url + "/predict", json={"inputs": [IMAGE]}).json()
+    assert sum(plain["outputs"][0]) == pytest.approx(1, abs=1e-5)
+    body = {"inputs": [IMAGE, IMAGE], "n_samples": 40, "seed": 3}
+    first, second = (httpx.post(service.url + "/predict_mc", json=body).json() for _ in range(2))
+    assert first == second
+    assert first["mean"][0] == first["mean"][1]
+    assert min(first["mutual_information"]) > 0
+
+
+def test_the_document_is_the_models_own_and_valid(service: Service) -> None:
+    document = httpx.get(service.url + "/docs.json").json()
+    validate(document)
+    assert document["info"]["title"] == "Thinned: digits"
+
+
+def test_the_page_loads_nothing_from_elsewhere(service: Service) -> None:
+    page = httpx.get(service.url + "/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "//" not in page.text
+    loaded = re.findall(r'"\.(/[^"]+)"', page.text)
+    assert len(loaded) >= 4
+    assert {httpx.get(service.url + address).status_code for address in loaded} == {200}
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/healthz"])
+def test_probes_and_metrics_answer(service: Service, path: str) -> None:
+    assert httpx.get(service.url + path).status_code == 200
+    response = httpx.post(service.url + path)
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET, HEAD"
+    assert problem_of(response)["detail"] == "This path takes GET, HEAD only."
+
+
+@pytest.mark.parametrize(
+    "path", ["/nope", "/predict/", "/schema.json", "/static_content/nope", "/%00", "/%ff", "//predict"]
+)
+def test_a_path_that_is_not_there_is_a_problem(service: Service, path: str) -> None:
+    assert problem_of(httpx.get(service.url + path))["status"] == 404
+
+
+def test_paths_that_are_not_there_leave_no_rows_in_the_metrics(service: Service) -> None:
+    for n in range(5):
+        httpx.get(f"{service.url}/unheard-of-{n}")
+    assert "unheard-of" not in httpx.get(service.url + "/metrics").text
+
+
+def test_a_body_said_to_be_too_long_is_refused_before_it_is_sent(service: Service) -> None:
+    head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {10**12}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(head.encode())
+        assert b"413" in connection.recv(100).partition(b"\r\n")[0]
+
+
+def test_a_client_that_goes_away_breaks_nothing(service: Service) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{")
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(
+            b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: \xff\xfe\r\ncontent-length: 2\r\n\r\n{}"
+        )
+        assert b"415" in connection.recv(100).partition(b"\r\n")[0]
+    assert httpx.post(service.url + "/predict", json={"inputs": [IMAGE]}).status_code == 200
+    assert "Traceback" not in service.log()
+
+
+def test_health_answers_while_a_heavy_request_runs(service: Service) -> None:
+    body = {"inputs": [IMAGE] * 64, "n_samples": 1000, "seed": 1}
+    took: list[float] = []
+
+    def heavy() -> None:
+        began = time.monotonic()
+        assert httpx.post(service.url + "/predict_mc", json=body, timeout=120).status_code == 200
+        took.append(time.monotonic() - began)
+
+    thread = threading.Thread(target=heavy)
+    thread.start()
+    waits = []
+    with httpx.Client() as client:
+        while thread.is_alive():
+            began = time.monotonic()
+            assert client.get(service.url + "/livez").status_code == 200
+            assert client.get(service.url + "/readyz").status_code == 200
+            waits.append(time.monotonic() - began)
+            time.sleep(0.01)
+    thread.join()
+    # Were the event loop held up, one probe would take as long as the request.
+    assert len(waits) >= 10
+    assert max(waits) < took[0] / 2
+
+
+def test_no_timer_outlives_its_request() -> None:
+    """BentoML's TimeoutMiddleware leaves one for each; its name must still be the one that is left out."""
+    from bentoml._internal.server.http.traffic import TimeoutMiddleware
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+
+    assert isinstance(UncertaintyService, ThinnedService)
+    app = UncertaintyService.to_asgi()
+    used = {middleware.cls for middleware in app.user_middleware}
+    assert not used & {TimeoutMiddleware, OpenTelemetryMiddleware}
+
+
+def test_before_the_model_is_loaded_the_service_lives_but_is_not_ready(loading: Served) -> None:
+    http.state.host = loading.host
+    server = UncertaintyService.to_asgi()
+    assert loading.ask_of(server, "GET", "/livez").status_code == 200
+    response = loading.ask_of(server, "GET", "/readyz")
+    assert problem_of(response)["status"] == 503
+    assert "is being loaded" in response.json()["detail"]
+    assert response.headers["retry-after"] == "2"
+
+
+def serve(**variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bentoml", "serve", "thinned.service.app:UncertaintyService", "--port", "0"]
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("THINNED_MODEL", "nowhere", "thinned: no model 'nowhere' in the store"),
+        ("THINNED_MAX_ROWS", "0", "thinned: THINNED_MAX_ROWS: input should be greater than or equal to 1"),
+        ("THINNED_MAX_ROW", "9", "did you mean THINNED_MAX_ROWS?"),
+    ],
+)
+def test_what_cannot_be_served_ends_at_once_with_one_line(variable: str, value: str, words: str) -> None:
+    done = serve(**{variable: value})
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,148 @@
+"""What a request meets on its way: its deadline, its place in the queue, a client that goes; and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.service.conftest import Served
+from thinned.service.http.routes import create_app
+from thinned.service.inference.model_manager import ModelManager
+
+ROWS = [[0.5, -1, 2], [1, 0, 0.25]]
+HEAVY = {"inputs": [[0.5, -1, 2]] * 64, "n_samples": 1000}
+Serve = Callable[..., Served]
+
+
+def test_many_at_once_are_answered_as_each_alone(classes: Served) -> None:
+    bodies = [{"inputs": ROWS, "n_samples": 20 + i, "seed": i} for i in range(16)]
+    waiting = [classes.begin("POST", "/predict_mc", json=body) for body in bodies]
+    for future, body in zip(waiting, bodies, strict=True):
+        together, alone = future.result(60).json(), classes.ask("POST", "/predict_mc", json=body).json()
+        assert together["seed"] == body["seed"]
+        for name in ("mean", "variance", "standard_error", "mutual_information"):
+            np.testing.assert_allclose(together[name], alone[name], rtol=1e-4, atol=1e-7)
+
+
+def test_an_adaptive_answer_is_the_fixed_one(classes: Served) -> None:
+    body = {"inputs": ROWS, "n_samples": 1000, "seed": 5, "tolerance": 0.01, "sampling": "independent"}
+    answer = classes.ask("POST", "/predict_mc", json=body).json()
+    classes.fits(answer, "PredictMcAnswer")
+    assert 128 <= answer["n_samples"] < 1000
+    assert answer["converged"] == [True, True]
+    assert (answer["sampling"], answer["standard_error_from"]) == ("independent", "passes")
+    assert np.max(answer["standard_error"]) < 0.01
+    fixed = {"inputs": ROWS, "n_samples": answer["n_samples"], "seed": 5, "sampling": "independent"}
+    again = classes.ask("POST", "/predict_mc", json=fixed).json()
+    assert "converged" not in again
+    for name in ("mean", "variance", "standard_error", "mutual_information"):
+        np.testing.assert_allclose(answer[name], again[name], rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[(name, value) for name in ("tolerance", "budget_ms", "timeout_ms")
+          for value in (0, -1, "1", True, [], 10**400)],
+        ("timeout_ms", 300_001),
+        ("sampling", "sobol"),
+        ("sampling", None),
+        ("sampling", ["stratified"]),
+    ],
+)  # fmt: skip
+def test_what_the_new_fields_refuse(classes: Served, field: str, value: object) -> None:
+    response = classes.ask("POST", "/predict_mc", json={"inputs": ROWS, field: value})
+    assert response.status_code == 422
+    assert [error["loc"] for error in response.json()["errors"]] == [[field]]
+
+
+def test_a_deadline_is_answered_504(classes: Served) -> None:
+    response = classes.ask("POST", "/predict_mc", json={**HEAVY, "timeout_ms": 5})
+    assert (response.status_code, response.json()["title"]) == (504, "The answer was not there in time")
+    assert "within 5 ms" in response.json()["detail"]
+    assert classes.host._admitted == 0
+    assert classes.ask("POST", "/predict", json={"inputs": ROWS, "timeout_ms": 60_000}).status_code == 200
+
+
+def held_up(host: ModelManager, monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Has the engine wait in its next call: set when it has begun, and to let it go on."""
+    began, go = threading.Event(), threading.Event()
+    engine = host.engine
+    real = engine.summarise_together
+
+    def slow(*arguments: Any) -> Any:
+        began.set()
+        assert go.wait(30)
+        return real(*arguments)
+
+    monkeypatch.setattr(engine, "summarise_together", slow)
+    return began, go
+
+
+def test_a_full_queue_refuses_at_once(serve: Serve, models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = serve(models["classes"], max_waiting=2)
+    began, go = held_up(busy.host, monkeypatch)
+    waiting = [busy.begin("POST", "/predict_mc", json=HEAVY)]
+    assert began.wait(30)
+    waiting += [busy.begin("POST", "/predict_mc", json={"inputs": ROWS}) for _ in range(2)]
+    while busy.host._admitted < 3:
+        time.sleep(0.01)
+    asked = time.monotonic()
+    refused = busy.ask("POST", "/predict", json={"inputs": ROWS})
+    assert time.monotonic() - asked < 1
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    go.set()
+    assert [future.result(60).status_code for future in waiting] == [200] * 3
+
+
+def test_a_client_that_goes_frees_its_place(
+    serve: Serve, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = serve(models["classes"])
+    began, go = held_up(busy.host, monkeypatch)
+    sent: list[Any] = []
+
+    async def leave() -> None:
+        body = json.dumps(HEAVY).encode()
+        messages = [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
+
+        async def receive() -> Any:
+            if len(messages) == 1:
+                while not began.is_set():
+                    await asyncio.sleep(0.01)
+            return messages.pop(0)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/predict_mc", "headers": []}
+        await create_app(busy.host).state.lanes["/predict_mc"]({**scope, "app": None}, receive, send)
+
+    busy.run(leave()).result(30)
+    assert sent == []
+    assert busy.host._admitted == 0
+    calls = busy.host._coalescer.calls  # type: ignore[union-attr]
+    go.set()
+    assert busy.ask("POST", "/predict", json={"inputs": ROWS}).status_code == 200
+    # The call under way ended; of the seven more that the request would have needed, none was made.
+    assert busy.host._coalescer.calls <= calls + 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs": [[1, 2, 3]], "inputs": [[1, 2, 3]]}',
+        b'{"inputs": {"x": [[1, 2, 3]], "x": [[1, 2, 3]]}}',
+    ],
+)
+def test_a_member_twice_is_refused(classes: Served, body: bytes) -> None:
+    response = classes.ask("POST", "/predict", content=body)
+    assert response.status_code == 400
+    assert "is there twice" in response.json()["detail"]

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from starlette.exceptions import HTTPException
+
+from thinned.models import errors as model_errors
+from thinned.models.errors import InputError, NoSitesError, Problem
+from thinned.service.http import problem_details as errors
+from thinned.service.http.problem_details import TABLE, ProblemResponse, problem
+
+
+def document(response: ProblemResponse) -> dict[str, object]:
+    assert response.headers["content-type"] == "application/problem+json"
+    read: dict[str, object] = json.loads(response.body)
+    assert read["status"] == response.status_code
+    assert {"title", "status", "detail"} <= set(read) <= {"title", "status", "detail", "errors"}
+    return read
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.MalformedBodyError("no"), 400),
+        (errors.BodyTooLargeError("no"), 413),
+        (errors.UnsupportedBodyError("no"), 415),
+        (InputError([Problem((), "no")]), 422),
+        (NoSitesError("no"), 422),
+        (errors.AnswerNotFiniteError("no"), 422),
+        (errors.NotReadyError("no"), 503),
+        (errors.OverloadedError("no"), 503),
+    ],
+)
+def test_every_error_of_a_client_has_its_status(error: Exception, status: int) -> None:
+    assert type(error) in TABLE
+    response = problem(error)
+    assert document(response)["detail"] == "no"
+    assert response.status_code == status
+    assert ("retry-after" in response.headers) == (status == 503)
+
+
+def test_every_error_of_the_service_is_in_the_table() -> None:
+    own = [item for item in vars(errors).values() if isinstance(item, type) and item.__module__ == errors.__name__]
+    assert {item for item in own if issubclass(item, model_errors.ThinnedError)} <= set(TABLE)
+
+
+def test_one_problem_is_the_detail_with_its_place() -> None:
+    assert document(problem(InputError([Problem(("inputs", 3), "a")])))["detail"] == "inputs.3: a"
+
+
+def test_several_problems_are_listed_with_their_places() -> None:
+    read = document(problem(InputError([Problem(("inputs", 3), "a"), Problem(("seed",), "b")])))
+    assert read["errors"] == [{"loc": ["inputs", 3], "msg": "a"}, {"loc": ["seed"], "msg": "b"}]
+    assert read["detail"] == "2 problems; see errors"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("secret"), model_errors.ModelCorruptError("secret")])
+def test_nothing_of_an_unexpected_error_is_shown(error: Exception) -> None:
+    response = problem(error)
+    assert response.status_code == 500
+    assert b"secret" not in response.body
+
+
+def test_a_refusal_of_the_router_keeps_its_headers() -> None:
+    response = problem(HTTPException(405, headers={"Allow": "POST"}))
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert document(response)["title"] == "Method Not Allowed"
+
+
+def test_text_of_a_client_that_is_no_unicode_can_be_repeated() -> None:
+    read = document(problem(InputError([Problem(("\ud800",), "unknown field")])))
+    assert read["errors"] == [{"loc": ["\ud800"], "msg": "unknown field"}]

@@ -1,0 +1,148 @@
+"""Answers that part the variance and promise a coverage: right by task, refused where nothing stands behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from tests.service.conftest import Served
+from thinned.models.calibration import fit, store_calibrated
+from thinned.models.dropout import enable_mc_dropout
+from thinned.models.storage.importing import import_model
+from thinned.models.storage.model_store import StoredModel, load_keras
+from thinned.models.uncertainty import gaussian_parts, softmax
+
+X = np.random.default_rng(0).normal(size=(60, 3)).astype("float32")
+ASK = {"inputs": X[:4].tolist(), "n_samples": 64, "seed": 3, "return_samples": True}
+Serve = Callable[..., Served]
+TASKS: dict[str, tuple[Any, int, str | None, Any]] = {
+    "part-classes": ("classification", 3, "softmax", None),
+    "part-logits": ("classification", 3, None, "logits"),
+    "part-unit": ("classification", 1, "sigmoid", None),
+    "part-labels": ("multilabel", 3, "sigmoid", None),
+    "part-values": ("regression", 2, None, None),
+    "part-gaussian": ("gaussian", 2, None, None),
+}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StoredModel]:
+    import keras
+    from keras import layers
+
+    folder = tmp_path_factory.mktemp("parts")
+    made = {}
+    for name, (task, units, activation, scale) in TASKS.items():
+        keras.utils.set_random_seed(1)
+        x = keras.Input((3,), name="x")
+        hidden = layers.Dropout(0.5)(layers.Dense(16, "relu")(x))
+        keras.Model(x, layers.Dense(units, activation, name="y")(hidden)).save(folder / f"{name}.keras")
+        made[name] = import_model(folder / f"{name}.keras", name=name, tasks={None: task}, scale=scale)
+    return made
+
+
+@pytest.fixture(scope="module")
+def calibrated(stored: dict[str, StoredModel], serve: Serve) -> Callable[[str], Served]:
+    def calibrated(name: str) -> Served:
+        card = stored[name].card
+        draw = np.random.default_rng(1)
+        targets = draw.integers(0, 2, 60) if card.outputs[0].task == "classification" else draw.normal(size=60)
+        units = {"part-values": 2, "part-gaussian": 1}.get(name, 1)
+        targets = np.stack([targets] * units, axis=1) if units > 1 else targets
+        found = fit(enable_mc_dropout(load_keras(stored[name])), card.outputs[0], {"x": X}, targets, n_samples=32)
+        return serve(store_calibrated(stored[name], found.spec).tag)
+
+    return calibrated
+
+
+def asked(served: Served, **more: Any) -> dict[str, Any]:
+    response = served.ask("POST", "/predict_mc", json={**ASK, **more})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    served.fits(answer, "PredictMcAnswer")
+    return answer
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_parts_are_those_of_the_passes(serve: Serve, stored: dict[str, StoredModel], name: str) -> None:
+    answer = asked(serve(stored[name].tag), separate=True)
+    passes = np.asarray(answer["samples"])
+    task, _, _, scale = TASKS[name]
+    epistemic = np.asarray(answer["epistemic"])
+    if task == "regression":
+        assert answer["aleatoric"] is None
+        assert answer["total"] is None
+        assert "thinned calibrate" in answer["not_known"]
+        assert_allclose(epistemic, answer["variance"])
+        return
+    assert "not_known" not in answer
+    assert_allclose(epistemic + answer["aleatoric"], answer["total"])
+    if task == "gaussian":
+        means, variances = gaussian_parts(passes)
+        assert_allclose(epistemic, means.var(axis=0, ddof=1), rtol=1e-5)
+        assert_allclose(answer["aleatoric"], variances.mean(axis=0), rtol=1e-5)
+        return
+    probs = softmax(passes) if scale == "logits" else passes
+    assert_allclose(epistemic, probs.var(axis=0), rtol=1e-4, atol=1e-9)
+    assert_allclose(answer["aleatoric"], (probs * (1 - probs)).mean(axis=0), rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["part-values", "part-gaussian"])
+def test_a_calibrated_regression_gives_an_interval(calibrated: Callable[[str], Served], name: str) -> None:
+    served = calibrated(name)
+    wide, narrow = (asked(served, coverage=coverage, separate=True) for coverage in (0.95, 0.5))
+    assert wide["coverage"] == 0.95
+    mean = np.asarray(wide["mean"])[:, : 2 if name == "part-values" else 1]
+    lower, upper = np.asarray(wide["interval"]["lower"]), np.asarray(wide["interval"]["upper"])
+    assert_allclose((lower + upper) / 2, mean, atol=1e-6)
+    assert (upper - lower > np.asarray(narrow["interval"]["upper"]) - narrow["interval"]["lower"]).all()
+    assert wide["aleatoric"] is not None
+
+
+@pytest.mark.parametrize("name", ["part-classes", "part-logits", "part-unit"])
+def test_a_calibrated_classification_gives_sets(calibrated: Callable[[str], Served], name: str) -> None:
+    served = calibrated(name)
+    large, small = (asked(served, coverage=coverage)["prediction_set"] for coverage in (0.95, 0.4))
+    assert len(large) == 4
+    assert all(set(few) <= set(many) for few, many in zip(small, large, strict=True))
+    assert all(0 <= member < 3 for row in large for member in row)
+
+
+def test_a_coverage_brings_the_passes_that_were_calibrated(calibrated: Callable[[str], Served]) -> None:
+    served = calibrated("part-values")
+    body = {"inputs": ASK["inputs"], "coverage": 0.9}
+    assert served.ask("POST", "/predict_mc", json=body).json()["n_samples"] == 32
+    refused = served.ask("POST", "/predict_mc", json={**body, "coverage": 0.999})
+    assert refused.status_code == 409
+    assert "999 or more calibration rows, there are 60" in refused.json()["detail"]
+
+
+def test_a_model_that_is_not_calibrated_says_what_to_run(serve: Serve, stored: dict[str, StoredModel]) -> None:
+    served = serve(stored["part-classes"].tag)
+    refused = served.ask("POST", "/predict_mc", json={**ASK, "coverage": 0.9})
+    assert refused.status_code == 409
+    assert "thinned calibrate" in refused.json()["detail"]
+    served.fits(refused.json(), "Problem")
+    several = serve(stored["part-labels"].tag).ask("POST", "/predict_mc", json={**ASK, "coverage": 0.9})
+    assert several.status_code == 409
+
+
+@pytest.mark.parametrize("field", [{"coverage": 1}, {"coverage": "0.9"}, {"coverage": True}, {"separate": 1}])
+def test_wrong_fields_are_named(classes: Served, field: dict[str, Any]) -> None:
+    refused = classes.ask("POST", "/predict_mc", json={"inputs": X[:1].tolist(), **field})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["loc"] == list(field)
+
+
+def test_several_outputs_are_parted_by_name(several: Served) -> None:
+    body = {"inputs": {"x": X[:2].tolist(), "tokens": [[1, 2], [3, 4]]}, "n_samples": 8, "separate": True}
+    response = several.ask("POST", "/predict_mc", json=body)
+    answer = response.json()
+    several.fits(answer, "PredictMcAnswer")
+    assert answer["aleatoric"]["amount"] is None
+    assert set(answer["not_known"]) == {"amount"}
+    assert np.shape(answer["epistemic"]["kind"]) == (2, 4)

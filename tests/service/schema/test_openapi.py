@@ -1,0 +1,87 @@
+"""The document is valid, and says of a body what the service does with it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from tests.service.cards import CLASSES, IMAGE, SCALAR, TOKENS, VALUE, card
+from tests.service.schema.test_input_arrays import ANY_JSON, ROW
+from thinned.models.card import InputSpec, ModelCard
+from thinned.models.errors import InputError
+from thinned.service.inference.seeds import SEEDS
+from thinned.service.schema.openapi import describe_api
+from thinned.service.schema.request_fields import read_predict_mc
+from thinned.service.settings import Settings
+
+SETTINGS = Settings(max_rows=3, max_length=4, max_samples=50)
+CARDS = [card(), card([TOKENS], [VALUE]), card([IMAGE, SCALAR], [CLASSES, VALUE])]
+
+
+def schema_of(document: dict[str, Any], name: str) -> Draft202012Validator:
+    """The component of this name, its references resolved within the whole document."""
+    return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": document["components"]})
+
+
+@pytest.mark.parametrize("of", CARDS)
+def test_it_is_valid_and_its_examples_fit(of: ModelCard) -> None:
+    document = json.loads(json.dumps(describe_api(of, "v1", SETTINGS)))
+    validate(document)
+    for path, name in (("/predict", "PredictRequest"), ("/predict_mc", "PredictMcRequest")):
+        content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        schema_of(document, name).validate(content["example"])
+
+
+def test_it_states_every_error_body() -> None:
+    document = describe_api(CARDS[0], "v1", SETTINGS)
+    responses = document["paths"]["/predict_mc"]["post"]["responses"]
+    assert set(responses) == {"200", "400", "409", "413", "415", "422", "500", "503", "504"}
+    assert set(document["paths"]["/predict"]["post"]["responses"]) == set(responses) - {"409"}
+    assert all(list(responses[s]["content"]) == ["application/problem+json"] for s in responses if s != "200")
+    assert "Retry-After" in responses["503"]["headers"]
+
+
+def test_a_large_input_has_no_example() -> None:
+    large = card([InputSpec(name="image", shape=(224, 224, 3), dtype="float32")])
+    body = describe_api(large, "v1", SETTINGS)["paths"]["/predict"]["post"]["requestBody"]
+    assert "example" not in body["content"]["application/json"]
+
+
+def mixed(right: object) -> st.SearchStrategy[object]:
+    return st.just(right) | st.just(right) | st.just(right) | ANY_JSON
+
+
+# JSON Schema takes 2.0 for an integer, and NaN is no JSON: there the service is the stricter of the two.
+BODIES = st.fixed_dictionaries(
+    {"inputs": mixed([ROW]) | mixed([ROW] * 3) | mixed({"image": [ROW]})},
+    optional={
+        "n_samples": mixed(2) | st.integers(-5, 100),
+        "seed": mixed(None) | st.integers(-1, SEEDS + 1),
+        "quantiles": mixed([0.5, 0.9]) | st.lists(st.floats(0, 1), max_size=3),
+        "return_samples": mixed(True),
+        "more": ANY_JSON,
+    },
+)
+
+
+@given(BODIES)
+def test_a_body_is_taken_just_when_the_document_says_so(body: dict[str, object]) -> None:
+    try:
+        body = json.loads(json.dumps(body, allow_nan=False))
+    except ValueError:
+        return
+    document = describe_api(CARDS[0], "v1", SETTINGS)
+    valid = schema_of(document, "PredictMcRequest").is_valid(body)
+    try:
+        read_predict_mc(body, CARDS[0], SETTINGS)
+    except InputError as error:
+        stricter = any("float32" in p.msg or ".0" in p.msg for p in error.problems)
+        assert not valid or stricter
+    else:
+        assert valid
