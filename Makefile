@@ -1,7 +1,7 @@
 # What a person does here. Everything runs in .venv, made from requirements.lock by the first target that needs it.
 #   make serve            serve the example model `digits` on http://127.0.0.1:3000 (PORT=3001 for another port)
 #   make test             all tests
-#   make check            ruff, mypy and the import directions
+#   make check            ruff, mypy and the floors of the house
 #   make load             what each sample count costs and buys: tables and a report (ARGS='mine --baseline' for more)
 #   make bench            what passes cost: the engine beside the loops and the floor (QUICK=--quick for a short run)
 #   make bench-service    what the HTTP path costs and joining requests gains (QUICK=--quick for a short run)
@@ -59,7 +59,7 @@ check: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest --quiet tests/test_import_directions.py
+	@$(BIN)/lint-imports
 
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .

@@ -1,1 +1,1 @@
-"""The load laboratory, imported as `thinned.loadtest`: users, sweep, reports, benchmarks, studies."""
+"""Load tests, benchmarks and studies, imported as `thinned.loadtest`; the service does not need them."""

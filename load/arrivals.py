@@ -1,4 +1,4 @@
-"""When requests of an open load are due: a Poisson process from a seed, and waiting for the moment itself."""
+"""Arrival times of an open load: a Poisson process with a seed, and a wait that ends exactly when an arrival is due."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import gevent
 import numpy as np
 from gevent import monkey
 
-__all__ = ["DroppedArrivalError", "Schedule", "UnansweredError", "poisson", "wait_until"]
+__all__ = ["ArrivalSchedule", "DroppedArrivalError", "UnansweredError", "poisson", "wait_until"]
 
 _CHUNK = 1024
-# gevent's timers count in milliseconds and round up; a request must not be late by the clock of its own client.
+# gevent's timers have a resolution of 1 ms and round up: the last part of a wait sleeps in steps of _NAP_S instead.
 _TIMER_S = 0.0012
 _NAP_S = 0.0001
 _sleep = monkey.get_original("time", "sleep")
 
 
 class DroppedArrivalError(Exception):
-    """An arrival that could not be sent: as many requests were under way as may be, or the run was over."""
+    """An arrival that was not sent: the largest number of requests was in flight already, or the run had ended."""
 
 
 class UnansweredError(Exception):
-    """A request that had no answer yet when the run had waited long enough."""
+    """A request without an answer at the end of the time that a run waits for its last answers."""
 
 
 def poisson(rate: float, seed: Sequence[int]) -> Iterator[float]:
-    """Times of arrival, in seconds from 0, without end.
+    """Generate arrival times of a Poisson process, in seconds from 0, without end.
 
     Args:
-        rate: Arrivals a second, on average.
-        seed: Integers >= 0. Same integers, same arrivals.
+        rate: Mean number of arrivals per second.
+        seed: Integers >= 0; the same integers give the same arrivals.
 
     Raises:
-        ValueError: The rate is not above 0.
+        ValueError: `rate` is not above 0.
     """
     if not rate > 0:
         raise ValueError(f"expected a rate above 0 arrivals a second, received {rate}")
@@ -46,8 +46,8 @@ def poisson(rate: float, seed: Sequence[int]) -> Iterator[float]:
         yield from times.tolist()
 
 
-class Schedule:
-    """Arrivals that are taken one by one."""
+class ArrivalSchedule:
+    """The arrivals of one stream, taken in order. Arguments are those of `poisson`."""
 
     def __init__(self, rate: float, seed: Sequence[int]) -> None:
         self._times = poisson(rate, seed)
@@ -55,16 +55,16 @@ class Schedule:
 
     @property
     def due(self) -> float:
-        """When the next one is due, in seconds from the start."""
+        """When the next arrival is due, in seconds from the start."""
         return self._next
 
     def take(self) -> float:
-        """The next one, which is then gone."""
+        """Remove the next arrival and return its time."""
         taken, self._next = self._next, next(self._times)
         return taken
 
     def take_before(self, end: float) -> list[float]:
-        """All that are due before `end`."""
+        """Remove all arrivals that are due before `end` and return their times."""
         taken = []
         while self._next < end:
             taken.append(self.take())
@@ -72,14 +72,14 @@ class Schedule:
 
 
 def wait_until(moment: float, *, at_most_s: float = 0.2) -> bool:
-    """Wait for a moment of `time.perf_counter` while other greenlets run.
+    """Wait until a time of `time.perf_counter` while other greenlets run.
 
     Args:
-        moment: Seconds, by that clock.
-        at_most_s: When to give up waiting, so that a user who is told to stop can do so.
+        moment: The time to wait for, in seconds of that clock.
+        at_most_s: Longest wait of one call, in seconds, so that a user that is stopped meanwhile notices it.
 
     Returns:
-        Whether the moment has come.
+        Whether `moment` has been reached.
     """
     left = moment - time.perf_counter()
     if left > _TIMER_S:

@@ -1,4 +1,4 @@
-"""What a figure must name beside itself: the machine, the versions, the date and the command."""
+"""The machine, versions, date and command of this run, which every published figure states beside it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from thinned._version import __version__
 
-__all__ = ["describe"]
+__all__ = ["describe_run"]
 
 _LIBRARIES = ("tensorflow", "keras", "bentoml", "numpy", "locust")
 
 
-def describe() -> dict[str, str]:
-    """Name this run."""
+def describe_run() -> dict[str, str]:
+    """`machine`, `versions`, `date` and `command` of this process, in words."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
     return {
         "machine": f"{_processor()}, {os.cpu_count()} cores, {_memory_gib()} GiB, no accelerator used",
@@ -33,7 +33,7 @@ def _module() -> str:
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells it."""
+    """Name of the processor: from /proc/cpuinfo on Linux, else what `platform` knows."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         for line in information.read_text().splitlines():

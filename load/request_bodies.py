@@ -1,28 +1,30 @@
-"""Requests that fit a model's card, and what a right answer to one looks like."""
+"""Make request bodies that fit a model's card, post them, and check that an answer fits its request."""
 
 from __future__ import annotations
 
+import json
 import random
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Rows", "WrongAnswerError", "check_predict", "check_predict_mc", "draw_inputs"]
+__all__ = ["InputRows", "WrongAnswerError", "check_predict", "check_predict_mc", "draw_inputs", "post_json"]
 
-# Where a card leaves a length open, any will do.
+# Length of an axis whose length the card leaves open.
 OPEN_LENGTH = 8
 MAX_SEED = 2**53 - 1
 
 
 class WrongAnswerError(Exception):
-    """An answer of status 200 whose body is not what was asked for."""
+    """An answer of status 200 whose body does not fit the request."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows to ask with, as nested lists by input name, and where they come from."""
+class InputRows:
+    """Rows to send, as nested lists by input name, and where they come from, in words."""
 
     by_input: Mapping[str, list[Any]]
     origin: str
@@ -31,19 +33,28 @@ class Rows:
         return len(next(iter(self.by_input.values())))
 
     def draw(self, rows: int, source: random.Random) -> Any:
-        """`rows` of them at random, as a request holds them."""
+        """Pick `rows` rows at random, with replacement, in the form of `pick`."""
         return self.pick([source.randrange(len(self)) for _ in range(rows)])
 
+    def first(self, rows: int) -> Any:
+        """The first `rows` rows in the form of `pick`; they repeat if there are fewer."""
+        return self.pick([i % len(self) for i in range(rows)])
+
     def pick(self, which: list[int]) -> Any:
-        """The rows of these numbers: a list for a model of one input, else a dict of lists by name."""
+        """The rows at these indices as `inputs` of a request: a list for one input, else a dict of lists by name."""
         picked = {name: [values[i] for i in which] for name, values in self.by_input.items()}
         return next(iter(picked.values())) if len(picked) == 1 else picked
 
 
 def draw_inputs(card: Mapping[str, Any], rows: int, source: random.Random) -> Any:
-    """Random inputs for `rows` rows: a list for a model of one input, else a dict of lists by name.
+    """Draw random `inputs` of a request: a list for a model of one input, else a dict of lists by name.
 
-    Floats are in [0, 1). Integers are 0 or 1, which every embedding of two entries or more has.
+    Floats are uniform in [0, 1). Integers are 0 or 1, which are valid indices of any embedding of two entries or more.
+
+    Args:
+        card: The model's card, as `/model` answers it.
+        rows: Number of rows.
+        source: Random numbers.
     """
     drawn = {spec["name"]: _draw(spec, rows, source) for spec in card["inputs"]}
     return next(iter(drawn.values())) if len(drawn) == 1 else drawn
@@ -61,51 +72,79 @@ def _draw(spec: Mapping[str, Any], rows: int, source: random.Random) -> Any:
     return fill(0)
 
 
-def check_predict(card: Mapping[str, Any], rows: int, answer: Any) -> None:
-    """Holds a `/predict` answer to its request.
+def post_json(url: str, body: Mapping[str, Any], *, timeout_s: float) -> bytes:
+    """POST a body as JSON and return the body of the answer.
+
+    Args:
+        url: Address of the endpoint.
+        body: The request.
+        timeout_s: Longest wait for the service, in seconds.
 
     Raises:
-        WrongAnswerError: The body lacks a part, or a part has another shape or a number that is not finite.
+        OSError: The service was not reached, or answered a status other than 2xx (`urllib.error.HTTPError`).
     """
-    for output, values in _by_output(card, _part(answer, "outputs"), "outputs"):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=timeout_s) as response:
+        content: bytes = response.read()
+    return content
+
+
+def check_predict(card: Mapping[str, Any], rows: int, answer: Any) -> None:
+    """Check a `/predict` answer.
+
+    Args:
+        card: The model's card, as `/model` answers it.
+        rows: Rows in the request.
+        answer: The decoded body.
+
+    Raises:
+        WrongAnswerError: A field is missing, has the wrong shape, or holds a number that is not finite.
+    """
+    for output, values in _by_output(card, _field(answer, "outputs"), "outputs"):
         _numbers(output, rows, values, "outputs")
     _check_model(card, answer)
 
 
 def check_predict_mc(card: Mapping[str, Any], request: Mapping[str, Any], rows: int, answer: Any) -> None:
-    """Holds a `/predict_mc` answer to its request, whose `n_samples` and `seed` it must repeat.
+    """Check a `/predict_mc` answer, which must repeat the request's `n_samples` and `seed`.
+
+    Args:
+        card: The model's card, as `/model` answers it.
+        request: The decoded body of the request.
+        rows: Rows in the request.
+        answer: The decoded body of the answer.
 
     Raises:
-        WrongAnswerError: As for `check_predict`; or a variance is negative, or all are 0.
+        WrongAnswerError: As for `check_predict`; or a variance is negative, or all variances are 0.
     """
     for name in ("n_samples", "seed"):
-        if _part(answer, name) != request[name]:
+        if _field(answer, name) != request[name]:
             raise WrongAnswerError(f"{name}: expected {request[name]}, received {answer[name]}")
     for name in ("mean", "variance", "standard_error"):
-        spread = 0.0
-        for output, values in _by_output(card, _part(answer, name), name):
+        total = 0.0
+        for output, values in _by_output(card, _field(answer, name), name):
             numbers = _numbers(output, rows, values, name)
-            spread += float(np.abs(numbers).sum())
+            total += float(np.abs(numbers).sum())
             if name != "mean" and (numbers < 0).any():
                 raise WrongAnswerError(f"{name}: expected none below 0, received {numbers.min()}")
-        if name == "variance" and spread == 0:
+        if name == "variance" and total == 0:
             raise WrongAnswerError("variance: expected some above 0, received 0 everywhere")
     _check_model(card, answer)
 
 
-def _part(answer: Any, name: str) -> Any:
+def _field(answer: Any, name: str) -> Any:
     if not isinstance(answer, dict) or name not in answer:
         raise WrongAnswerError(f"expected an object with {name!r}, received {str(answer)[:200]}")
     return answer[name]
 
 
-def _by_output(card: Mapping[str, Any], part: Any, name: str) -> list[tuple[Mapping[str, Any], Any]]:
+def _by_output(card: Mapping[str, Any], field: Any, name: str) -> list[tuple[Mapping[str, Any], Any]]:
     outputs = card["outputs"]
     if len(outputs) == 1:
-        return [(outputs[0], part)]
-    if not isinstance(part, dict) or set(part) != {output["name"] for output in outputs}:
-        raise WrongAnswerError(f"{name}: expected one entry for each output, received {str(part)[:200]}")
-    return [(output, part[output["name"]]) for output in outputs]
+        return [(outputs[0], field)]
+    if not isinstance(field, dict) or set(field) != {output["name"] for output in outputs}:
+        raise WrongAnswerError(f"{name}: expected one entry for each output, received {str(field)[:200]}")
+    return [(output, field[output["name"]]) for output in outputs]
 
 
 def _numbers(output: Mapping[str, Any], rows: int, values: Any, name: str) -> np.ndarray:
@@ -125,6 +164,6 @@ def _numbers(output: Mapping[str, Any], rows: int, values: Any, name: str) -> np
 
 
 def _check_model(card: Mapping[str, Any], answer: Any) -> None:
-    model = _part(answer, "model")
+    model = _field(answer, "model")
     if not isinstance(model, dict) or model.get("name") != card["name"] or not model.get("version"):
         raise WrongAnswerError(f"model: expected name {card['name']!r} and a version, received {model}")

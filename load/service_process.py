@@ -1,4 +1,4 @@
-"""A service in a process of its own: started, waited for, and ended with all its children. Standard library only."""
+"""Run a service as a child process: start it, wait until it is ready, stop it with all its children."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from thinned import HOME
 
-__all__ = ["Service", "ServiceDidNotStartError", "free_port", "python_path", "serving"]
+__all__ = ["Service", "ServiceDidNotStartError", "free_port", "python_path", "serving", "serving_bentoml"]
 
 READY_WITHIN_S = 180.0
 STOP_WITHIN_S = 20.0
@@ -25,7 +26,7 @@ STOP_WITHIN_S = 20.0
 
 @dataclass(frozen=True)
 class Service:
-    """A running service. `url` has no slash at its end; the service writes to `log_path`."""
+    """A running service. `url` has no trailing slash; `log_path` holds its stdout and stderr."""
 
     url: str
     port: int
@@ -38,23 +39,23 @@ class Service:
         return self.process.pid
 
     def log(self) -> str:
-        """All that the service has written so far."""
+        """What the service has written to stdout and stderr so far."""
         return self.log_path.read_text(errors="replace")
 
 
 class ServiceDidNotStartError(RuntimeError):
-    """The service ended, or was not ready in time; the text ends with what it wrote."""
+    """The service exited, or was not ready in time; the message ends with its log."""
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on now."""
+    """A loopback port that no process listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def python_path() -> str:
-    """PYTHONPATH for a child that runs a module of this project from any folder."""
+    """PYTHONPATH for a child process that imports `thinned`, whatever its working directory."""
     return os.pathsep.join([str(HOME), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
@@ -67,17 +68,17 @@ def serving(
     cwd: Path | None = None,
     ready_within_s: float = READY_WITHIN_S,
 ) -> Iterator[Service]:
-    """Runs `command`, which is to serve on loopback `port`, until the block ends.
+    """Run `command`, which serves on loopback `port`, until the block ends.
 
     Args:
-        command: PartitionRunner and arguments.
-        port: The port that the command was told.
-        env: Variables laid over those of this process.
-        cwd: Folder to run in; this process's own when left out.
-        ready_within_s: How long `/readyz` may take to answer 200.
+        command: Program and arguments.
+        port: The port that the command listens on.
+        env: Environment variables that are set in addition to those of this process.
+        cwd: Working directory; by default that of this process.
+        ready_within_s: Longest time, in seconds, until `/readyz` answers 200.
 
     Raises:
-        ServiceDidNotStartError: It ended, or was not ready in time.
+        ServiceDidNotStartError: The command exited, or was not ready in time.
     """
     with tempfile.TemporaryDirectory(prefix="thinned-service-") as folder:
         log_path = Path(folder) / "log.txt"
@@ -99,12 +100,28 @@ def serving(
             _stop(process)
 
 
+def serving_bentoml(
+    target: str, env: Mapping[str, str], *, options: Sequence[str] = (), cwd: Path | None = None
+) -> AbstractContextManager[Service]:
+    """Run `bentoml serve` on a free loopback port until the block ends; arguments and errors are those of `serving`.
+
+    Args:
+        target: "module:Service".
+        env: Further environment variables.
+        options: Further options of `bentoml serve`.
+        cwd: Working directory.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "bentoml", "serve", target, *options, "--host", "127.0.0.1", "--port", str(port)]
+    return serving(command, port, {"BENTOML_DO_NOT_TRACK": "True", **env}, cwd=cwd)
+
+
 def _wait_until_ready(service: Service, within_s: float) -> None:
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         code = service.process.poll()
         if code is not None:
-            raise ServiceDidNotStartError(f"the service ended with status {code}; it wrote:\n{service.log()}")
+            raise ServiceDidNotStartError(f"the service exited with status {code}; it wrote:\n{service.log()}")
         with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(service.url + "/readyz", timeout=5) as r:
             if r.status == 200:
                 return
@@ -121,6 +138,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             break
         except subprocess.TimeoutExpired:
             continue
-    # A child may outlive the leader of its group, which exists as long as one of them does.
+    # A child may outlive the group's leader; the group exists as long as one process of it does.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -17,12 +17,11 @@ from thinned.models.evaluation.predictive import (
     Values,
     class_targets,
     classes_of,
-    draw,
     is_classes,
+    log_likelihood,
     value_targets,
     values_of,
 )
-from thinned.models.evaluation.regression import log_likelihood
 from thinned.models.storage.model_store import StoredModel, store
 from thinned.models.uncertainty import conformal, temper
 
@@ -58,7 +57,7 @@ class Fit:
 
 
 def fit(
-    stochastic: StochasticModel,
+    model: StochasticModel,
     spec: OutputSpec,
     inputs: Mapping[str, npt.NDArray[Any]],
     targets: npt.NDArray[Any],
@@ -69,7 +68,7 @@ def fit(
     """Calibrate one output.
 
     Args:
-        stochastic: The stochastic model.
+        model: The model.
         spec: The output; what it was calibrated with before is fitted anew.
         inputs: Rows that the model was not trained on, by input name.
         targets: Their answers.
@@ -84,7 +83,7 @@ def fit(
     rows = len(next(iter(inputs.values())))
     if rows < LEAST_ROWS:
         raise CalibrationError(f"expected {LEAST_ROWS} or more rows to calibrate with, received {rows}; give more")
-    passes = draw(stochastic, inputs, spec.name, n_samples=n_samples, seed=seed)
+    passes = model.sample(inputs, n_samples=n_samples, seed=seed)[spec.name]
     if is_classes(spec):
         return calibrate_classes(classes_of(passes, spec), class_targets(targets, spec, rows), spec, n_samples)
     bare = spec.model_copy(update={"noise": None, "calibration": None})

@@ -1,15 +1,29 @@
-"""What can go wrong, drawn once. None of these know HTTP; `thinned.service.http.problem_details` maps them to statuses.
+"""Every error that a person can act on, as one tree. `thinned.service.http.problem_details` maps them to HTTP.
 
 ThinnedError
-├── InputError              what the caller sent does not fit the model
-├── NoSitesError            Monte Carlo asked of a model whose variance would be 0
-├── CalibrationError        a coverage asked of a model that is not calibrated for it, or rows that cannot calibrate
-├── UnsupportedModelError   the model cannot be served as it is
-│   └── UnknownNoiseError   a layer draws noise that no one told us how to draw
-├── ModelFileError          the file is not a model that may be loaded
-├── ModelNotFoundError      the store has no such model
-├── ModelExistsError        the name is taken, or is not a valid name
-└── ModelCorruptError       the stored file is not the one that was imported
+├── InputError                  what was sent does not fit the model or the limits
+├── NoSitesError                Monte Carlo asked of a model whose variance would be 0
+├── CalibrationError            the model is not calibrated for this coverage, or these rows cannot calibrate
+├── AnswerNotFiniteError        the model answered NaN or infinity
+├── UnsupportedModelError       the model cannot be served as it is
+│   ├── UnknownNoiseError       a layer draws noise, and nobody said how
+│   └── WarmUpError             the loaded model does not do what its card says
+├── ModelFileError              the file is not a model that may be loaded
+├── StoreError                  the model store
+│   ├── ModelNotFoundError      it has no such model
+│   ├── ModelExistsError        the name cannot be used
+│   └── ModelCorruptError       a stored file is not the one that was imported
+├── RequestError                the body of a request
+│   ├── MalformedBodyError      is not a JSON object
+│   ├── UnsupportedBodyError    is said to be something else than JSON
+│   └── BodyTooLargeError       is longer than the limit
+├── AvailabilityError           the service cannot answer now
+│   ├── NotReadyError           the model is loading, could not be loaded, or the service is stopping
+│   ├── OverloadedError         too many requests wait
+│   ├── DeadlineError           the answer was not there in time
+│   └── ClientGoneError         the client has gone; nothing is answered
+└── UsageError                  the command line or a setting asks for what cannot be
+    └── SettingsError           an environment variable
 """
 
 from __future__ import annotations
@@ -18,17 +32,31 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 __all__ = [
+    "AnswerNotFiniteError",
+    "AvailabilityError",
+    "BodyTooLargeError",
     "CalibrationError",
+    "ClientGoneError",
+    "DeadlineError",
     "InputError",
+    "MalformedBodyError",
     "ModelCorruptError",
     "ModelExistsError",
     "ModelFileError",
     "ModelNotFoundError",
     "NoSitesError",
+    "NotReadyError",
+    "OverloadedError",
     "Problem",
+    "RequestError",
+    "SettingsError",
+    "StoreError",
     "ThinnedError",
     "UnknownNoiseError",
+    "UnsupportedBodyError",
     "UnsupportedModelError",
+    "UsageError",
+    "WarmUpError",
 ]
 
 
@@ -59,25 +87,81 @@ class CalibrationError(ThinnedError):
     """A model cannot be calibrated so, or is not calibrated for what is asked."""
 
 
+class AnswerNotFiniteError(ThinnedError):
+    """The model answered NaN or infinity, which JSON cannot hold."""
+
+
 class UnsupportedModelError(ThinnedError):
     """The model cannot be served as it is; the text names the layer, the reason and a remedy."""
 
 
 class UnknownNoiseError(UnsupportedModelError):
-    """A layer draws its own noise, and no stochastic form of it is registered."""
+    """A layer draws its own noise, and `register_noise` was not told how."""
+
+
+class WarmUpError(UnsupportedModelError):
+    """The loaded model does not do what its card says."""
 
 
 class ModelFileError(ThinnedError):
     """The file is not a Keras model that may be loaded safely."""
 
 
-class ModelNotFoundError(ThinnedError):
+class StoreError(ThinnedError):
+    """The model store does not hold what is asked for, or cannot take it."""
+
+
+class ModelNotFoundError(StoreError):
     """The store holds no model of that name or version."""
 
 
-class ModelExistsError(ThinnedError):
+class ModelExistsError(StoreError):
     """The name cannot be used."""
 
 
-class ModelCorruptError(ThinnedError):
+class ModelCorruptError(StoreError):
     """The stored file differs from the one that was imported."""
+
+
+class RequestError(ThinnedError):
+    """The body of a request cannot be read."""
+
+
+class MalformedBodyError(RequestError):
+    """The body is not a JSON object in UTF-8."""
+
+
+class UnsupportedBodyError(RequestError):
+    """The body's content type is not JSON."""
+
+
+class BodyTooLargeError(RequestError):
+    """The body is longer than the limit."""
+
+
+class AvailabilityError(ThinnedError):
+    """The service cannot answer this request now."""
+
+
+class NotReadyError(AvailabilityError):
+    """The model is not loaded and checked yet, could not be, or the service is stopping."""
+
+
+class OverloadedError(AvailabilityError):
+    """As many requests wait as may."""
+
+
+class DeadlineError(AvailabilityError):
+    """The answer was not there within the time that the request allowed."""
+
+
+class ClientGoneError(AvailabilityError):
+    """The client has gone, so nothing is answered."""
+
+
+class UsageError(ThinnedError):
+    """The command line asks for something that cannot be; the text says what to pass instead."""
+
+
+class SettingsError(UsageError):
+    """An environment variable holds a value that cannot be used."""

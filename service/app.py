@@ -32,9 +32,9 @@ class UncertaintyService:
     """Holds the model of one worker process; the routes are those of `thinned.service.http.routes`."""
 
     def __init__(self) -> None:
-        self.host = ModelManager(Settings.read())
-        http.state.host = self.host
-        self.host.start()
+        self.manager = ModelManager(Settings.read())
+        http.state.manager = self.manager
+        self.manager.start()
 
     @bentoml.on_deployment
     @staticmethod
@@ -48,4 +48,4 @@ class UncertaintyService:
     @bentoml.on_shutdown
     def close(self) -> None:
         """Let go of the requests that wait."""
-        self.host.close()
+        self.manager.close()

@@ -9,16 +9,12 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from thinned.models.errors import ThinnedError
+from thinned.models.errors import SettingsError
 
-__all__ = ["PREFIX", "Settings", "SettingsError"]
+__all__ = ["PREFIX", "Settings"]
 
 PREFIX = "THINNED_"
 MIB = 1024 * 1024
-
-
-class SettingsError(ThinnedError):
-    """An environment variable holds a value that cannot be used."""
 
 
 class Settings(BaseSettings):

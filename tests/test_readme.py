@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from tests.serving import ROOT, Service
 from thinned.loadtest.service_process import free_port, serving
 
 README = (ROOT / "README.md").read_text()
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 TOLERANCE = 1e-4
 # The network whose answers the README shows, known by a score on its card. A processor that rounds otherwise trains
 # another network, as good: there the answers are held to the README's form only.
@@ -45,7 +45,6 @@ def blocks(text: str) -> list[Block]:
 
 
 SHELL = [block for block in blocks(README) if block.language == "bash"]
-ASSIGNMENTS = "".join(block.text for block in SHELL if re.match(r"[A-Z]+=", block.text))
 
 
 def lines(word: str) -> list[str]:
@@ -90,6 +89,16 @@ def bash(script: str, cwd: Path, path: str | None = None) -> str:
     return done.stdout
 
 
+def path_with_thinned(folder: Path) -> str:
+    """A PATH that starts with a folder, made in `folder`, that holds the `thinned` command of this Python."""
+    command = folder / "bin" / "thinned"
+    command.parent.mkdir()
+    python, root = shlex.quote(sys.executable), shlex.quote(str(ROOT))
+    command.write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {python} -m thinned "$@"\n')
+    command.chmod(0o755)
+    return f"{command.parent}:{os.environ['PATH']}"
+
+
 @pytest.fixture
 def person(tmp_path: Path) -> tuple[Path, str]:
     """A folder with the files that the README speaks of, and a PATH with the `thinned` command of this Python."""
@@ -99,12 +108,8 @@ def person(tmp_path: Path) -> tuple[Path, str]:
         [keras.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(2, activation="softmax")]
     )
     model.save(tmp_path / "my_model.keras")
-    command = tmp_path / "bin" / "thinned"
-    command.parent.mkdir()
-    python, root = shlex.quote(sys.executable), shlex.quote(str(ROOT))
-    command.write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {python} -m thinned.service.cli.main "$@"\n')
-    command.chmod(0o755)
-    return tmp_path, f"{command.parent}:{os.environ['PATH']}"
+    np.save(tmp_path / "rows.npy", np.ones((3, 4), "float32"))
+    return tmp_path, path_with_thinned(tmp_path)
 
 
 def test_the_first_block_is_the_two_commands() -> None:
@@ -112,16 +117,18 @@ def test_the_first_block_is_the_two_commands() -> None:
     assert SHELL[0].text.startswith("make serve")
 
 
-def test_make_targets_are_real() -> None:
-    named = {*(line.split()[1] for line in lines("make")), *re.findall(r"`make (\w+)`", README)}
-    assert named <= TARGETS
+def test_the_first_answer_stands_at_the_top() -> None:
+    """The second block asks `/predict_mc`, and its answer follows within the first screen."""
+    assert "/predict_mc" in SHELL[1].text
+    assert SHELL[1].answer is not None
+    assert README[: README.index("```json")].count("\n") < 20
+    assert README.count("\n") <= 130
 
 
 def test_every_shell_line_is_run_by_some_test() -> None:
     for block in SHELL:
-        if not ASSIGNMENTS or block.text not in ASSIGNMENTS:
-            words = {line.split(" ")[0] for line in block.text.splitlines()}
-            assert words <= {"make", "curl", "thinned", "locust"}, block.text
+        words = {line.split(" ")[0] for line in block.text.splitlines()}
+        assert words <= {"make", "curl", "thinned"}, block.text
 
 
 def is_shown_network(service: Service) -> bool:
@@ -131,10 +138,10 @@ def is_shown_network(service: Service) -> bool:
 
 
 @pytest.mark.parametrize("block", [block for block in SHELL if block.text.startswith("curl")])
-def test_curl_answers_as_shown(block: Block, service: Service, tmp_path: Path) -> None:
+def test_curl_answers_as_shown(block: Block, service: Service) -> None:
     assert "http://127.0.0.1:3000/" in block.text
     assert block.answer is not None, "a call in the README is followed by its answer"
-    received = json.loads(bash(ASSIGNMENTS + block.text.replace(":3000", f":{service.port}"), tmp_path))
+    received = json.loads(bash(block.text.replace(":3000", f":{service.port}"), ROOT))
     tolerance = TOLERANCE if is_shown_network(service) else math.inf
     assert list(differences(json.loads(block.answer), received, tolerance)) == []
 
@@ -143,7 +150,7 @@ def test_thinned_commands_run(digits: str, person: tuple[Path, str]) -> None:
     folder, path = person
     for line in lines("thinned"):
         if line.startswith(("thinned load", "thinned compare")):
-            continue  # They take minutes: tests/load/test_sweep.py runs shorter ones, and two Locust workers.
+            continue  # They take minutes: tests/load/sweep/test_sweep.py runs shorter ones.
         if line.startswith("thinned serve") and "--show-settings" not in line:
             port = free_port()
             command = ["bash", "-c", f"exec {line} --port {port}"]
@@ -154,15 +161,6 @@ def test_thinned_commands_run(digits: str, person: tuple[Path, str]) -> None:
                     assert "model" in json.loads(bash(call.replace("curl", "curl --fail-with-body", 1), folder))
         else:
             assert bash(line, folder, path)
-
-
-def test_settings_are_those_of_the_service() -> None:
-    from thinned.service.settings import Settings
-
-    defaults = {variable: value for variable, value, _ in Settings().table()}
-    shown = dict(re.findall(r"^\| `(THINNED_\w+)` \| `?([^|`]+)`? \|", README, re.MULTILINE))
-    assert shown
-    assert {name: value.strip() for name, value in shown.items()}.items() <= defaults.items()
 
 
 @pytest.mark.parametrize(

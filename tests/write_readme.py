@@ -1,6 +1,6 @@
-"""`make readme`: asks a service of its own what the README asks, and writes the answers into it.
+"""`make readme`: sends the README's requests to a service of its own, and writes the answers into the README.
 
-The text around them is a person's: read it again after.
+The text around the answers repeats some of the numbers: read it afterwards.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ import json
 import os
 import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from tests.serving import ROOT, run_cli, start_service
-from tests.test_readme import ASSIGNMENTS, SHELL, TOLERANCE, bash, differences
+from tests.test_readme import SHELL, TOLERANCE, bash, differences
 
 DECIMALS = 4
 
@@ -27,7 +26,7 @@ def shortened(value: Any) -> Any:
 
 
 def laid_out(answer: dict[str, Any]) -> str:
-    """An answer as the README shows it: a member a line."""
+    """An answer as the README shows it: one field on each line."""
     return "{" + ",\n ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in answer.items()) + "}\n"
 
 
@@ -40,9 +39,9 @@ def main() -> int:
         with start_service("digits") as service:
             for block in SHELL:
                 if block.text.startswith("curl") and block.answer is not None:
-                    call = ASSIGNMENTS + block.text.replace(":3000", f":{service.port}")
-                    answer = shortened(json.loads(bash(call, Path(store))))
-                    # A new version of the model alone, which each training makes, is no news.
+                    call = block.text.replace(":3000", f":{service.port}")
+                    answer = shortened(json.loads(bash(call, ROOT)))
+                    # Each training makes a new version; that alone does not change the README.
                     if list(differences(json.loads(block.answer), answer, TOLERANCE)):
                         asked = f"```bash\n{block.text}```\n\n```json\n"
                         text = text.replace(f"{asked}{block.answer}", f"{asked}{laid_out(answer)}")

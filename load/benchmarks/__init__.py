@@ -1,1 +1,1 @@
-"""What `make bench`, `bench-service` and `bench-sampling` measure: the engine, the HTTP path, stratified passes."""
+"""Benchmarks of the engine, the HTTP path and stratified passes: `make bench`, `bench-service`, `bench-sampling`."""

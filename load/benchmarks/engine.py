@@ -1,6 +1,6 @@
-"""`make bench`: what a mean and a variance over N passes cost, side by side in one run.
+"""`make bench`: time of a mean and a variance over N passes, for the engine and for other ways to compute them.
 
-Every way of getting them is timed in turns, so that a machine that drifts, drifts for all. What counts is the ratio.
+All are timed in turns in one run, so that a change of the machine's speed affects all alike; compare their ratios.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
@@ -23,69 +23,82 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from thinned.loadtest.benchmarks.networks import NETWORKS, build
-from thinned.loadtest.machine import describe
+from thinned.loadtest.machine import describe_run
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.service.inference.threads import set_threads
+
+if TYPE_CHECKING:
+    from thinned.loadtest.benchmarks.estimators import Estimator
 
 __all__ = ["main"]
 
 ROWS = (1, 16, 64)
 SAMPLES = (10, 30, 100, 300)
-RIVALS = ("ours", "independent", "floor", "tiled", "graph loop", "compiled loop", "eager loop", "deterministic", "bare")
-_EAGER_MOST = 30
-_LINEAR = ("tiled", "graph loop", "compiled loop", "eager loop")
-_LONG_S = 0.6  # one of these that takes longer is timed for fewer passes, and its time scaled
+_LOOPS = ("graph loop", "compiled loop", "eager loop")
+ESTIMATORS = ("ours", "independent", "floor", "tiled", *_LOOPS, "deterministic", "bare")
+_MAX_EAGER_PASSES = 30
+# The time of these grows linearly with N: one that takes longer than _MAX_CALL_S is timed with fewer passes and scaled.
+_LINEAR = ("tiled", *_LOOPS)
+_MAX_CALL_S = 0.6
 MEMORY_ROWS, MEMORY_SAMPLES = 64, 10_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the bench; 0 when it came to its end."""
+    """Run the benchmark and print its table.
+
+    Args:
+        argv: Arguments of the command line; None for those of this process.
+
+    Returns:
+        0.
+    """
     parser = argparse.ArgumentParser(prog="python -m thinned.loadtest.benchmarks.engine", description=__doc__)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
     parser.add_argument("--rows", nargs="+", type=int, default=list(ROWS), metavar="B")
     parser.add_argument("--samples", nargs="+", type=int, default=list(SAMPLES), metavar="N")
-    parser.add_argument("--seconds", type=float, default=2.0, help="time for each network, B and N (default: 2)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds for each network, B and N (default: 2)")
     parser.add_argument("--quick", action="store_true", help="N = 30 and 100, half a second each")
-    parser.add_argument("--threads", type=int, default=0, help="TensorFlow's threads; 0: as the service sets them")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--no-memory", action="store_true", help="leave out the peak of memory")
+    parser.add_argument("--threads", type=int, default=0, help="threads of TensorFlow; 0: as many as the service uses")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
     parser.add_argument("--memory-only", choices=("blocks", "piece"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     set_threads(options.threads)
     if options.memory_only:
         import_tensorflow()
-        print(json.dumps(_memory_here(options.memory_only)))
+        print(json.dumps(_memory_of_this_process(options.memory_only)))
         return 0
     if options.quick:
         options.samples, options.seconds = [30, 100], 0.5
     import_tensorflow()
-    about = {**describe(), "threads": f"TensorFlow computes with {os.environ['TF_NUM_INTRAOP_THREADS']}"}
-    cells = [cell for name in options.networks for cell in _bench(name, options)]
-    memory = None if options.no_memory else _memory()
+    about = {**describe_run(), "threads": f"TensorFlow computes with {os.environ['TF_NUM_INTRAOP_THREADS']}"}
+    cells = [cell for name in options.networks for cell in _time_network(name, options)]
+    memory = None if options.no_memory else _peak_memory()
     _show(about, cells, memory)
     if options.json:
         options.json.write_text(json.dumps({"about": about, "cells": cells, "memory": memory}, indent=1) + "\n")
     return 0
 
 
-def _bench(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    from thinned.loadtest.benchmarks import rivals
+def _time_network(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time all estimators on one network, for each B and N."""
+    from thinned.loadtest.benchmarks import estimators
     from thinned.models.dropout import enable_mc_dropout
 
-    model, other = build(name), build(name)
-    stochastic = enable_mc_dropout(model)
-    ways = {
-        "ours": rivals.ours(stochastic),
-        "independent": rivals.ours(stochastic, "independent"),
-        "floor": rivals.floor(stochastic),
-        "tiled": rivals.tiled(other),
-        "compiled loop": rivals.compiled_loop(other),
-        "graph loop": rivals.graph_loop(other),
-        "eager loop": rivals.eager_loop(other),
-        "deterministic": lambda x, n, ours=stochastic, key=stochastic.inputs[0].name: ours.predict({key: x}),
-        "bare": rivals.bare(model),
+    keras_model, other = build(name), build(name)
+    model = enable_mc_dropout(keras_model)
+    runs: dict[str, Estimator] = {
+        "ours": estimators.engine_summary(model),
+        "independent": estimators.engine_summary(model, "independent"),
+        "floor": estimators.lower_bound(model),
+        "tiled": estimators.tiled_batch(other),
+        "compiled loop": estimators.compiled_loop(other),
+        "graph loop": estimators.graph_loop(other),
+        "eager loop": estimators.eager_loop(other),
+        "deterministic": estimators.engine_predict(model),
+        "bare": estimators.keras_predict(keras_model),
     }
-    shape = tuple(model.inputs[0].shape[1:])
+    shape = tuple(keras_model.inputs[0].shape[1:])
     cells = []
     with Progress(
         TextColumn("{task.description}"),
@@ -99,82 +112,83 @@ def _bench(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
             x = np.random.default_rng(0).normal(size=(rows, *shape)).astype("float32")
             for n in options.samples:
                 progress.update(task, description=f"{name}, B = {rows}, N = {n}")
-                cells.append({"network": name, "rows": rows, "n_samples": n, **_time(ways, x, n, options.seconds)})
+                times = _time_in_turns(runs, x, n, options.seconds)
+                cells.append({"network": name, "rows": rows, "n_samples": n, **times})
                 progress.advance(task)
     return cells
 
 
-def _time(ways: dict[str, Callable[..., Any]], x: np.ndarray, n: int, seconds: float) -> dict[str, Any]:
-    """Milliseconds of each way: median, 10th and 90th percentile; `scaled` where fewer passes were timed."""
+def _time_in_turns(runs: dict[str, Estimator], x: np.ndarray, n: int, seconds: float) -> dict[str, Any]:
+    """Milliseconds of each estimator: median, 10th and 90th percentile; `scaled` where fewer passes were timed."""
     counts: dict[str, int] = {}
-    for way, run in ways.items():
-        counts[way] = min(n, _EAGER_MOST) if way == "eager loop" else n
+    for name, run in runs.items():
+        counts[name] = min(n, _MAX_EAGER_PASSES) if name == "eager loop" else n
         run(x, 2)
-        took = _once(run, x, min(counts[way], 4))
-        if way in _LINEAR and took / min(counts[way], 4) * counts[way] > _LONG_S:
-            counts[way] = max(2, min(counts[way], int(_LONG_S / took * 4)))
-        elif "loop" not in way:
-            run(x, counts[way])
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    spent: dict[str, float] = dict.fromkeys(ways, 0.0)
+        took = _seconds(run, x, min(counts[name], 4))
+        if name in _LINEAR and took / min(counts[name], 4) * counts[name] > _MAX_CALL_S:
+            counts[name] = max(2, min(counts[name], int(_MAX_CALL_S / took * 4)))
+        elif "loop" not in name:
+            run(x, counts[name])
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    spent: dict[str, float] = dict.fromkeys(runs, 0.0)
     started = time.perf_counter()
     rounds = 0
     while rounds < 5 or (time.perf_counter() - started < seconds and rounds < 200):
-        for way, run in ways.items():
-            # A slow rival gets fewer turns, three at least; the quick ones and the floor get all of them.
-            if rounds >= 3 and spent[way] > seconds / 4 and way not in ("ours", "floor"):
+        for name, run in runs.items():
+            # A slow estimator is timed less often, but at least three times; "ours" and "floor" in every round.
+            if rounds >= 3 and spent[name] > seconds / 4 and name not in ("ours", "floor"):
                 continue
-            took = _once(run, x, counts[way])
-            times[way].append(took)
-            spent[way] += took
+            took = _seconds(run, x, counts[name])
+            times[name].append(took)
+            spent[name] += took
         rounds += 1
     return {
-        way.replace(" ", "_"): {
-            "median_ms": statistics.median(took) * 1e3 * n / counts[way],
+        name.replace(" ", "_"): {
+            "median_ms": statistics.median(took) * 1e3 * n / counts[name],
             "p10_ms": float(np.percentile(took, 10)) * 1e3,
             "p90_ms": float(np.percentile(took, 90)) * 1e3,
             "turns": len(took),
-            "scaled": counts[way] != n,
+            "scaled": counts[name] != n,
         }
-        for way, took in times.items()
+        for name, took in times.items()
     }
 
 
-def _once(run: Callable[..., Any], x: np.ndarray, n: int) -> float:
+def _seconds(run: Estimator, x: np.ndarray, n: int) -> float:
     started = time.perf_counter()
     run(x, n)
     return time.perf_counter() - started
 
 
-def _memory() -> dict[str, Any]:
-    """Peak memory of many passes, each way in a process of its own, and how far their answers differ."""
+def _peak_memory() -> dict[str, Any]:
+    """Peak memory of many passes, in blocks and in one piece, each in its own process; and the difference of means."""
     found = {}
-    for way in ("blocks", "piece"):
-        command = [sys.executable, "-m", "thinned.loadtest.benchmarks.engine", "--memory-only", way]
+    for mode in ("blocks", "piece"):
+        command = [sys.executable, "-m", "thinned.loadtest.benchmarks.engine", "--memory-only", mode]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found[way] = json.loads(done.stdout.splitlines()[-1])
-    a, b = (np.array(found[way].pop("mean")) for way in ("blocks", "piece"))
+        found[mode] = json.loads(done.stdout.splitlines()[-1])
+    a, b = (np.array(found[mode].pop("mean")) for mode in ("blocks", "piece"))
     found["largest_difference"] = float(np.abs(a - b).max())
     return found
 
 
-def _memory_here(way: str) -> dict[str, Any]:
-    """What the passes add to the resident memory of a warm process, at its peak, in MB."""
-    from thinned.loadtest.benchmarks import rivals
+def _memory_of_this_process(mode: str) -> dict[str, Any]:
+    """Peak resident memory of the passes above that of the loaded process, in MB."""
+    from thinned.loadtest.benchmarks import estimators
     from thinned.models.dropout import enable_mc_dropout
 
-    stochastic = enable_mc_dropout(build("cnn"))
-    run = rivals.ours(stochastic)
+    model = enable_mc_dropout(build("cnn"))
+    run = estimators.engine_summary(model)
     x = np.random.default_rng(0).normal(size=(MEMORY_ROWS, 28, 28, 1)).astype("float32")
     run(x[:2], 64)
     before = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    if way == "blocks":
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak so far
+    if mode == "blocks":
         run(x, MEMORY_SAMPLES)
     added = _resident("VmHWM") - before
-    # In one piece 10,000 passes of 64 rows would take tens of gigabytes: the two ways are compared on fewer.
-    compare = rivals.ours(stochastic, budget=None if way == "blocks" else 10**9)
-    mean = np.concatenate([mean for mean, _ in compare(x, 96)])
+    # In one piece 10,000 passes of 64 rows would need tens of gigabytes: the means are compared over 96 passes.
+    compare = estimators.engine_summary(model, row_passes=None if mode == "blocks" else 10**9)
+    mean, _ = compare(x, 96)
     return {"added_mb": added, "mean": mean.tolist()}
 
 
@@ -182,7 +196,7 @@ def _resident(field: str) -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError(f"the system does not tell {field}")
+    raise RuntimeError(f"/proc/self/status has no field {field}")
 
 
 def _show(about: dict[str, str], cells: list[dict[str, Any]], memory: dict[str, Any] | None) -> None:
@@ -190,16 +204,16 @@ def _show(about: dict[str, str], cells: list[dict[str, Any]], memory: dict[str, 
     for key, value in about.items():
         console.print(f"{key}: {value}", highlight=False)
     table = Table(box=box.SIMPLE_HEAD, title="milliseconds (median); ~ scaled from fewer passes")
-    for name in ("network", "B", "N", *RIVALS, "ours / floor", "loop / ours", "tiled / ours"):
+    for name in ("network", "B", "N", *ESTIMATORS, "ours / floor", "loop / ours", "tiled / ours"):
         table.add_column(name, justify="left" if name == "network" else "right")
     for cell in cells:
-        medians = {way: cell[way.replace(" ", "_")]["median_ms"] for way in RIVALS}
-        marks = {way: "~" if cell[way.replace(" ", "_")]["scaled"] else "" for way in RIVALS}
+        medians = {name: cell[name.replace(" ", "_")]["median_ms"] for name in ESTIMATORS}
+        marks = {name: "~" if cell[name.replace(" ", "_")]["scaled"] else "" for name in ESTIMATORS}
         table.add_row(
             cell["network"],
             str(cell["rows"]),
             str(cell["n_samples"]),
-            *(f"{marks[way]}{medians[way]:.3g}" for way in RIVALS),
+            *(f"{marks[name]}{medians[name]:.3g}" for name in ESTIMATORS),
             f"{medians['ours'] / medians['floor']:.2f}",
             f"{medians['compiled loop'] / medians['ours']:.0f}",
             f"{medians['tiled'] / medians['ours']:.1f}",

@@ -1,6 +1,7 @@
-"""A small HTTP/1.1 client for measuring: raw sockets, whole requests made beforehand, one thread whatever the clients.
+"""An HTTP/1.1 client for benchmarks: raw sockets, requests encoded beforehand, one thread for all connections.
 
-Locust spends more on a request than the service does, and on two cores takes from the service what it needs.
+Locust spends more processor time on a request than the service does; on a machine of two cores it would slow the
+service that it measures.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
-__all__ = ["Answer", "BrokenAnswerError", "Client", "Times", "drive", "request"]
+__all__ = ["BrokenAnswerError", "HttpAnswer", "HttpClient", "LoadTimes", "encode_request", "run_clients"]
 
-_END = b"\r\n\r\n"
+_HEAD_END = b"\r\n\r\n"
 _CHUNK = 1 << 18
 TIMEOUT_S = 60.0
 
 
 class BrokenAnswerError(RuntimeError):
-    """The service closed a connection, or sent what is no HTTP answer of a known length."""
+    """The service closed a connection, or sent an answer without a content-length."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer: its status, head and body, and the seconds from the first byte sent to the last byte received."""
+class HttpAnswer:
+    """An answer: status, head, body, and the seconds from the first byte sent to the last byte received."""
 
     status: int
     head: bytes
@@ -35,8 +36,8 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Times:
-    """What a run of many clients saw: the seconds that each request took, how many were refused, and the whole run."""
+class LoadTimes:
+    """Result of `run_clients`: seconds of each request answered 200, number of other answers, seconds of the run."""
 
     took_s: list[float] = field(default_factory=list)
     failed: int = 0
@@ -44,23 +45,23 @@ class Times:
 
     @property
     def per_second(self) -> float:
-        """Requests answered 200 in a second."""
+        """Requests answered 200 per second."""
         return len(self.took_s) / self.lasted_s
 
     def quantile_ms(self, q: float) -> float:
-        """A quantile of the latencies, in milliseconds."""
+        """The quantile q in [0, 1] of the latencies, in milliseconds."""
         ordered = sorted(self.took_s)
         return 1e3 * ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
-def request(path: str, body: bytes = b"", *, method: str = "POST") -> bytes:
-    """A whole request as bytes, which keeps the connection open."""
+def encode_request(path: str, body: bytes = b"", *, method: str = "POST") -> bytes:
+    """A request with a JSON body as bytes, for a connection that stays open."""
     lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", "content-type: application/json"]
     return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode("ascii") + body
 
 
-class Client:
-    """One connection to a loopback port, for one request at a time. A context manager."""
+class HttpClient:
+    """A connection to a loopback port, for one request at a time. A context manager."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
@@ -79,19 +80,19 @@ class Client:
         with suppress(OSError):
             self.socket.close()
 
-    def ask(self, whole: bytes) -> Answer:
-        """Send a request made by `request` and wait for its answer.
+    def ask(self, request: bytes) -> HttpAnswer:
+        """Send a request made by `encode_request` and wait for its answer.
 
         Raises:
             BrokenAnswerError: The connection ended before the answer did.
         """
         began = time.perf_counter()
-        self.socket.sendall(whole)
+        self.socket.sendall(request)
         status, body = self.wait()
-        return Answer(status, self._head, body, time.perf_counter() - began)
+        return HttpAnswer(status, self._head, body, time.perf_counter() - began)
 
     def wait(self) -> tuple[int, bytes]:
-        """Wait for the answer to what was sent: its status and body.
+        """Wait for the answer to the request that was sent; return its status and body.
 
         Raises:
             BrokenAnswerError: The connection ended before the answer did.
@@ -101,12 +102,16 @@ class Client:
         return answer
 
     def receive(self) -> tuple[int, bytes] | None:
-        """Read once; the status and body if that completes the answer."""
+        """Read from the socket once; return status and body if the answer is complete, else None.
+
+        Raises:
+            BrokenAnswerError: The connection ended, or the answer has no content-length.
+        """
         data = self.socket.recv(_CHUNK)
         if not data:
             raise BrokenAnswerError("the service closed the connection")
         self._received += data
-        head, found, rest = bytes(self._received).partition(_END)
+        head, found, rest = bytes(self._received).partition(_HEAD_END)
         if not found:
             return None
         length = _length(head)
@@ -117,7 +122,7 @@ class Client:
         return int(head[9:12]), rest[:length]
 
 
-def drive(
+def run_clients(
     port: int,
     requests: Sequence[bytes],
     *,
@@ -125,32 +130,32 @@ def drive(
     seconds: float,
     at_most: int = 1_000_000,
     tick: Callable[[float], None] | None = None,
-) -> Times:
-    """Let many clients ask at once, each sending its next request when it has its answer.
+) -> LoadTimes:
+    """Run concurrent clients, each of which sends its next request when it has its answer.
 
     Args:
-        port: Of the service, on loopback.
-        requests: Whole requests, sent in turn.
-        clients: Connections.
-        seconds: How long; what is under way then is still waited for.
-        at_most: Requests sent in all.
-        tick: Told, now and then, the part of the time that has gone.
+        port: Loopback port of the service.
+        requests: Encoded requests, sent in rotation.
+        clients: Number of connections.
+        seconds: No request is sent after this time; those in flight are waited for.
+        at_most: Largest number of requests.
+        tick: Called now and then with the elapsed share of `seconds`.
 
     Raises:
         BrokenAnswerError: A connection ended before its answer did.
     """
-    times = Times()
+    times = LoadTimes()
     source = _endless(requests)
     began = time.perf_counter()
-    sent: dict[Client, float] = {}
+    sent: dict[HttpClient, float] = {}
     with selectors.DefaultSelector() as selector:
-        every = [Client(port) for _ in range(min(clients, at_most))]
+        connections = [HttpClient(port) for _ in range(min(clients, at_most))]
         try:
-            for client in every:
+            for client in connections:
                 selector.register(client.socket, selectors.EVENT_READ, client)
                 sent[client] = time.perf_counter()
                 client.socket.sendall(next(source))
-            count = len(every)
+            count = len(connections)
             while sent:
                 for key, _ in selector.select(TIMEOUT_S):
                     client = key.data
@@ -170,7 +175,7 @@ def drive(
                 if tick:
                     tick(min(1.0, (time.perf_counter() - began) / seconds))
         finally:
-            for client in every:
+            for client in connections:
                 client.close()
     times.lasted_s = time.perf_counter() - began
     return times

@@ -1,7 +1,8 @@
-"""`make bench-sampling`: how many independent passes one stratified pass is worth, and what drawing either costs.
+"""`make bench-sampling`: how many independent passes one stratified pass is worth, and the time that each takes.
 
-On trained networks, over many seeds: the mean squared error of an estimate from N stratified passes against that from
-N independent ones. Independent passes err as 1 / N, so the ratio of the errors is the ratio of passes needed.
+Measured on trained networks over many seeds: the mean squared error of an estimate from N independent passes, divided
+by that from N stratified ones. The error of independent passes falls as 1 / N, so the quotient is also the number of
+independent passes for each stratified one at the same error.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from rich import box
@@ -22,46 +23,56 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from thinned.loadtest.machine import describe
+from thinned.loadtest.machine import describe_run
 from thinned.models.compat.tensorflow import import_tensorflow
+from thinned.models.sampling import SAMPLINGS, Sampling
+
+if TYPE_CHECKING:
+    from thinned.models.dropout import StochasticModel
 
 __all__ = ["main"]
 
 SAMPLES = (8, 16, 32, 64, 100, 200, 400)
-SAMPLINGS = ("stratified", "independent")
 ROWS = 16
-REFERENCE = 60_000
+REFERENCE_PASSES = 60_000
 STATISTICS = ("mean", "variance", "entropy", "mutual information")
 
 
-class Trained(NamedTuple):
-    """A trained network and rows that it was not trained on."""
+class TrainedNetwork(NamedTuple):
+    """A trained Keras network, rows that it was not trained on, and whether it answers class probabilities."""
 
     name: str
-    model: Any
+    keras_model: Any
     rows: np.ndarray
     classes: bool
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the bench; 0 when it came to its end."""
+    """Run the benchmark and print its table.
+
+    Args:
+        argv: Arguments of the command line; None for those of this process.
+
+    Returns:
+        0.
+    """
     parser = argparse.ArgumentParser(prog="python -m thinned.loadtest.benchmarks.sampling", description=__doc__)
     parser.add_argument("--samples", nargs="+", type=int, default=list(SAMPLES), metavar="N")
     parser.add_argument("--repeats", type=int, default=300, help="seeds for each N (default: 300)")
     parser.add_argument("--quick", action="store_true", help="N = 32 and 100, 60 seeds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw error against N there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="plot the error against N to this file")
     options = parser.parse_args(argv)
     if options.quick:
         options.samples, options.repeats = [32, 100], 60
     import_tensorflow()
     with tempfile.TemporaryDirectory(prefix="thinned-bench-") as home:
-        os.environ["BENTOML_HOME"] = home  # the examples are trained into a store of this run's own
+        os.environ["BENTOML_HOME"] = home  # a temporary store for the trained examples
         return _run(options)
 
 
 def _run(options: argparse.Namespace) -> int:
-    about = describe()
+    about = describe_run()
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     cells: list[dict[str, Any]] = []
@@ -70,7 +81,7 @@ def _run(options: argparse.Namespace) -> int:
         task = progress.add_task("training", total=len(networks) * (2 + len(options.samples)))
         for make in networks:
             progress.update(task, description=f"{make.__name__}: training")
-            cells += _measure(make(), options, lambda what: progress.update(task, advance=1, description=what))
+            cells += _measure(make(), options, lambda step: progress.update(task, advance=1, description=step))
             progress.advance(task)
     _show(about, cells)
     if options.json:
@@ -80,44 +91,46 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(trained: Trained, options: argparse.Namespace, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+def _measure(
+    network: TrainedNetwork, options: argparse.Namespace, on_step: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Errors and times of both samplings on one network, for each N."""
     from thinned.models.dropout import enable_mc_dropout
 
-    stochastic = enable_mc_dropout(trained.model)
-    inputs = {stochastic.inputs[0].name: trained.rows}
-    output = stochastic.outputs[0].name
+    model = enable_mc_dropout(network.keras_model)
+    inputs = {model.inputs[0].name: network.rows}
+    output = model.outputs[0].name
 
-    def passes(n: int, seed: int, sampling: Any) -> np.ndarray:
-        drawn = stochastic.sample_blocks(inputs, n_samples=n, seed=seed, sampling=sampling)
-        return np.concatenate([piece.outputs[output] for piece in drawn]).astype(np.float64)
+    def passes(n: int, seed: int, sampling: Sampling) -> np.ndarray:
+        return model.sample(inputs, n_samples=n, seed=seed, sampling=sampling)[output].astype(np.float64)
 
-    tell(f"{trained.name}: reference")
-    truth = _estimates(passes(REFERENCE, 2**40, "independent"), trained.classes)
+    on_step(f"{network.name}: reference")
+    reference = _estimates(passes(REFERENCE_PASSES, 2**40, "independent"), network.classes)
     cells = []
     for n in options.samples:
-        tell(f"{trained.name}: N = {n}")
+        on_step(f"{network.name}: N = {n}")
         errors: dict[str, dict[str, float]] = {}
         for sampling in SAMPLINGS:
-            squares: dict[str, list[np.ndarray]] = {name: [] for name in truth}
+            squares: dict[str, list[np.ndarray]] = {name: [] for name in reference}
             for seed in range(options.repeats):
-                for name, found in _estimates(passes(n, seed, sampling), trained.classes).items():
-                    squares[name].append((found - truth[name]) ** 2)
+                for name, found in _estimates(passes(n, seed, sampling), network.classes).items():
+                    squares[name].append((found - reference[name]) ** 2)
             errors[sampling] = {name: float(np.mean(found)) for name, found in squares.items()}
-        worth = {name: errors["independent"][name] / errors["stratified"][name] for name in truth}
+        worth = {name: errors["independent"][name] / errors["stratified"][name] for name in reference}
         cells.append(
             {
-                "network": trained.name,
+                "network": network.name,
                 "n_samples": n,
                 "worth": worth,
                 "rmse": {s: {name: error**0.5 for name, error in found.items()} for s, found in errors.items()},
-                "ms": _cost(stochastic, inputs, n),
+                "ms": _times_ms(model, inputs, n),
             }
         )
     return cells
 
 
 def _estimates(passes: np.ndarray, classes: bool) -> dict[str, np.ndarray]:
-    """What passes (S, B, ...) are used for."""
+    """The estimates whose errors are measured, from passes (S, B, ...)."""
     mean = passes.mean(axis=0)
     found = {"mean": mean, "variance": passes.var(axis=0, ddof=1)}
     if classes:
@@ -128,34 +141,34 @@ def _estimates(passes: np.ndarray, classes: bool) -> dict[str, np.ndarray]:
     return found
 
 
-def _cost(stochastic: Any, inputs: dict[str, np.ndarray], n: int, turns: int = 40) -> dict[str, float]:
-    """Median milliseconds of a summary of one row, both samplings in turns."""
+def _times_ms(model: StochasticModel, inputs: dict[str, np.ndarray], n: int, turns: int = 40) -> dict[str, float]:
+    """Median milliseconds of a summary of one row, both samplings timed in turns."""
     one = {name: x[:1] for name, x in inputs.items()}
     took: dict[str, list[float]] = {sampling: [] for sampling in SAMPLINGS}
     for _ in range(turns + 3):
         for sampling in SAMPLINGS:
             started = time.perf_counter()
-            list(stochastic.summarise(one, n_samples=n, seed=1, sampling=sampling))
+            model.summary(one, n_samples=n, seed=1, sampling=sampling)
             took[sampling].append(time.perf_counter() - started)
     return {sampling: statistics.median(times[3:]) * 1e3 for sampling, times in took.items()}
 
 
-def diabetes() -> Trained:
-    """The example: an MLP with dropout 0.2 twice."""
+def diabetes() -> TrainedNetwork:
+    """The example `diabetes`: an MLP with two dropout layers of rate 0.2."""
     from thinned.models.examples import diabetes as example
 
-    return Trained("diabetes", _example(example), example.data().x_test[:ROWS], False)
+    return TrainedNetwork("diabetes", _example(example), example.data().x_test[:ROWS], False)
 
 
-def digits() -> Trained:
-    """The example: a convolutional network with dropout 0.25 and 0.5 in its head."""
+def digits() -> TrainedNetwork:
+    """The example `digits`: a convolutional network with dropout 0.25 and 0.5 in its head."""
     from thinned.models.examples import digits as example
 
-    return Trained("digits", _example(example), example.data().x_test[:ROWS], True)
+    return TrainedNetwork("digits", _example(example), example.data().x_test[:ROWS], True)
 
 
-def convolutional() -> Trained:
-    """Dropout inside the convolutional part too: whole channels, rate 0.2."""
+def convolutional() -> TrainedNetwork:
+    """A convolutional network that also drops whole channels after each convolution, at rate 0.2."""
     import keras
 
     layers = keras.layers
@@ -167,8 +180,8 @@ def convolutional() -> Trained:
     return _fit_digits("convolutional", keras.Model(inputs, layers.Dense(10, "softmax")(x)))
 
 
-def attention() -> Trained:
-    """A transformer block over the eight lines of a digit; dropout 0.1 in attention and after each half-block."""
+def attention() -> TrainedNetwork:
+    """A transformer block over the eight lines of a digit, with dropout 0.1 in attention and after each half-block."""
     import keras
 
     layers = keras.layers
@@ -184,13 +197,14 @@ def attention() -> Trained:
 
 
 def _example(example: Any) -> Any:
-    """An example's trained model."""
+    """Train an example and load it from the store."""
     from thinned.models.storage.model_store import load_keras
 
     return load_keras(example.train())
 
 
-def _fit_digits(name: str, model: Any) -> Trained:
+def _fit_digits(name: str, keras_model: Any) -> TrainedNetwork:
+    """Train a network on the digits."""
     import keras
 
     from thinned.models.examples.digits import data
@@ -199,7 +213,7 @@ def _fit_digits(name: str, model: Any) -> Trained:
     keras.utils.set_random_seed(0)
     split = data()
     fit(
-        model,
+        keras_model,
         split.x_train,
         split.y_train,
         epochs=20,
@@ -208,7 +222,7 @@ def _fit_digits(name: str, model: Any) -> Trained:
         loss="sparse_categorical_crossentropy",
         on_epoch=None,
     )
-    return Trained(name, model, split.x_test[:ROWS], True)
+    return TrainedNetwork(name, keras_model, split.x_test[:ROWS], True)
 
 
 def _show(about: dict[str, str], cells: Sequence[dict[str, Any]]) -> None:
@@ -226,7 +240,7 @@ def _show(about: dict[str, str], cells: Sequence[dict[str, Any]]) -> None:
 
 
 def _plot(cells: Sequence[dict[str, Any]], path: Path) -> None:
-    """Root mean squared error of the mean against N, for each network; readable in grey."""
+    """Plot the root mean squared error of the mean against N, one panel for each network."""
     import matplotlib
 
     matplotlib.use("Agg")

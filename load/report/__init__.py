@@ -1,1 +1,1 @@
-"""Results of a sweep for people: tables, plots, a page, a comparison of two, the README's table."""
+"""Reports of a sweep's results: tables, plots, an HTML page, a comparison of two results, the README's table."""

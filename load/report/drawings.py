@@ -1,7 +1,8 @@
-"""What each plot of a report draws on its axes; nothing, and false, where the results hold nothing to draw.
+"""Draw each plot of a report on Matplotlib axes.
 
-Told apart by marker and line as well as by colour: the colours are those of Okabe and Ito, which people who see fewer
-colours can tell apart; in grey the markers do it.
+Each function returns False, and draws nothing, if the results hold no data for its plot. Series differ in marker and
+line style as well as in colour, so that they differ in grey, too; the colours are those of Okabe and Ito, chosen
+for colour-blind readers (https://jfly.uni-koeln.de/color/).
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-__all__ = ["draw_error", "draw_frontier", "draw_latency", "draw_parts", "draw_tail", "draw_throughput"]
+from thinned.loadtest.sweep.plan import load_in_words
+from thinned.loadtest.sweep.results_document import Results
 
-Results = Mapping[str, Any]
+__all__ = ["draw_error", "draw_frontier", "draw_latency", "draw_latency_parts", "draw_tail", "draw_throughput"]
 
 BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000",
@@ -39,8 +41,8 @@ def _style(i: int, *, hollow: bool = False) -> dict[str, Any]:
     }
 
 
-def _plain(axis: Any, ticks: Sequence[float] | None = None) -> None:
-    """Numbers as people write them on a logarithmic axis: 0.5, 1, 2, 5, 10."""
+def _decimal_ticks(axis: Any, ticks: Sequence[float] | None = None) -> None:
+    """Label a logarithmic axis with decimal numbers such as 0.5, 1, 2, 5, 10, at `ticks` if they are given."""
     axis.set_major_locator(FixedLocator(list(ticks)) if ticks else LogLocator(subs=(1, 2, 5), numticks=20))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if ticks:
@@ -48,18 +50,20 @@ def _plain(axis: Any, ticks: Sequence[float] | None = None) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _bars(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:
-    """Lengths of error bars below and above."""
+def _error_bars(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """Lengths of error bars below and above each value."""
     low = [p["value"] - (p["value"] if p["low"] is None else max(p["low"], 0.02 * p["value"])) for p in points]
     return [low, [(p["value"] if p["high"] is None else p["high"]) - p["value"] for p in points]]
 
 
-def _points(axes: Axes, x: Sequence[float], points: Sequence[Mapping[str, Any]], label: str, style: Any) -> None:
-    axes.errorbar(x, [p["value"] for p in points], _bars(points), label=label, capsize=3, **style)
+def _plot_estimates(
+    axes: Axes, x: Sequence[float], points: Sequence[Mapping[str, Any]], label: str, style: Any
+) -> None:
+    axes.errorbar(x, [p["value"] for p in points], _error_bars(points), label=label, capsize=3, **style)
 
 
-def _around(axes: Axes, values: Sequence[float]) -> None:
-    """Limits by the values: an interval over few repeats may be wider than all that is to be seen."""
+def _limit_to_values(axes: Axes, values: Sequence[float]) -> None:
+    """Set the y limits by the values alone: the intervals over few repeats may be far wider."""
     axes.set_ylim(min(values) / 1.7, max(values) * 1.7)
 
 
@@ -68,7 +72,7 @@ def _legend_below(axes: Axes) -> None:
 
 
 def _closed(results: Results, target: str, clients: int | None = None) -> list[Mapping[str, Any]]:
-    """Closed cells with answers, those of the fewest clients where none are named, by sample count."""
+    """Cells of a closed load with answers, sorted by sample count; by default those with the fewest clients."""
     cells = [c for c in results["cells"] if c["target"] == target and c["mode"] == "closed" and c["answers"]]
     if not cells:
         return []
@@ -77,7 +81,7 @@ def _closed(results: Results, target: str, clients: int | None = None) -> list[M
 
 
 def draw_latency(axes: Axes, results: Results) -> bool:
-    """Latency of one client against the sample count, with the fitted lines."""
+    """Draw the latency of one client against the sample count, with the fitted lines."""
     values: list[float] = []
     ticks: set[int] = set()
     for i, (target, name) in enumerate((t, p) for t in ("service", "baseline") for p in ("p50", "p99")):
@@ -86,7 +90,7 @@ def draw_latency(axes: Axes, results: Results) -> bool:
         if points:
             counts = [cell["n_samples"] for cell in cells]
             style = _style(i, hollow=name == "p99") | {"linestyle": "none"}
-            _points(axes, counts, points, f"{target}, {name}", style)
+            _plot_estimates(axes, counts, points, f"{target}, {name}", style)
             values, ticks = values + [p["value"] for p in points], ticks | set(counts)
     if not values:
         return False
@@ -105,15 +109,15 @@ def draw_latency(axes: Axes, results: Results) -> bool:
             )
             values.append(p50)
     axes.set(xlabel="sample count N (passes)", ylabel="latency (ms)", xscale="log", yscale="log")
-    _plain(axes.xaxis, sorted(ticks))
-    _plain(axes.yaxis)
-    _around(axes, values)
+    _decimal_ticks(axes.xaxis, sorted(ticks))
+    _decimal_ticks(axes.yaxis)
+    _limit_to_values(axes, values)
     _legend_below(axes)
     return True
 
 
 def draw_throughput(axes: Axes, results: Results) -> bool:
-    """Answers a second against clients."""
+    """Draw answers per second against the number of clients."""
     counts = sorted({c["n_samples"] for c in results["cells"] if c["mode"] == "closed"})
     ticks: set[int] = set()
     values: list[float] = []
@@ -124,21 +128,21 @@ def draw_throughput(axes: Axes, results: Results) -> bool:
             points = [cell["throughput"] for cell in cells]
             if points:
                 style = _style(i, hollow=target == "baseline") | ({"linewidth": 0.9} if target == "baseline" else {})
-                _points(axes, [cell["clients"] for cell in cells], points, f"{target}, N = {n}", style)
+                _plot_estimates(axes, [cell["clients"] for cell in cells], points, f"{target}, N = {n}", style)
                 values += [point["value"] for point in points]
                 ticks |= {cell["clients"] for cell in cells}
     if values:
         axes.set(xlabel="clients at once (closed load)", ylabel="right answers per second", xscale="log", yscale="log")
-        _plain(axes.xaxis, sorted(ticks))
-        _plain(axes.yaxis)
-        _around(axes, values)
+        _decimal_ticks(axes.xaxis, sorted(ticks))
+        _decimal_ticks(axes.yaxis)
+        _limit_to_values(axes, values)
         axes.margins(x=0.08)
         axes.legend(fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return bool(values)
 
 
 def draw_tail(axes: Axes, results: Results) -> bool:
-    """Latency at every percentile, whose axis stretches towards 100 %."""
+    """Draw latency at every percentile q, on an axis that is logarithmic in 1 / (1 - q)."""
     cells = [c for c in results["cells"] if c["target"] == "service" and c["answers"]]
     opened = [cell for cell in cells if cell["mode"] == "open"]
     shown = opened or _closed(results, "service")
@@ -151,17 +155,17 @@ def draw_tail(axes: Axes, results: Results) -> bool:
         return False
     beyond = [1, 2, 10, 20, 100, 1000, 10000]
     axes.set(xscale="log", yscale="log", xlabel="percentile of latency (%)", ylabel="latency (ms)")
-    far = axes.get_xlim()[1]
-    axes.xaxis.set_major_locator(FixedLocator([b for b in beyond if b <= far]))
+    right = axes.get_xlim()[1]
+    axes.xaxis.set_major_locator(FixedLocator([b for b in beyond if b <= right]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * (1 - 1 / x):.6g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    _plain(axes.yaxis)
+    _decimal_ticks(axes.yaxis)
     axes.legend(fontsize=8.5, title="open load" if opened else "closed load", loc="upper left")
     return True
 
 
 def draw_error(axes: Axes, results: Results) -> bool:
-    """Measured, stated and independent Monte Carlo error against the sample count."""
+    """Draw the measured and the stated Monte Carlo error, and that of independent passes, against the sample count."""
     precision = results["precision"]
     if not precision:
         return False
@@ -172,17 +176,17 @@ def draw_error(axes: Axes, results: Results) -> bool:
     reported = [point["reported_error"] for point in points]
     axes.plot(n, reported, label="mean, as answers state it (standard_error)", **_style(1, hollow=True))
     for i, (name, label) in enumerate((("mean_error", "mean"), ("variance_error", "variance"))):
-        _points(axes, n, [point[name] for point in points], f"{label}, measured", _style(2 * i))
+        _plot_estimates(axes, n, [point[name] for point in points], f"{label}, measured", _style(2 * i))
     axes.set(xscale="log", yscale="log", xlabel="sample count N (passes)")
     axes.set_ylabel("Monte Carlo error\n(mean: of the spread; variance: of the variance)")
-    _plain(axes.xaxis, n)
-    _plain(axes.yaxis)
+    _decimal_ticks(axes.xaxis, n)
+    _decimal_ticks(axes.yaxis)
     axes.legend(fontsize=8.5, loc="lower left")
     return True
 
 
 def draw_frontier(axes: Axes, results: Results) -> bool:
-    """Error against latency, a point for each sample count, and the recommended one."""
+    """Draw error against latency, one point for each sample count, with the recommended one marked."""
     precision = results["precision"]
     if not precision:
         return False
@@ -197,38 +201,38 @@ def draw_frontier(axes: Axes, results: Results) -> bool:
         y = [one["value"] if isinstance(one, Mapping) else one for one in y]
         label = "service, p50" if target == "service" else "baseline, p50 (passes are independent: 1/√N)"
         style = _style(i, hollow=target == "baseline")
-        axes.errorbar([p["value"] for p in x], y, xerr=_bars(x), label=label, capsize=3, **style)
+        axes.errorbar([p["value"] for p in x], y, xerr=_error_bars(x), label=label, capsize=3, **style)
         values += [p["value"] for p in x]
         for cell, p, error in zip(cells, x, y, strict=True):
             label = f"N = {cell['n_samples']}"
             axes.annotate(label, (p["value"], error), textcoords="offset points", xytext=(8, 6), fontsize=8.5)
     if not values:
         return False
-    _mark_advice(axes, results, errors)
+    _mark_recommendation(axes, results, errors)
     axes.set(xscale="log", yscale="log", xlabel="median latency of one client (ms)")
     axes.set_ylabel("Monte Carlo error of the mean\n(share of the spread of passes)")
-    _plain(axes.xaxis)
-    _plain(axes.yaxis)
+    _decimal_ticks(axes.xaxis)
+    _decimal_ticks(axes.yaxis)
     axes.set_xlim(min(values) / 1.6, max(values) * 1.8)
     axes.margins(y=0.1)
     _legend_below(axes)
     return True
 
 
-def _mark_advice(axes: Axes, results: Results, errors: Mapping[int, Any]) -> None:
-    advice = results["recommendation"] or {}
+def _mark_recommendation(axes: Axes, results: Results, errors: Mapping[int, Any]) -> None:
+    recommendation = results["recommendation"] or {}
     for cell in _closed(results, "service"):
-        if cell["n_samples"] == advice.get("n_samples") and cell["n_samples"] in errors:
-            place = cell["latency_ms"]["p50"]["value"], errors[cell["n_samples"]]["mean_error"]["value"]
+        if cell["n_samples"] == recommendation.get("n_samples") and cell["n_samples"] in errors:
+            point = cell["latency_ms"]["p50"]["value"], errors[cell["n_samples"]]["mean_error"]["value"]
             ring = {"markersize": 15, "markerfacecolor": "none", "markeredgecolor": BLACK, "linestyle": "none"}
-            axes.plot(*place, marker="o", label=f"recommended: N = {cell['n_samples']}", **ring)
-    tolerance = advice.get("tolerance")
+            axes.plot(*point, marker="o", label=f"recommended: N = {cell['n_samples']}", **ring)
+    tolerance = recommendation.get("tolerance")
     if tolerance:
         axes.axhline(tolerance, color=GREY, linestyle=":", linewidth=1.2, label=f"tolerance: {tolerance:g}")
 
 
-def draw_parts(axes: Axes, results: Results) -> bool:
-    """Where the time of an answer goes, on average, by load."""
+def draw_latency_parts(axes: Axes, results: Results) -> bool:
+    """Draw the mean latency by load, split into the times that the service states and the rest."""
     cells = [c for c in results["cells"] if c["target"] == "service" and c["server_timing_ms"] and c["answers"]]
     counts = sorted({cell["n_samples"] for cell in cells})
     if not counts:
@@ -255,11 +259,9 @@ def draw_parts(axes: Axes, results: Results) -> bool:
 
 
 def _short_load(cell: Mapping[str, Any]) -> str:
-    if cell["rate"]:
-        return f"{cell['rate']:g}/s"
-    return f"{cell['clients']} client{'' if cell['clients'] == 1 else 's'}"
+    return load_in_words(cell["clients"], cell["rate"], per_second="/s")
 
 
 def _mean_latency(cell: Mapping[str, Any]) -> float:
-    """The mean, told by the area under the percentiles."""
+    """Mean latency in ms, as the area under the percentile curve."""
     return float(sum((b[0] - a[0]) / 100 * (a[1] + b[1]) / 2 for a, b in pairwise(cell["spectrum_ms"])))

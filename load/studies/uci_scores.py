@@ -1,4 +1,4 @@
-"""Score trained networks with Monte Carlo passes, through Keras models and the project's own engine."""
+"""Score the trained UCI networks over Monte Carlo passes, as Keras models run by this project's engine."""
 
 from __future__ import annotations
 
@@ -13,47 +13,45 @@ from thinned.loadtest.studies.uci_data import Fold
 if TYPE_CHECKING:
     from thinned.models.dropout import StochasticModel
 
-__all__ = ["Sampler", "Score", "log_likelihoods", "score"]
+__all__ = ["NetworkSampler", "Score", "log_likelihoods", "score"]
 
 Array = npt.NDArray[np.float64]
 _ROW_PASSES = 65_536
-_PASSES_HELD = 4_000_000
+_ROW_PASSES_HELD = 4_000_000
 
 
-class Sampler:
-    """One Keras network a dropout rate, stochastic once; the weights of a network are put in before it is asked."""
+class NetworkSampler:
+    """One Keras model for each dropout rate; the weights of a trained network are set before each call.
+
+    Args:
+        inputs: Columns of the inputs.
+        hidden: Units of the hidden layer.
+    """
 
     def __init__(self, inputs: int, hidden: int) -> None:
         self._shape = inputs, hidden
-        self._stochastic: dict[float, tuple[Any, StochasticModel]] = {}
-
-    def model(self, rate: float, weights: Sequence[npt.NDArray[Any]]) -> Any:
-        """The ordinary Keras model with these weights: dropout before the hidden layer and before the output."""
-        return self._with(rate, weights)[0]
+        self._models: dict[float, StochasticModel] = {}
 
     def answers(self, rate: float, weights: Sequence[npt.NDArray[Any]], x: Array) -> Array:
         """Deterministic answers to standardised rows, (B,)."""
-        stochastic = self._with(rate, weights)[1]
-        return stochastic.predict({"x": x.astype(np.float32)})["y"][:, 0].astype(np.float64)
+        model = self._with_weights(rate, weights)
+        return model.predict({"x": x.astype(np.float32)})["y"][:, 0].astype(np.float64)
 
     def passes(self, rate: float, weights: Sequence[npt.NDArray[Any]], x: Array, *, count: int, seed: int) -> Array:
         """Passes over standardised rows, (S, B)."""
-        stochastic = self._with(rate, weights)[1]
-        made = np.empty((count, len(x)))
+        model = self._with_weights(rate, weights)
         rows = {"x": x.astype(np.float32)}
-        for piece in stochastic.sample_blocks(rows, n_samples=count, seed=seed, budget=_ROW_PASSES):
-            values = piece.outputs["y"][..., 0]
-            made[piece.first : piece.first + len(values), piece.rows] = values
-        return made
+        drawn = model.sample(rows, n_samples=count, seed=seed, row_passes=_ROW_PASSES)
+        return drawn["y"][..., 0].astype(np.float64)
 
-    def _with(self, rate: float, weights: Sequence[npt.NDArray[Any]]) -> tuple[Any, StochasticModel]:
-        if rate not in self._stochastic:
-            self._stochastic[rate] = self._build(rate)
-        model, stochastic = self._stochastic[rate]
-        model.set_weights(list(weights))
-        return model, stochastic
+    def _with_weights(self, rate: float, weights: Sequence[npt.NDArray[Any]]) -> StochasticModel:
+        if rate not in self._models:
+            self._models[rate] = self._build(rate)
+        self._models[rate].keras_model.set_weights(list(weights))
+        return self._models[rate]
 
-    def _build(self, rate: float) -> tuple[Any, StochasticModel]:
+    def _build(self, rate: float) -> StochasticModel:
+        """Dropout before the hidden layer and before the output."""
         import keras
         from keras import layers
 
@@ -61,13 +59,12 @@ class Sampler:
 
         inputs, hidden = self._shape
         x = keras.Input((inputs,), name="x")
-        met = layers.Dense(hidden, activation="relu")(layers.Dropout(rate)(x))
-        model = keras.Model(x, layers.Dense(1, name="y")(layers.Dropout(rate)(met)))
-        return model, enable_mc_dropout(model)
+        units = layers.Dense(hidden, activation="relu")(layers.Dropout(rate)(x))
+        return enable_mc_dropout(keras.Model(x, layers.Dense(1, name="y")(layers.Dropout(rate)(units))))
 
 
 class Score(NamedTuple):
-    """Errors in units of the target: of the plain answer, of a pass (root mean square over all) and of their mean."""
+    """RMSE in units of the target: of the deterministic answer, of single passes, of their mean; and log-likelihood."""
 
     rmse_plain: float
     rmse_one: float
@@ -76,10 +73,10 @@ class Score(NamedTuple):
 
 
 def log_likelihoods(passes: Array, targets: Array, taus: Array) -> Array:
-    """Sum over targets of the log-likelihood under the mixture about the passes, for each precision of the noise.
+    """Log-likelihood of the targets, summed over them, for each precision tau of the noise.
 
-    logsumexp_s(-tau / 2 (y - y_s)^2) - log S - log(2 pi) / 2 + log(tau) / 2, all in units of the target (Gal &
-    Ghahramani 2016, equation 8).
+    The predictive density is a mixture of normal distributions about the S passes y_s, with precision tau:
+    logsumexp_s(-tau / 2 (y - y_s)^2) - log S - log(2 pi) / 2 + log(tau) / 2.
 
     Args:
         passes: (S, B), in units of the target.
@@ -87,7 +84,10 @@ def log_likelihoods(passes: Array, targets: Array, taus: Array) -> Array:
         taus: (T,).
 
     Returns:
-        (T,).
+        In nats, (T,).
+
+    References:
+        Gal & Ghahramani 2016, Dropout as a Bayesian Approximation, equation 8, https://arxiv.org/abs/1506.02142
     """
     from scipy.special import logsumexp
 
@@ -99,7 +99,7 @@ def log_likelihoods(passes: Array, targets: Array, taus: Array) -> Array:
 
 
 def score(
-    sampler: Sampler,
+    sampler: NetworkSampler,
     rate: float,
     weights: Sequence[npt.NDArray[Any]],
     fold: Fold,
@@ -110,19 +110,28 @@ def score(
 ) -> tuple[Score, Array]:
     """Score a network on a fold's held-out rows.
 
+    Args:
+        sampler: Runs the network.
+        rate: Its dropout rate.
+        weights: Its weights, in Keras's order.
+        fold: Its rows.
+        taus: Precisions of the noise, (T,), in units of the target.
+        count: Number of passes.
+        seed: Of the passes.
+
     Returns:
-        The score, with the log-likelihood of the best of `taus`; and the mean log-likelihood of each.
+        The score, with the log-likelihood of the best of `taus`, and the mean log-likelihood of each, (T,).
     """
     x_held, total = fold.standardised()[2], len(fold.y_held)
     centre, scale = fold.target_scale
     squares, each = np.zeros(3), np.zeros(len(taus))
-    step = max(1, _PASSES_HELD // count)
+    step = max(1, _ROW_PASSES_HELD // count)
     for rows in (slice(start, start + step) for start in range(0, total, step)):
         truth = fold.y_held[rows]
         passes = sampler.passes(rate, weights, x_held[rows], count=count, seed=seed) * scale + centre
         plain = sampler.answers(rate, weights, x_held[rows]) * scale + centre
         each += log_likelihoods(passes, truth, taus)
-        apart = plain - truth, passes - truth, passes.mean(axis=0) - truth
-        squares += [float((each_one**2).sum()) / (len(passes) if each_one.ndim > 1 else 1) for each_one in apart]
-    plain_error, one_error, error = np.sqrt(squares / total).tolist()
-    return Score(plain_error, one_error, error, float(each.max()) / total), each / total
+        errors = plain - truth, passes - truth, passes.mean(axis=0) - truth
+        squares += [float((error**2).sum()) / (len(passes) if error.ndim > 1 else 1) for error in errors]
+    rmse_plain, rmse_one, rmse = np.sqrt(squares / total).tolist()
+    return Score(rmse_plain, rmse_one, rmse, float(each.max()) / total), each / total

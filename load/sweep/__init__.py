@@ -1,1 +1,1 @@
-"""What `thinned load` measures: the plan, one measurement, its record, and the results of all as one document."""
+"""What `thinned load` measures: the plan, one measurement, its record, and one JSON document of all results."""

@@ -1,4 +1,4 @@
-"""Locust's own statistics of a whole sweep, from which its HTML page and CSV files are written."""
+"""Locust's own statistics over a whole sweep, from which its HTML page and CSV files are written."""
 
 from __future__ import annotations
 
@@ -18,22 +18,26 @@ from locust.stats import (
 )
 
 from thinned.loadtest.sweep.plan import Cell
-from thinned.loadtest.users import ServiceUser, kind
+from thinned.loadtest.users import ClosedUser, user_class
 
-__all__ = ["Book"]
+__all__ = ["LocustStats"]
 
 _HISTORY_S = 1.0
 
 
-class Book:
-    """Adds up what every cell's runner tells, under the cell's name. A context manager.
+class LocustStats:
+    """Collects the requests of all cells, each under its cell's name.
 
-    Each cell has a runner of its own, whose statistics Locust clears at its start.
+    Each cell is measured by a runner of its own, whose statistics Locust clears when it starts; so these are kept here.
+
+    Args:
+        host: Address of the service, which the page states.
+        folder: Where the files are written.
     """
 
     def __init__(self, host: str, folder: Path) -> None:
         self._folder = folder
-        self._environment = Environment(user_classes=[kind(ServiceUser, 0)], host=host)
+        self._environment = Environment(user_classes=[user_class(ClosedUser, 0)], host=host)
         self._runner = self._environment.create_local_runner()
         self._runner.stats.clear_all()
         self._runner.state = STATE_RUNNING
@@ -41,10 +45,10 @@ class Book:
         self._writing = [gevent.spawn(self._csv), gevent.spawn(self._keep_history)]
 
     def listener(self, cell: Cell) -> Callable[..., None]:
-        """What is to hear Locust's request event while this cell is measured."""
+        """A listener of Locust's request event, to be added while this cell is measured."""
         stats = self._runner.stats
 
-        def note(
+        def log(
             *,
             request_type: str,
             response_time: float,
@@ -56,11 +60,11 @@ class Book:
             if exception is not None:
                 stats.log_error(request_type, cell.name, exception)
 
-        return note
+        return log
 
     def close(self) -> None:
-        """Writes what there is: `locust.html` and `locust_*.csv`."""
-        # The writer has its last rows on its next turn.
+        """Write `locust.html` and `locust_*.csv`."""
+        # The CSV writer writes its last rows at its next interval.
         gevent.sleep(CSV_STATS_INTERVAL_SEC + 0.1)
         gevent.killall(self._writing)
         self._csv.close_files()

@@ -1,4 +1,4 @@
-"""One cell measured with Locust's runner: warmed up, counted for a while, and waited out."""
+"""Measure one cell with Locust's runner: warm up, count requests for a while, wait for the last answers."""
 
 from __future__ import annotations
 
@@ -13,30 +13,38 @@ import gevent.event
 import psutil
 from locust.env import Environment
 
-from thinned.loadtest.request_bodies import Rows
+from thinned.loadtest.request_bodies import InputRows
 from thinned.loadtest.sweep.plan import Cell
-from thinned.loadtest.sweep.process_usage import Watch
-from thinned.loadtest.sweep.record import Record, Run
-from thinned.loadtest.users import ArrivalUser, ServiceUser, kind
+from thinned.loadtest.sweep.process_usage import ProcessMonitor
+from thinned.loadtest.sweep.record import Measurement, RequestRecorder
+from thinned.loadtest.users import ClosedUser, OpenUser, user_class
 
-__all__ = ["Place", "Rhythm", "measure"]
+__all__ = ["MeasuredService", "MeasurementSettings", "measure_cell"]
 
 _SPAWN_RATE = 100
 
 
 @dataclass(frozen=True)
-class Place:
-    """A service to ask: where it is, the card of its model, rows to ask with, and its processes if they are here."""
+class MeasuredService:
+    """A service under load: its address, its model's card, the rows to send, and its processes on this machine."""
 
     url: str
     card: dict[str, Any]
-    data: Rows
+    data: InputRows
     processes: list[psutil.Process] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Rhythm:
-    """How long a cell is warmed up and counted, how long answers are waited for, and the seed of it all."""
+class MeasurementSettings:
+    """How a cell is measured.
+
+    Args:
+        seconds: Length of the window that counts.
+        warm_up_s: Seconds under load before it.
+        seed: Of arrivals and request bodies.
+        drain_s: How long to wait for the last answers.
+        max_in_flight: Open load: arrivals beyond so many requests in flight are dropped.
+    """
 
     seconds: float
     warm_up_s: float
@@ -46,69 +54,70 @@ class Rhythm:
 
     @property
     def per_cell_s(self) -> float:
-        """What one cell takes, the waiting at its end left out."""
+        """Seconds that one cell takes, without the wait for the last answers."""
         return self.seconds + self.warm_up_s
 
 
-def measure(
+def measure_cell(
     cell: Cell,
-    place: Place,
-    rhythm: Rhythm,
+    service: MeasuredService,
+    settings: MeasurementSettings,
     *,
     repeat: int,
     number: int,
     listeners: tuple[Callable[..., None], ...] = (),
-) -> Run:
-    """Loads one service with one cell.
+) -> Measurement:
+    """Put one service under the load of one cell.
 
     Args:
-        cell: What is asked, and how much of it.
-        place: The service.
-        rhythm: For how long.
-        repeat: Which repeat this is.
-        number: Which cell it is; with the repeat it makes the seeds of arrivals and bodies.
-        listeners: Of Locust's request event, beside the record.
+        cell: The request and the load.
+        service: The service.
+        settings: For how long.
+        repeat: Number of the repeat.
+        number: Number of the cell; repeat and number determine the seeds of arrivals and bodies.
+        listeners: Further listeners of Locust's request event.
 
     Returns:
-        What came of it.
+        What was measured.
     """
-    seeds = {"arrivals": [rhythm.seed, repeat, number, 0, 0], "bodies": rhythm.seed + 1000 * repeat + number}
-    environment = Environment(user_classes=[_user(cell, place, rhythm, seeds)], host=place.url)
-    environment.stop_timeout = rhythm.drain_s + 5
-    record = Record()
-    for listener in (record.note, *listeners):
+    seeds = {"arrivals": [settings.seed, repeat, number, 0, 0], "bodies": settings.seed + 1000 * repeat + number}
+    environment = Environment(user_classes=[_user(cell, service, settings, seeds)], host=service.url)
+    environment.stop_timeout = settings.drain_s + 5
+    recorder = RequestRecorder()
+    for listener in (recorder.record, *listeners):
         environment.events.request.add_listener(listener)
-    service, client = Watch(place.processes), Watch([psutil.Process()])
-    with _running(environment, cell.clients or 1, begin_within_s=rhythm.drain_s):
-        gevent.sleep(rhythm.warm_up_s)
-        record.begin()
-        service.start()
-        client.start()
+    monitors = ProcessMonitor(service.processes), ProcessMonitor([psutil.Process()])
+    with _running(environment, cell.clients or 1, begin_within_s=settings.drain_s):
+        gevent.sleep(settings.warm_up_s)
+        recorder.begin()
+        for monitor in monitors:
+            monitor.start()
         try:
-            gevent.sleep(rhythm.seconds)
+            gevent.sleep(settings.seconds)
         finally:
-            record.end()
-            used = service.stop(), client.stop()
-    return record.run(repeat, service=used[0], client=used[1], seeds=seeds, is_open=cell.mode == "open")
+            recorder.end()
+            of_service, of_client = (monitor.stop() for monitor in monitors)
+    return recorder.measurement(repeat, service=of_service, client=of_client, seeds=seeds, is_open=cell.mode == "open")
 
 
-def _user(cell: Cell, place: Place, rhythm: Rhythm, seeds: dict[str, Any]) -> type[Any]:
-    given = {"rows": cell.rows, "card": place.card, "data": place.data, "body_seed": seeds["bodies"]}
+def _user(cell: Cell, service: MeasuredService, settings: MeasurementSettings, seeds: dict[str, Any]) -> type[Any]:
+    """The Locust user class of a cell."""
+    given = {"rows": cell.rows, "card": service.card, "data": service.data, "body_seed": seeds["bodies"]}
     if cell.rate is None:
-        return kind(ServiceUser, cell.n_samples, **given)
-    opened = {
+        return user_class(ClosedUser, cell.n_samples, **given)
+    of_open = {
         "rate": cell.rate,
         "arrival_seed": tuple(seeds["arrivals"][:3]),
-        "drain_s": rhythm.drain_s,
-        "max_in_flight": rhythm.max_in_flight,
-        "concurrency": rhythm.max_in_flight,
+        "drain_s": settings.drain_s,
+        "max_in_flight": settings.max_in_flight,
+        "concurrency": settings.max_in_flight,
     }
-    return kind(ArrivalUser, cell.n_samples, **given, **opened)
+    return user_class(OpenUser, cell.n_samples, **given, **of_open)
 
 
 @contextmanager
 def _running(environment: Environment, users: int, *, begin_within_s: float) -> Iterator[None]:
-    """Locust's runner with its users at work; at the end they finish what they are at."""
+    """Run Locust's users from the first answer to the end of the block; then let them finish their requests."""
     runner = environment.create_local_runner()
     first = gevent.event.Event()
     environment.events.request.add_listener(lambda **_: first.set())
@@ -118,7 +127,7 @@ def _running(environment: Environment, users: int, *, begin_within_s: float) -> 
         yield
     finally:
         runner.quit()
-        # The last users may still tell what they never got an answer to.
+        # Users that are stopping may still report requests without an answer.
         end = time.monotonic() + 1
         while runner.user_count and time.monotonic() < end:
             gevent.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What a sweep may be told."""
+"""The options of `thinned load` and their checks."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 from thinned.loadtest.sweep.slo import parse_slo
 
-__all__ = ["DEFAULT_TOLERANCE", "Options", "parse"]
+__all__ = ["DEFAULT_TOLERANCE", "SweepOptions", "parse_options"]
 
 DEFAULT_TOLERANCE = 0.1
 
-_DESCRIPTION = """What does each sample count cost, and what does it buy?
+_DESCRIPTION = """Measure latency, throughput and Monte Carlo error at each sample count.
 
 Loads a service with every sample count in turn, closed (a number of clients, each waiting for its answer) and open
 (arrivals at a rate, whatever the service does), measures the Monte Carlo error of its answers, and writes a report.
 """
-_END = """Exit status: 0 done, and the objectives met; 1 a limit of --slo-ms was missed, or an answer was wrong or
+_EPILOG = """Exit status: 0 done, and the objectives met; 1 a limit of --slo-ms was missed, or an answer was wrong or
 failed; 2 it could not run; 130 interrupted, with partial results written.
 
 Examples:
@@ -31,8 +31,8 @@ Examples:
 
 
 @dataclass(frozen=True)
-class Options:
-    """The options, checked. `samples` has no count twice and 0 stands for the deterministic answer."""
+class SweepOptions:
+    """The options of a sweep, checked; the help of each is in `_parser`. `samples` is sorted, without duplicates."""
 
     model: str | None
     target: str | None
@@ -55,77 +55,113 @@ class Options:
     out: Path
 
     def as_json(self) -> dict[str, Any]:
-        """As the results hold them; folders of this machine are left out."""
+        """The options as the results document holds them, without paths of this machine."""
         given = {name: value for name, value in vars(self).items() if name not in ("out", "data")}
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
         return {**listed, "data": None if self.data is None else self.data.name}
 
 
-def parse(given: Sequence[str] | None) -> Options:
-    """Read the command line; what is wrong with it ends the process with status 2 and a line that says so."""
+def parse_options(given: Sequence[str] | None) -> SweepOptions:
+    """Read the command line; an invalid one ends the process with status 2 and a message.
+
+    Args:
+        given: Arguments; None for those of this process.
+    """
     parser = _parser()
-    arguments = parser.parse_args(given)
-    if arguments.target and (arguments.baseline and not arguments.model):
+    values = vars(parser.parse_args(given))
+    if values["target"] and values["baseline"] and not values["model"]:
         parser.error("--baseline with --target: name the model too, the baseline has to load it from the store")
-    if not arguments.clients and not arguments.rate:
+    if not values["clients"] and not values["rates"]:
         parser.error("expected --clients, --rate or both")
-    out = arguments.out or Path(f"thinned-load-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-    return Options(
-        model=arguments.model,
-        target=arguments.target.rstrip("/") if arguments.target else None,
-        samples=arguments.samples,
-        clients=arguments.clients,
-        rates=arguments.rate,
-        rows=arguments.rows,
-        duration_s=arguments.duration,
-        warm_up_s=arguments.warm_up,
-        repeats=arguments.repeats,
-        seed=arguments.seed,
-        slo=arguments.slo_ms,
-        bisect=arguments.bisect,
-        tolerance=arguments.tolerance,
-        baseline=arguments.baseline,
-        data=arguments.data,
-        error_rows=arguments.error_rows,
-        error_seeds=arguments.error_seeds,
-        max_in_flight=arguments.max_in_flight,
-        out=out,
-    )
+    values["target"] = values["target"].rstrip("/") if values["target"] else None
+    values["out"] = values["out"] or Path(f"thinned-load-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    return SweepOptions(**values)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="thinned load", description=_DESCRIPTION, epilog=_END, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="thinned load",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("model", nargs="?", metavar="NAME", help="stored model to serve (default: digits, trained if it is not there)")
-    add("--target", metavar="URL", help="a service that runs already; else one is started on a free port and stopped")
-    add("--samples", type=_samples, default=(0, 10, 30, 100, 300), metavar="N,N,...", help="sample counts; 0 is the "
-        "deterministic answer (default 0,10,30,100,300)")  # fmt: skip
-    add("--clients", type=_list(_whole(1)), default=(1, 4, 16), metavar="N,N,...", help="clients at once, closed load; "
-        "'' for none (default 1,4,16)")  # fmt: skip
-    add("--rate", type=_list(_above_0), default=(), metavar="R,R,...", help="arrivals a second, open load")
-    add("--rows", type=_whole(1), default=1, help="rows in each request (default 1)")
-    add("--duration", type=_above_0, default=1.5, metavar="S", help="seconds that count for each point (default 1.5)")
-    add("--warm-up", type=_above_0, default=0.3, metavar="S", help="seconds before that (default 0.3)")
-    add("--repeats", type=_whole(1), default=5, help="times that every point is measured, in turns (default 5)")
-    add("--seed", type=_whole(0), default=1, help="of arrivals, rows and passes (default 1)")
-    add("--slo-ms", type=_slo, default={}, metavar="p99=50[,...]", help="limits in ms; also finds the largest rate "
-        "that meets them")  # fmt: skip
-    add("--no-bisect", dest="bisect", action="store_false", help="do not look for the largest rate")
-    add("--tolerance", type=_above_0, metavar="T", help="error of the mean to recommend N for, as a share of the "
-        f"spread of passes (default {DEFAULT_TOLERANCE} where there is no --slo-ms)")  # fmt: skip
-    add("--baseline", action="store_true", help="also measure what people write today (load/naive_service.py)")
-    add("--data", type=Path, metavar="FILE", help="rows to ask with: .npy, .npz, .csv or .json (default: an example's "
-        "held-out rows, else random numbers)")  # fmt: skip
-    add("--error-rows", type=_whole(1), default=16, metavar="ROWS", help="rows that the error is measured on (16)")
-    add("--error-seeds", type=_whole(0), default=40, metavar="SEEDS", help="seeds for each N; 0 skips it (40)")
-    add("--max-in-flight", type=_whole(1), default=256, metavar="N", help="open load: more arrivals are dropped (256)")
-    add("--out", type=Path, metavar="DIR", help="folder for the results (default ./thinned-load-DATE-TIME)")
+
+    def add(name: str, help: str, **given: Any) -> None:
+        parser.add_argument(name, help=help, **given)
+
+    add("model", "stored model to serve (default: digits, trained if the store has none)", nargs="?", metavar="NAME")
+    add("--target", "a running service (default: one is started on a free port, and stopped at the end)", metavar="URL")
+    add(
+        "--samples",
+        "sample counts; 0 is the deterministic answer (default 0,10,30,100,300)",
+        type=_samples,
+        default=(0, 10, 30, 100, 300),
+        metavar="N,N,...",
+    )
+    add(
+        "--clients",
+        "closed load: concurrent clients; '' for none (default 1,4,16)",
+        type=_list(_integer(1)),
+        default=(1, 4, 16),
+        metavar="N,N,...",
+    )
+    add("--rate", "open load: arrivals per second", dest="rates", type=_list(_above_0), default=(), metavar="R,R,...")
+    add("--rows", "rows in each request (default 1)", type=_integer(1), default=1)
+    add(
+        "--duration",
+        "seconds measured for each point (default 1.5)",
+        dest="duration_s",
+        type=_above_0,
+        default=1.5,
+        metavar="S",
+    )
+    add(
+        "--warm-up",
+        "seconds of load before that (default 0.3)",
+        dest="warm_up_s",
+        type=_above_0,
+        default=0.3,
+        metavar="S",
+    )
+    add("--repeats", "measurements of every point, in turns (default 5)", type=_integer(1), default=5)
+    add("--seed", "seed of arrivals, rows and passes (default 1)", type=_integer(0), default=1)
+    add(
+        "--slo-ms",
+        "limits in ms; also finds the largest rate that meets them",
+        dest="slo",
+        type=_slo,
+        default={},
+        metavar="p99=50[,...]",
+    )
+    add("--no-bisect", "do not search for the largest rate", dest="bisect", action="store_false")
+    add(
+        "--tolerance",
+        "error of the mean to recommend N for, in standard deviations between passes "
+        f"(default {DEFAULT_TOLERANCE} without --slo-ms)",
+        type=_above_0,
+        metavar="T",
+    )
+    add("--baseline", "also measure load/naive_service.py, a loop over model(x, training=True)", action="store_true")
+    add(
+        "--data",
+        "rows to send: .npy, .npz, .csv or .json (default: held-out rows of an example, else random numbers)",
+        type=Path,
+        metavar="FILE",
+    )
+    add("--error-rows", "rows that the error is measured on (16)", type=_integer(1), default=16, metavar="ROWS")
+    add("--error-seeds", "seeds for each N; 0 skips it (40)", type=_integer(0), default=40, metavar="SEEDS")
+    add(
+        "--max-in-flight",
+        "open load: arrivals beyond so many requests in flight are dropped (256)",
+        type=_integer(1),
+        default=256,
+        metavar="N",
+    )
+    add("--out", "folder for the results (default ./thinned-load-DATE-TIME)", type=Path, metavar="DIR")
     return parser
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def _integer(least: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not text.strip().isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"expected a whole number of {least} or more, received {text!r}")
@@ -152,7 +188,7 @@ def _list(one: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 
 
 def _samples(text: str) -> tuple[int, ...]:
-    counts = tuple(sorted(_list(_whole(0))(text)))
+    counts = tuple(sorted(_list(_integer(0))(text)))
     if not counts or 1 in counts:
         raise argparse.ArgumentTypeError(f"expected sample counts of 0 or 2 and more, received {text!r}")
     return counts

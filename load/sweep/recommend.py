@@ -1,4 +1,4 @@
-"""Which sample count to ask for: the fewest passes that are precise enough, or the most that are fast enough."""
+"""Recommend a sample count: the smallest that is precise enough, or the largest that is fast enough."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thinned.loadtest.sweep.options import DEFAULT_TOLERANCE
+from thinned.loadtest.sweep.slo import slo_in_words
 
 __all__ = ["recommend"]
 
-Record = Mapping[str, Any]
-
 
 def recommend(
-    cells: Sequence[Record], precision: Record | None, *, slo: Mapping[str, float], tolerance: float | None
+    cells: Sequence[Mapping[str, Any]],
+    precision: Mapping[str, Any] | None,
+    *,
+    slo: Mapping[str, float],
+    tolerance: float | None,
 ) -> dict[str, Any] | None:
-    """A recommended N among those measured, with its reason in words; None where nothing can be said.
+    """A recommended N among those measured, with its reason in words; None without limits and without errors.
 
-    An N is fast enough when every load that it was measured under met every limit without a failure.
+    An N is fast enough when every load it was measured under met every limit without a failure.
 
     Args:
-        cells: Of the results.
-        precision: Of the results.
+        cells: `cells` of the results.
+        precision: `precision` of the results.
         slo: Limits on percentiles, in ms; may be empty.
-        tolerance: Largest error of the mean, as a share of the spread; the default one where there is no limit either.
+        tolerance: Largest acceptable error of the mean, in units of the standard deviation between passes. None: the
+            default where there are no limits, and no requirement where there are.
     """
     errors = {p["n_samples"]: p["mean_error"]["value"] for p in precision["points"]} if precision else {}
     fast = _fast_enough(cells, slo)
@@ -33,7 +37,7 @@ def recommend(
     if tolerance is None and not slo:
         tolerance = DEFAULT_TOLERANCE
     given = {"tolerance": tolerance, "slo_ms": dict(slo)}
-    limits = " and ".join(f"{name} ≤ {limit:g} ms" for name, limit in slo.items())
+    limits = slo_in_words(slo, joined_by=" and ")
     if tolerance is not None and errors:
         precise = [n for n in counts if errors[n] <= tolerance]
         chosen = next((n for n in precise if fast[n]), None)
@@ -52,7 +56,8 @@ def recommend(
     return {"n_samples": chosen, "reason": f"the largest N measured with {limits}{error}", **given}
 
 
-def _fast_enough(cells: Sequence[Record], slo: Mapping[str, float]) -> dict[int, bool]:
+def _fast_enough(cells: Sequence[Mapping[str, Any]], slo: Mapping[str, float]) -> dict[int, bool]:
+    """For each N of the service, whether all its cells met the limits without a failure."""
     found: dict[int, bool] = {}
     for cell in cells:
         if cell["target"] == "service":

@@ -1,4 +1,4 @@
-"""What came of one cell in one repeat: every latency as it was, not in Locust's buckets of two digits."""
+"""Record every request of a measurement: exact latencies, where Locust's own statistics round to two digits."""
 
 from __future__ import annotations
 
@@ -6,56 +6,84 @@ import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from thinned.loadtest.arrivals import DroppedArrivalError, UnansweredError
 from thinned.loadtest.request_bodies import WrongAnswerError
-from thinned.loadtest.sweep.process_usage import Usage
+from thinned.loadtest.sweep.process_usage import ResourceUsage
 
-__all__ = ["LATE_MS", "Record", "Run"]
+__all__ = ["LATE_MS", "Measurement", "RequestRecorder"]
 
-# An arrival sent later than this after its moment counts as late: by the client's own fault, not the service's.
+# An arrival that is sent later than this after it was due counts as late; the delay is the client's, not the service's.
 LATE_MS = 5.0
 _TIMING = re.compile(r"(\w+)\s*;[^,]*?dur=([0-9.eE+-]+)")
 
 
 @dataclass(frozen=True)
-class Run:
-    """One cell in one repeat. Latencies in milliseconds, of right answers whose request began within the window."""
+class Measurement:
+    """One cell in one repeat.
+
+    Args:
+        repeat: Number of the repeat.
+        seconds: Length of the window that counts.
+        latencies_ms: Latencies of correct answers to requests that began within the window.
+        completed: Correct answers that arrived within the window.
+        errors: Number of failures by kind.
+        examples: One message for each kind of failure.
+        timings_ms: Durations that the service states in its Server-Timing header, by name.
+        offered: Requests that began, or were due, within the window.
+        late: Arrivals sent more than `LATE_MS` after they were due; open load only.
+        dropped: Arrivals that were never sent.
+        worst_late_ms: The longest delay of an arrival.
+        service: What the service's processes used, where they run on this machine.
+        client: What this process used.
+        seeds: Seeds of arrivals and request bodies.
+    """
 
     repeat: int
     seconds: float
     latencies_ms: npt.NDArray[np.float64]
-    completed: int  # right answers that came within the window
+    completed: int
     errors: dict[str, int]
-    examples: dict[str, str]  # one text for each kind of error
-    timings_ms: dict[str, npt.NDArray[np.float64]]  # what the service says in Server-Timing
-    offered: int  # requests begun, or due, within the window
+    examples: dict[str, str]
+    timings_ms: dict[str, npt.NDArray[np.float64]]
+    offered: int
     late: int
     dropped: int
     worst_late_ms: float
-    service: Usage | None
-    client: Usage | None
+    service: ResourceUsage | None
+    client: ResourceUsage | None
     seeds: dict[str, Any]
 
     @property
     def throughput(self) -> float:
-        """Right answers a second."""
+        """Correct answers per second."""
         return self.completed / self.seconds
 
 
-@dataclass
-class Record:
-    """Listens to Locust's request event; `begin` and `end` bound the window that counts."""
+class _Event(NamedTuple):
+    """One request: `kind` is the kind of its failure, empty for a correct answer."""
 
-    events: list[tuple[float, float, float, str, str, str]] = field(default_factory=list)
+    start: float
+    latency_ms: float
+    late_ms: float
+    kind: str
+    message: str
+    timing: str
+
+
+@dataclass
+class RequestRecorder:
+    """Listens to Locust's request event. Requests between `begin` and `end` count."""
+
+    events: list[_Event] = field(default_factory=list)
     began: float = float("inf")
     ended: float = float("inf")
 
-    def note(
+    def record(
         self,
         *,
         response_time: float,
@@ -64,42 +92,60 @@ class Record:
         context: dict[str, Any],
         **_: Any,
     ) -> None:
-        """One request, as Locust tells it."""
+        """Record one request; the arguments are those of Locust's request event."""
         start = context.get("start", time.perf_counter() - 1e-3 * response_time)
-        kind = "" if exception is None else _kind(exception, response)
+        kind = "" if exception is None else _failure_kind(exception, response)
         headers = getattr(response, "headers", None)
         timing = headers.get("Server-Timing") or "" if headers and not kind else ""
-        said = str(exception) if kind else ""
-        self.events.append((start, response_time, context.get("late_ms", 0.0), kind, said, timing))
+        message = str(exception) if kind else ""
+        self.events.append(_Event(start, response_time, context.get("late_ms", 0.0), kind, message, timing))
 
     def begin(self) -> None:
-        """From now on requests count."""
+        """Start the window: requests that begin from now on count."""
         self.began = time.perf_counter()
 
     def end(self) -> None:
-        """Requests that begin later do not count."""
+        """End the window: requests that begin later do not count."""
         self.ended = time.perf_counter()
 
-    def run(
-        self, repeat: int, *, service: Usage | None, client: Usage | None, seeds: dict[str, Any], is_open: bool
-    ) -> Run:
-        """What came of it."""
-        counted = [event for event in self.events if self.began <= event[0] < self.ended]
-        right = [event for event in counted if not event[3]]
-        done = [e for e in self.events if not e[3] and self.began <= e[0] + 1e-3 * e[1] < self.ended]
-        lateness = [event[2] for event in counted] if is_open else []
-        wrong = [event for event in counted if event[3]]
-        return Run(
+    def measurement(
+        self,
+        repeat: int,
+        *,
+        service: ResourceUsage | None,
+        client: ResourceUsage | None,
+        seeds: dict[str, Any],
+        is_open: bool,
+    ) -> Measurement:
+        """The requests of the window as a measurement.
+
+        Args:
+            repeat: Number of the repeat.
+            service: What the service used.
+            client: What this process used.
+            seeds: Seeds of arrivals and request bodies.
+            is_open: Whether the load was open, so that an arrival can be late.
+        """
+        counted = [event for event in self.events if self.began <= event.start < self.ended]
+        right = [event for event in counted if not event.kind]
+        wrong = [event for event in counted if event.kind]
+        arrived = [
+            event
+            for event in self.events
+            if not event.kind and self.began <= event.start + 1e-3 * event.latency_ms < self.ended
+        ]
+        lateness = [event.late_ms for event in counted] if is_open else []
+        return Measurement(
             repeat=repeat,
             seconds=self.ended - self.began,
-            latencies_ms=np.array([event[1] for event in right], dtype=np.float64),
-            completed=len(done),
-            errors=dict(Counter(event[3] for event in wrong)),
-            examples={event[3]: event[4] for event in reversed(wrong)},
-            timings_ms=_timings([event[5] for event in right]),
+            latencies_ms=np.array([event.latency_ms for event in right], dtype=np.float64),
+            completed=len(arrived),
+            errors=dict(Counter(event.kind for event in wrong)),
+            examples={event.kind: event.message for event in reversed(wrong)},
+            timings_ms=_timings([event.timing for event in right]),
             offered=len(counted),
             late=sum(late > LATE_MS for late in lateness),
-            dropped=sum(event[3] == "dropped" for event in counted),
+            dropped=sum(event.kind == "dropped" for event in counted),
             worst_late_ms=max(lateness, default=0.0),
             service=service,
             client=client,
@@ -107,8 +153,8 @@ class Record:
         )
 
 
-def _kind(exception: BaseException, response: Any) -> str:
-    """A failure in a word or two: what the results count it under."""
+def _failure_kind(exception: BaseException, response: Any) -> str:
+    """The kind under which the results count a failure."""
     if isinstance(exception, DroppedArrivalError):
         return "dropped"
     if isinstance(exception, UnansweredError):
@@ -120,6 +166,7 @@ def _kind(exception: BaseException, response: Any) -> str:
 
 
 def _timings(headers: list[str]) -> dict[str, npt.NDArray[np.float64]]:
+    """Durations in milliseconds by name, from Server-Timing headers."""
     found: dict[str, list[float]] = {}
     for header in headers:
         for name, milliseconds in _TIMING.findall(header):

@@ -1,4 +1,4 @@
-"""The results of a sweep as one JSON document, whose schema is `results.schema.json` beside this module."""
+"""The results of a sweep as one JSON document, described by `results.schema.json` beside this module."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from thinned.loadtest.sweep.plan import Cell
-from thinned.loadtest.sweep.record import Run
-from thinned.loadtest.sweep.summary import add_speed_ups, fit, summarise
+from thinned.loadtest.sweep.record import Measurement
+from thinned.loadtest.sweep.summary import add_speed_ups, fit_latency, summarise_cell
 
-__all__ = ["FORMAT_VERSION", "SCHEMA", "assemble", "name_of", "read", "write"]
+__all__ = ["FORMAT_VERSION", "MISSED", "SCHEMA", "Results", "assemble", "cell_name", "read_results", "write_results"]
+
+Results = Mapping[str, Any]
+"""The document, decoded."""
 
 FORMAT_VERSION = 1
 SCHEMA = Path(__file__).with_name("results.schema.json")
@@ -23,25 +26,25 @@ MET, MISSED, NONE = "met", "missed", "none"
 
 
 def assemble(
-    runs: Mapping[Cell, Sequence[Run]],
+    measurements: Mapping[Cell, Sequence[Measurement]],
     *,
     about: Mapping[str, Any],
     slo: Mapping[str, float],
     precision: Mapping[str, Any] | None,
-    ceilings: Sequence[Mapping[str, Any]],
+    largest_rates: Sequence[Mapping[str, Any]],
     interrupted: str | None,
 ) -> dict[str, Any]:
-    """The document, but for its recommendation.
+    """Put the document together, without its recommendation.
 
     Args:
-        runs: What was measured, by cell; cells that were not are left out.
-        about: `run`, `model` and `settings`.
+        measurements: By cell; cells without any are left out.
+        about: The document's `run`, `model` and `settings`.
         slo: Limits on percentiles, in ms.
-        precision: The Monte Carlo error by sample count, if it was measured.
-        ceilings: The largest rates that met the limits.
-        interrupted: Where it ended early: how far it had come.
+        precision: The Monte Carlo error at each sample count, if it was measured.
+        largest_rates: The largest rates that met the limits.
+        interrupted: How far the sweep came, in words, if it was interrupted.
     """
-    cells = [summarise(cell, done, slo) for cell, done in runs.items() if done]
+    cells = [summarise_cell(cell, done, slo) for cell, done in measurements.items() if done]
     add_speed_ups(cells)
     targets = dict.fromkeys(cell["target"] for cell in cells)
     return {
@@ -51,33 +54,41 @@ def assemble(
         "partial_reason": interrupted,
         **about,
         "cells": cells,
-        "fits": [line for target in targets if (line := fit(cells, target))],
+        "fits": [line for target in targets if (line := fit_latency(cells, target))],
         "precision": precision,
-        "largest_rates": list(ceilings),
+        "largest_rates": list(largest_rates),
         "slo_ms": dict(slo),
         "verdict": _verdict(cells, slo),
         "recommendation": None,
     }
 
 
-def write(results: Mapping[str, Any], folder: Path, runs: Mapping[Cell, Sequence[Run]] | None = None) -> None:
-    """Writes `results.json`, and every latency as it was measured to `latencies.npz`."""
+def write_results(
+    results: Results, folder: Path, measurements: Mapping[Cell, Sequence[Measurement]] | None = None
+) -> None:
+    """Write `results.json`, and all latencies in milliseconds to `latencies.npz`.
+
+    Args:
+        results: The document.
+        folder: An existing folder.
+        measurements: By cell; without them there is no `latencies.npz`.
+    """
     text = json.dumps(_rounded(results), indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-    if runs:
+    if measurements:
         arrays = {
-            f"{cell.name} #{run.repeat}": run.latencies_ms.astype(np.float32)
-            for cell, done in runs.items()
-            for run in done
+            f"{cell.name} #{one.repeat}": one.latencies_ms.astype(np.float32)
+            for cell, done in measurements.items()
+            for one in done
         }
         np.savez_compressed(folder / "latencies.npz", **arrays)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Reads results.
+def read_results(path: Path) -> dict[str, Any]:
+    """Read a `results.json`.
 
     Raises:
-        ValueError: It is no file of results that this version can read.
+        ValueError: The file cannot be read, is another document, or has another format version.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -86,18 +97,18 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != "thinned-load":
         raise ValueError(f"{path}: expected the results.json of a sweep, this is another document")
     if document["format_version"] != FORMAT_VERSION:
-        was = document["format_version"]
-        raise ValueError(f"{path}: expected results of format version {FORMAT_VERSION}, received {was}")
+        received = document["format_version"]
+        raise ValueError(f"{path}: expected results of format version {FORMAT_VERSION}, received {received}")
     return document
 
 
-def name_of(cell: Mapping[str, Any]) -> str:
-    """A cell of the results in words."""
+def cell_name(cell: Mapping[str, Any]) -> str:
+    """Name of an entry of `cells` in words, as `Cell.name` gives it."""
     return Cell(cell["target"], cell["n_samples"], cell["rows"], cell["clients"], cell["rate"]).name
 
 
 def _verdict(cells: Sequence[Mapping[str, Any]], slo: Mapping[str, float]) -> str:
-    """Over all cells of the service: a failure is a miss whether limits were set or not."""
+    """Whether the service met the limits in all its cells. A failed request is a miss, also without limits."""
     own = [cell for cell in cells if cell["target"] == "service"]
     if any(cell["errors"] for cell in own) or any(not cell["answers"] for cell in own):
         return MISSED
@@ -107,7 +118,7 @@ def _verdict(cells: Sequence[Mapping[str, Any]], slo: Mapping[str, float]) -> st
 
 
 def _rounded(value: Any) -> Any:
-    """Six significant digits: what is beyond them no clock here can tell."""
+    """Round floats to six significant digits, beyond the resolution of the clocks; None for what is not finite."""
     if isinstance(value, Mapping):
         return {key: _rounded(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

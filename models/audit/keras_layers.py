@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.models.card import SiteSpec
+from thinned.models.compat.keras import APPLY_SCORES
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH
 from thinned.models.dropout.sites.noise_layers import SiteLayer
 
@@ -130,8 +131,8 @@ def _of_attention(layer: Any) -> tuple[Array, bool]:
     length = 64
     scores = keras.ops.zeros((_UNITS // length**2 + 1, length, length), dtype=layer.compute_dtype)
     value = keras.ops.eye(length, dtype=layer.compute_dtype)
-    result, _ = layer._apply_scores(scores, value, training=True)
-    plain, _ = layer._apply_scores(scores, value, training=False)
+    result, _ = getattr(layer, APPLY_SCORES)(scores, value, training=True)
+    plain, _ = getattr(layer, APPLY_SCORES)(scores, value, training=False)
     return _numpy(result) * length, bool(np.allclose(_numpy(plain) * length, 1.0))
 
 

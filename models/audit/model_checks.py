@@ -11,19 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.models.audit.keras_layers import kept_variables
-from thinned.models.audit.probe import Normalised, Seen
+from thinned.models.audit.probe import Normalised, ProbeRun
 from thinned.models.card import Finding
-from thinned.models.dropout.noise.samplers import BLOCK
+from thinned.models.compat.keras import flatten_layers, non_trainable_variables
 from thinned.models.dropout.partition.signature import ModelSignature
 from thinned.models.dropout.sites.noise_layers import SiteLayer
-from thinned.models.uncertainty.block_moments import BlockMoments
+from thinned.models.uncertainty import BlockStatistics, RunningStatistics
 
 __all__ = [
-    "Apart",
+    "MeanGap",
     "Naive",
     "Shift",
-    "apart_from_mean",
-    "findings_of_apart",
+    "gaps_from_mean",
+    "findings_of_gaps",
     "findings_of_dormant",
     "findings_of_naive",
     "findings_of_shifts",
@@ -99,21 +99,21 @@ class Naive:
     relative: float
 
 
-def naive_training(model: Any, interface: ModelSignature, inputs: Sequence[Array]) -> Naive | None:
+def naive_training(model: Any, signature: ModelSignature, inputs: Sequence[Array]) -> Naive | None:
     """Call the model with `training=True`, as is usual elsewhere, and put everything back; None if that fails."""
     tensors = [keras.ops.convert_to_tensor(x) for x in inputs]
     averages = [
         variable
-        for layer in model._flatten_layers()
+        for layer in flatten_layers(model)
         if not isinstance(layer, keras.Model)
-        for variable in layer._non_trainable_variables
+        for variable in non_trainable_variables(layer)
     ]
     with kept_variables(model):
         try:
-            before = [_numpy(t) for t in keras.tree.flatten(interface.call(tensors, False))]
+            before = [_numpy(t) for t in keras.tree.flatten(signature.call(tensors, False))]
             start = [variable.numpy() for variable in averages]
-            interface.call(tensors, True)
-            after = [_numpy(t) for t in keras.tree.flatten(interface.call(tensors, False))]
+            signature.call(tensors, True)
+            after = [_numpy(t) for t in keras.tree.flatten(signature.call(tensors, False))]
         except Exception:  # A model may be one that only answers; then no one can call it naively either.
             return None
         moves = [
@@ -124,9 +124,9 @@ def naive_training(model: Any, interface: ModelSignature, inputs: Sequence[Array
             for new, old in zip([variable.numpy() for variable in averages], start, strict=True)
         ]
     largest = max(float(np.abs(x).max(initial=0.0)) for x in before)
-    apart = max(float(np.abs(x - y).max(initial=0.0)) for x, y in zip(before, after, strict=True))
+    gap = max(float(np.abs(x - y).max(initial=0.0)) for x, y in zip(before, after, strict=True))
     changed = [move for move in moves if move > 0]
-    return Naive(len(changed), max(changed, default=0.0), apart, apart / max(largest, 1e-12))
+    return Naive(len(changed), max(changed, default=0.0), gap, gap / max(largest, 1e-12))
 
 
 def findings_of_naive(naive: Naive | None) -> Iterator[Finding]:
@@ -145,7 +145,7 @@ def findings_of_naive(naive: Naive | None) -> Iterator[Finding]:
 
 
 @dataclass(frozen=True)
-class Apart:
+class MeanGap:
     """How far an output's deterministic answer is from the mean over passes.
 
     `largest` and `typical` (root mean square) are in units of the output, `deviations` is `typical` over the passes'
@@ -161,46 +161,36 @@ class Apart:
     labels: float | None
 
 
-def apart_from_mean(answers: Mapping[str, Array], seen: Seen, classes: Sequence[str]) -> list[Apart]:
+def gaps_from_mean(answers: Mapping[str, Array], run: ProbeRun, classes: Sequence[str]) -> list[MeanGap]:
     """Compare the deterministic answers (B, ...) with the passes; `classes` names the outputs that hold classes."""
     found = []
-    for name, passes in seen.passes.items():
-        moments = _moments(passes.astype(np.float64))
+    for name, passes in run.passes.items():
+        moments = RunningStatistics().update(BlockStatistics.of_passes(passes))
         error = moments.error_of_blocks if moments.enough_blocks() else moments.error_of_passes
-        apart = np.abs(answers[name] - moments.mean)
+        gap = np.abs(answers[name] - moments.mean)
         deviation = float(np.sqrt(moments.variance.mean()))
-        typical = float(np.sqrt((apart**2).mean()))
+        typical = float(np.sqrt((gap**2).mean()))
         labels = None
         if name in classes and passes.shape[-1] > 1:
             labels = float((answers[name].argmax(axis=-1) != moments.mean.argmax(axis=-1)).mean())
-        share = float((apart > ERRORS_APART * error + 1e-7 * np.abs(answers[name])).mean())
-        found.append(Apart(name, float(apart.max()), typical, typical / max(deviation, 1e-30), share, labels))
+        share = float((gap > ERRORS_APART * error + 1e-7 * np.abs(answers[name])).mean())
+        found.append(MeanGap(name, float(gap.max()), typical, typical / max(deviation, 1e-30), share, labels))
     return found
 
 
-def _moments(passes: Array) -> BlockMoments:
-    count = len(passes)
-    starts = range(0, count, BLOCK)
-    blocks = [passes[start : start + BLOCK] for start in starts]
-    counts = np.array([len(block) for block in blocks])
-    means = np.stack([block.mean(axis=0) for block in blocks])
-    deviations = np.stack([((block - block.mean(axis=0)) ** 2).sum(axis=0) for block in blocks])
-    return BlockMoments(BLOCK).update(0, counts, means, deviations)
-
-
-def findings_of_apart(found: Sequence[Apart], *, made_up: bool) -> Iterator[Finding]:
+def findings_of_gaps(found: Sequence[MeanGap], *, made_up: bool) -> Iterator[Finding]:
     """A finding for each output whose two answers differ by more than chance."""
-    for apart in found:
-        if apart.share <= 0.01:
+    for gap in found:
+        if gap.share <= 0.01:
             continue
-        labels = f"; {apart.labels:.1%} of the rows get another label" if apart.labels else ""
+        labels = f"; {gap.labels:.1%} of the rows get another label" if gap.labels else ""
         where = "made-up rows" if made_up else "the rows given"
         yield Finding(
             level="note",
             code="deterministic-is-not-the-mean",
-            text=f"Output {apart.output}: on {where}, {apart.share:.0%} of the deterministic numbers lie further from "
-            f"the mean over passes than 4 Monte Carlo errors, by up to {apart.largest:.3g}, typically "
-            f"{apart.deviations:.2f} standard deviations of the passes{labels}. Behind a nonlinearity the answer "
+            text=f"Output {gap.output}: on {where}, {gap.share:.0%} of the deterministic numbers lie further from "
+            f"the mean over passes than 4 Monte Carlo errors, by up to {gap.largest:.3g}, typically "
+            f"{gap.deviations:.2f} standard deviations of the passes{labels}. Behind a nonlinearity the answer "
             "without dropout is only near the mean of answers with it.",
             reference="Baldi & Sadowski 2013, Understanding Dropout, NeurIPS",
             remedy="Compare both by score on held-out rows (thinned evaluate), and use the better.",
@@ -217,7 +207,7 @@ def findings_of_dormant(dormant: Sequence[SiteLayer], paths: Mapping[int, str]) 
                 code="stays-off",
                 site=path,
                 text=f"{path} ({source.kind}) is never told that the model trains, or is never called: it draws "
-                "nothing, neither in training nor here.",
+                "nothing, neither in training nor provider.",
                 reference="Keras, the argument training of a layer's call",
                 remedy="Hand training on to it in the call that holds it, and train again.",
             )

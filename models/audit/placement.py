@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import keras
 
-from thinned.models.dropout.partition.graph_partition import Plan, Step
+from thinned.models.dropout.partition.graph_partition import Partition, Step
 
-__all__ = ["Place", "places"]
+__all__ = ["Placement", "placements"]
 
 L = keras.layers
 _SHAPING = (L.Activation, L.ReLU, L.LeakyReLU, L.ELU, L.PReLU, L.Softmax, L.Reshape, L.Flatten, L.Identity, L.Permute)
@@ -23,7 +23,7 @@ _CONVOLUTIONS = tuple(
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """Names of the layers around a site. `mixes`: the convolution or pooling that its noise meets, if any."""
 
     after: tuple[str, ...]
@@ -33,33 +33,33 @@ class Place:
     mixes: str | None
 
 
-def places(plan: Plan | None, paths: Mapping[int, str]) -> dict[int, Place]:
+def placements(partition: Partition | None, paths: Mapping[int, str]) -> dict[int, Placement]:
     """Places of the layers that are sites by themselves, by `id` of the layer; none where the graph is not known."""
-    if plan is None:
+    if partition is None:
         return {}
-    writers = {value: step for step in plan.steps for value in step.writes}
+    writers = {value: step for step in partition.steps for value in step.writes}
     readers: dict[int, list[Step]] = {}
-    for step in plan.steps:
+    for step in partition.steps:
         for value in set(step.reads.values()):
             readers.setdefault(value, []).append(step)
-    graph = _Graph(plan, writers, readers, paths)
-    return {id(step.operation): graph.place(step) for step in plan.steps if step.widens}
+    graph = _Graph(partition, writers, readers, paths)
+    return {id(step.operation): graph.place(step) for step in partition.steps if step.widens}
 
 
 @dataclass(frozen=True)
 class _Graph:
-    plan: Plan
+    partition: Partition
     writers: Mapping[int, Step]
     readers: Mapping[int, list[Step]]
     paths: Mapping[int, str]
 
-    def place(self, site: Step) -> Place:
+    def place(self, site: Step) -> Placement:
         after = [self.writers[value] for value in site.reads.values() if value in self.writers]
         before = list(self._next(site, ()))
         on_output = self._reaches_output(site)
         last = next((step for step in self._next(site, _SHAPING) if self._reaches_output(step)), None)
         mixes = next((step for step in self._next(site, _BETWEEN) if isinstance(step.operation, _CONVOLUTIONS)), None)
-        return Place(
+        return Placement(
             after=tuple(self._name(step) for step in after if step.operation is not None),
             before=tuple(self._name(step) for step in before if step.operation is not None),
             on_output=on_output,
@@ -78,7 +78,7 @@ class _Graph:
 
     def _reaches_output(self, step: Step) -> bool:
         """Whether what `step` writes is an output, but for its shape and activation."""
-        if any(value in self.plan.outputs for value in step.writes):
+        if any(value in self.partition.outputs for value in step.writes):
             return True
         followers = [reader for value in step.writes for reader in self.readers.get(value, ())]
         return any(

@@ -11,21 +11,23 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from thinned.models.dropout.compiled_graphs import Off, call_flat, run_arguments
+from thinned.models.compat.tensorflow import call_concrete
+from thinned.models.dropout.batching import run_arguments
+from thinned.models.dropout.compiled_graphs import NoNoise
 from thinned.models.dropout.noise.noise_context import Call, Draw, NoiseContext
 from thinned.models.dropout.noise.philox import RandomWords
 from thinned.models.dropout.sites.layer_patching import patched
 from thinned.models.dropout.sites.noise_layers import NoiseShape, SiteLayer
 from thinned.models.dropout.stochastic_model import StochasticModel
 
-__all__ = ["Met", "Normalised", "Probe", "Seen", "draw_alone"]
+__all__ = ["SiteCounts", "Normalised", "Probe", "ProbeRun", "draw_alone"]
 
 Tensor = Any
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Met:
+class SiteCounts:
     """What one call of a site did, counted over all passes.
 
     `units` is the length of one pass's mask, `drawn` how many units were drawn in all and `dropped` how many of these
@@ -54,27 +56,27 @@ class Normalised:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ProbeRun:
     """What a run gave: passes (S, B, ...) by output name, and what was noted on the way."""
 
     passes: dict[str, Array]
-    met: tuple[Met, ...]
+    counts: tuple[SiteCounts, ...]
     normalised: tuple[Normalised, ...]
 
 
 class Probe:
-    """The model of `stochastic`, traced once more with a switch at every site.
+    """A model traced once more with a switch at every site.
 
     Args:
-        stochastic: The stochastic model.
+        model: The model.
         paths: Path of each layer by `id`.
     """
 
-    def __init__(self, stochastic: StochasticModel, paths: Mapping[int, str]) -> None:
-        self._stochastic = stochastic
+    def __init__(self, model: StochasticModel, paths: Mapping[int, str]) -> None:
+        self._model = model
         self._paths = paths
-        self._survey = stochastic.graphs._survey
-        self._places = {site.number: place for place, site in enumerate(self._survey.active)}
+        self._sites = model.graphs.sites
+        self._order = {site.number: place for place, site in enumerate(self._sites.active)}
         self._notes: list[tuple[int, list[Tensor]]] = []
         self._moments: list[tuple[str, list[Tensor]]] = []
         self._concrete = self._trace()
@@ -82,9 +84,11 @@ class Probe:
     @property
     def sites(self) -> int:
         """Active sites, in the order of `StochasticModel.sites`."""
-        return len(self._survey.active)
+        return len(self._sites.active)
 
-    def run(self, inputs: Mapping[str, Array], *, n_samples: int, seed: int, on: Sequence[bool] | None = None) -> Seen:
+    def run(
+        self, inputs: Mapping[str, Array], *, n_samples: int, seed: int, on: Sequence[bool] | None = None
+    ) -> ProbeRun:
         """Draw stratified passes, as the service does, with the sites in `on` drawing and the others passing on.
 
         Args:
@@ -94,55 +98,57 @@ class Probe:
             on: One for each site; all by default.
         """
         flags = np.ones(self.sites, bool) if on is None else np.asarray(on, bool)
-        flat = self._stochastic._flat(inputs)
+        flat = self._model.flat(inputs)
         rows = len(flat[0])
-        tensors = call_flat(self._concrete, [run_arguments(rows, n_samples, seed, 0), flags, *flat])
+        tensors = call_concrete(self._concrete, [run_arguments(rows, n_samples, seed, 0), flags, *flat])
         arrays = iter([tensor.numpy() for tensor in tensors])
         passes = {
             output.name: (values := next(arrays)).reshape(n_samples, rows, *values.shape[1:])
-            for output in self._stochastic.outputs
+            for output in self._model.outputs
         }
-        met = []
+        counts = []
         for number, parts in self._notes:
             values = [next(arrays) for _ in parts]
-            met.append(Met(self._places[number], *(int(v) for v in values[:5]), *(float(v) for v in values[5:])))
+            counts.append(
+                SiteCounts(self._order[number], *(int(v) for v in values[:5]), *(float(v) for v in values[5:]))
+            )
         normalised = tuple(Normalised(path, next(arrays), next(arrays)) for path, _ in self._moments)
-        return Seen(passes, tuple(met), normalised)
+        return ProbeRun(passes, tuple(counts), normalised)
 
     def _trace(self) -> Any:
-        stochastic: list[_Watching] = []
-        numbers = {id(site.source): site.number for site in self._survey.active}
+        providers: list[_Watching] = []
+        numbers = {id(site.source): site.number for site in self._sites.active}
 
-        def here_of(source: SiteLayer) -> Off:
+        def provider_of(source: SiteLayer) -> NoNoise:
             number = numbers.get(id(source))
             if number is None:
-                return Off()
-            stochastic.append(_Watching(number, source))
-            return stochastic[-1]
+                return NoNoise()
+            providers.append(_Watching(number, source))
+            return providers[-1]
 
         def body(head: Tensor, flags: Tensor, *inputs: Tensor) -> list[Tensor]:
-            passes = _WatchedPasses(
+            context = _WatchedContext(
                 RandomWords(head[2:3], None),
                 first=head[3:4],
                 count=tf.cast(head[1], tf.int32),
                 rows=tf.cast(head[0], tf.int32),
                 sampling="stratified",
-                layouts=self._survey.layouts,
+                layouts=self._sites.layouts,
             )
-            for here in stochastic:
-                here.passes, here.flag = passes, flags[self._places[here.number]]
-            program = self._stochastic._program
-            outputs = program.suffix(passes, program.prefix(inputs))
+            for provider in providers:
+                provider.context, provider.flag = context, flags[self._order[provider.number]]
+            runner = self._model.graphs.runner
+            outputs = runner.suffix(context, runner.prefix(inputs))
             graph = tf.compat.v1.get_default_graph()
-            # What a loop's body draws belongs to another graph, out of reach from here.
-            self._notes += [(n, parts) for n, parts in passes.notes if all(p.graph is graph for p in parts)]
+            # What a loop's body draws belongs to another graph, out of reach from provider.
+            self._notes += [(n, parts) for n, parts in context.notes if all(p.graph is graph for p in parts)]
             self._moments[:] = [(p, parts) for p, parts in self._moments if all(t.graph is graph for t in parts)]
             noted = [part for _, parts in (*self._notes, *self._moments) for part in parts]
             return [*outputs, *noted]
 
         signature = [tf.TensorSpec([4], tf.int64), tf.TensorSpec([self.sites], tf.bool)]
-        signature += list(self._stochastic._interface.signature)
-        with patched(self._stochastic._model, self._survey.sources, here_of, also=self._watch):
+        signature += list(self._model.graphs.signature.tensors)
+        with patched(self._model.keras_model, self._sites.sources, provider_of, also=self._watch):
             return tf.function(body, autograph=False).get_concrete_function(*signature)
 
     def _watch(self, layer: Any) -> Callable[..., Any]:
@@ -162,21 +168,21 @@ class Probe:
         return watched
 
 
-def draw_alone(site: int, source: SiteLayer, shape: Sequence[int], *, n_samples: int, seed: int) -> Met | None:
+def draw_alone(site: int, source: SiteLayer, shape: Sequence[int], *, n_samples: int, seed: int) -> SiteCounts | None:
     """Masks of a site outside its model, on ones: what it draws there is what it draws inside, by the same code.
 
     Args:
         site: Its place among the active sites.
         source: The site; None is returned for one that does not draw in the call of its layer.
         shape: Of a pass's mask for one row.
-        n_samples: NoiseContext.
+        n_samples: Passes.
         seed: In [0, 2**53).
     """
-    here = _Watching(site, source)
-    patches = source.arm(here)
+    provider = _Watching(site, source)
+    patches = source.patches(provider)
     if set(patches) != {"call"} or not source.drops:
         return None
-    here.passes = _WatchedPasses(
+    provider.context = _WatchedContext(
         RandomWords(tf.constant([seed], tf.int64), None),
         first=tf.constant([0], tf.int64),
         count=tf.constant(n_samples),
@@ -184,45 +190,45 @@ def draw_alone(site: int, source: SiteLayer, shape: Sequence[int], *, n_samples:
         sampling="stratified",
         layouts={},
     )
-    here.flag = tf.constant(True)
+    provider.flag = tf.constant(True)
     patches["call"](tf.ones([1, *shape], source.layer.compute_dtype), training=False)
-    (_, values) = here.passes.notes[0]
+    (_, values) = provider.context.notes[0]
     counted = [int(value) for value in values[:5]]
-    return Met(site, *counted, *(float(value) for value in values[5:]))
+    return SiteCounts(site, *counted, *(float(value) for value in values[5:]))
 
 
-class _Watching(Off):
-    """A site stochastic with passes that note what they draw, and with a switch."""
+class _Watching(NoNoise):
+    """A `NoiseProvider` whose context notes what is drawn, with a switch."""
 
     def __init__(self, number: int, source: SiteLayer) -> None:
         self.number = number
         self.source = source
-        self.passes: _WatchedPasses | None = None
+        self.context: _WatchedContext | None = None
         self.flag: Tensor = None
 
     def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
-        return None if self.passes is None else self.passes.watch(self)
+        return None if self.context is None else self.context.watch(self)
 
 
-class _WatchedPasses(NoiseContext):
-    """NoiseContext whose draws are noted: by site number, the tensors that `Met` is made of."""
+class _WatchedContext(NoiseContext):
+    """NoiseContext whose draws are noted: by site number, the tensors that `SiteCounts` is made of."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.notes: list[tuple[int, list[Tensor]]] = []
 
-    def watch(self, here: _Watching) -> Draw:
-        plain = self.draw(here.number)
-        return _WatchedDraw(self, plain._call, here, wide=plain._wide)
+    def watch(self, provider: _Watching) -> Draw:
+        plain = self.draw(provider.number)
+        return _WatchedDraw(self, plain.call, provider, wide=plain.wide)
 
 
 class _WatchedDraw(Draw):
     """A draw that notes its noise and what it did, and gives its input back where its site is switched off."""
 
-    def __init__(self, passes: _WatchedPasses, call: Call, here: _Watching, *, wide: bool) -> None:
-        super().__init__(passes, call, wide=wide)
-        self._notes = passes.notes
-        self._here = here
+    def __init__(self, context: _WatchedContext, call: Call, provider: _Watching, *, wide: bool) -> None:
+        super().__init__(context, call, wide=wide)
+        self._notes = context.notes
+        self._provider = provider
         self._noise: Tensor = None
         self._inside = False
 
@@ -238,12 +244,12 @@ class _WatchedDraw(Draw):
     def uniform(self, x: Tensor, combine: Any, noise_shape: Any = None) -> Tensor:
         return self._watched(x, lambda: super(_WatchedDraw, self).uniform(x, combine, noise_shape), None)
 
-    def _meet(self, x: Tensor, noise_shape: Any, draw: Any, combine: Any) -> Tensor:
+    def _combine(self, x: Tensor, noise_shape: Any, draw: Any, combine: Any) -> Tensor:
         def keep(units: Tensor) -> Tensor:
             self._noise = draw(units)
             return self._noise
 
-        return super()._meet(x, noise_shape, keep, combine)
+        return super()._combine(x, noise_shape, keep, combine)
 
     def _watched(self, x: Tensor, apply: Callable[[], Tensor], rate: float | None) -> Tensor:
         if self._inside:  # bernoulli drops by way of `drop`
@@ -253,8 +259,8 @@ class _WatchedDraw(Draw):
         self._inside = False
         before = self.identity(x)
         if self._noise is not None:
-            self._notes.append((self._here.number, self._note(before, out, rate)))
-        return tf.where(self._here.flag, out, before)
+            self._notes.append((self._provider.number, self._note(before, out, rate)))
+        return tf.where(self._provider.flag, out, before)
 
     def _note(self, before: Tensor, out: Tensor, rate: float | None) -> list[Tensor]:
         noise, none = self._noise, tf.zeros([], tf.int64)
@@ -273,7 +279,7 @@ class _WatchedDraw(Draw):
 
     def _spread(self, x: Tensor, y: Tensor) -> Tensor:
         """Standard deviation of Gaussian noise; about its known mean, of which no part is lost."""
-        kind = self._here.source.kind
+        kind = self._provider.source.kind
         if kind == "GaussianNoise":
             return tf.sqrt(tf.reduce_mean(tf.square(y - x)))
         if kind == "GaussianDropout":

@@ -11,20 +11,20 @@ import numpy.typing as npt
 
 from thinned.models.audit.keras_layers import OwnLayer, kept_variables, measure_own_layer
 from thinned.models.audit.model_checks import (
-    apart_from_mean,
-    findings_of_apart,
     findings_of_dormant,
+    findings_of_gaps,
     findings_of_naive,
     findings_of_shifts,
+    gaps_from_mean,
     naive_training,
     shifts,
 )
-from thinned.models.audit.placement import places
-from thinned.models.audit.probe import Met, Probe, Seen, draw_alone
+from thinned.models.audit.placement import placements
+from thinned.models.audit.probe import Probe, ProbeRun, SiteCounts, draw_alone
 from thinned.models.audit.report import Audit, SiteAudit
 from thinned.models.audit.site_checks import describe_site, findings_of_site, verdict
 from thinned.models.card import Finding, SiteSpec
-from thinned.models.dropout.compiled_graphs import Off
+from thinned.models.dropout.compiled_graphs import NoNoise
 from thinned.models.dropout.self_check import example_inputs
 from thinned.models.dropout.sites.discovery import layer_paths
 from thinned.models.dropout.sites.noise_layers import SiteLayer
@@ -47,7 +47,7 @@ _NOT_OFF = Finding(
 
 
 def audit(
-    stochastic: StochasticModel,
+    model: StochasticModel,
     *,
     inputs: Mapping[str, Array] | None = None,
     classes: Sequence[str] = (),
@@ -56,7 +56,7 @@ def audit(
     """Audit a model. Its variables are the same afterwards.
 
     Args:
-        stochastic: The stochastic model.
+        model: The model.
         inputs: Rows to measure on, by input name; made up if None. Shifts and shares are those of these rows.
         classes: Outputs whose last axis holds classes.
         short: Leave out what needs further runs of the model: each site's share of the variance.
@@ -64,38 +64,38 @@ def audit(
     Returns:
         What was measured and found, the gravest findings first.
     """
-    return _Audit(stochastic, inputs, classes, short).report()
+    return _Audit(model, inputs, classes, short).report()
 
 
 class _Audit:
     """One audit: what its parts share."""
 
     def __init__(
-        self, stochastic: StochasticModel, inputs: Mapping[str, Array] | None, classes: Sequence[str], short: bool
+        self, model: StochasticModel, inputs: Mapping[str, Array] | None, classes: Sequence[str], short: bool
     ) -> None:
-        self.stochastic, self.model, self.short, self.classes = stochastic, stochastic._model, short, classes
-        self.survey = stochastic.graphs._survey
-        self.paths = layer_paths(self.model)
-        large = self.model.count_params() > _LARGE
+        self.model, self.keras_model, self.short, self.classes = model, model.keras_model, short, classes
+        self.found = model.graphs.sites
+        self.paths = layer_paths(self.keras_model)
+        large = self.keras_model.count_params() > _LARGE
         self.n_samples = 32 if large else 128 if short else 256
         most = 2 if large else 8 if short else 64
         self.made_up = inputs is None
-        given = example_inputs(stochastic.inputs, most) if inputs is None else inputs
+        given = example_inputs(model.inputs, most) if inputs is None else inputs
         self.inputs = {name: x[:most] for name, x in given.items()}
         self.rows = len(next(iter(self.inputs.values())))
 
     def report(self) -> Audit:
-        findings = [*findings_of_dormant(self.survey.dormant, self.paths)]
-        naive = naive_training(self.model, self.stochastic._interface, self.stochastic._flat(self.inputs))
+        findings = [*findings_of_dormant(self.found.dormant, self.paths)]
+        naive = naive_training(self.keras_model, self.model.graphs.signature, self.model.flat(self.inputs))
         findings += findings_of_naive(naive)
         figures: dict[str, Any] = {"naive_training": None if naive is None else dataclasses.asdict(naive)}
         sites: tuple[SiteAudit, ...] = ()
-        if self.survey.active:
+        if self.found.active:
             sites, more, measured = self._measure()
             findings += more
             figures |= measured
         return Audit(
-            model=self.model.name,
+            model=self.keras_model.name,
             verdict=verdict(sites),
             rows=self.rows,
             made_up_rows=self.made_up,
@@ -107,18 +107,18 @@ class _Audit:
         )
 
     def _measure(self) -> tuple[tuple[SiteAudit, ...], list[Finding], dict[str, Any]]:
-        probe = Probe(self.stochastic, self.paths)
+        probe = Probe(self.model, self.paths)
         noisy = self._run(probe)
         quiet = probe.run(self.inputs, n_samples=1, seed=SEED, on=[False] * probe.sites)
-        answers = self.stochastic.predict(self.inputs)
-        apart = apart_from_mean(answers, noisy, self.classes)
+        answers = self.model.predict(self.inputs)
+        gap = gaps_from_mean(answers, noisy, self.classes)
         shifted = shifts(noisy.normalised, quiet.normalised)
         shares = self._shares(probe, noisy)
         own = self._own_layers()
-        found = places(self.stochastic._program.plan, self.paths)
+        found = placements(self.model.graphs.runner.partition, self.paths)
         sites: list[SiteAudit] = []
         findings: list[Finding] = []
-        for i, site in enumerate(self.survey.active):
+        for i, site in enumerate(self.found.active):
             place = found.get(id(site.source.layer))
             measured = describe_site(
                 site.spec,
@@ -126,41 +126,41 @@ class _Audit:
                 own[i],
                 place,
                 identity=_passes_on(site.source, site.spec, self.inputs),
-                half=self.stochastic.half_precision,
+                half=self.model.half_precision,
                 shares={output: share[i] for output, share in shares.items()},
             )
             sites.append(measured)
             findings += findings_of_site(measured, site.spec, place)
         findings += findings_of_shifts(shifted)
-        findings += findings_of_apart(apart, made_up=self.made_up)
+        findings += findings_of_gaps(gap, made_up=self.made_up)
         same = self._same(quiet, answers)
         if not same:
             findings.append(_NOT_OFF)
         figures = {
-            "graph_known": self.stochastic._program.plan is not None,
-            "deterministic_from_mean": [dataclasses.asdict(item) for item in apart],
+            "graph_known": self.model.graphs.runner.partition is not None,
+            "deterministic_from_mean": [dataclasses.asdict(item) for item in gap],
             "batch_normalization_shifts": [dataclasses.asdict(item) for item in shifted],
             "off_is_deterministic": same,
             "unexplained_variance_share": {output: 1.0 - sum(share) for output, share in shares.items()},
         }
         return tuple(sites), findings, figures
 
-    def _met(self, place: int, noisy: Seen) -> list[Met]:
+    def _met(self, place: int, noisy: ProbeRun) -> list[SiteCounts]:
         """What a site did in the model, and alone where its passes drew too few numbers to tell its rate by."""
-        met = [item for item in noisy.met if item.site == place]
-        site, units = self.survey.active[place], max((item.units for item in met), default=0)
+        counts = [item for item in noisy.counts if item.site == place]
+        site, units = self.found.active[place], max((item.units for item in counts), default=0)
         shape = site.spec.shape
-        if shape is None or None in shape or not 0 < sum(item.drawn for item in met) < _FEW_DRAWS:
-            return met
+        if shape is None or None in shape or not 0 < sum(item.drawn for item in counts) < _FEW_DRAWS:
+            return counts
         more = draw_alone(
             place, site.source, [n or 1 for n in shape], n_samples=max(32, _FEW_DRAWS // units), seed=SEED + 1
         )
-        return met if more is None else [*met, more]
+        return counts if more is None else [*counts, more]
 
-    def _run(self, probe: Probe, on: Sequence[bool] | None = None) -> Seen:
+    def _run(self, probe: Probe, on: Sequence[bool] | None = None) -> ProbeRun:
         return probe.run(self.inputs, n_samples=self.n_samples, seed=SEED, on=on)
 
-    def _shares(self, probe: Probe, noisy: Seen) -> dict[str, list[float]]:
+    def _shares(self, probe: Probe, noisy: ProbeRun) -> dict[str, list[float]]:
         """Variance with one site alone over that with all, by output; what is missing to 1 only arises together."""
         if self.short:
             return {}
@@ -175,15 +175,14 @@ class _Audit:
         }
 
     def _own_layers(self) -> list[OwnLayer | None]:
-        with kept_variables(self.model):
+        with kept_variables(self.keras_model):
             return [
-                measure_own_layer(site.source, site.spec, seed=place)
-                for place, site in enumerate(self.survey.active, 1)
+                measure_own_layer(site.source, site.spec, seed=place) for place, site in enumerate(self.found.active, 1)
             ]
 
-    def _same(self, quiet: Seen, answers: Mapping[str, Array]) -> bool:
+    def _same(self, quiet: ProbeRun, answers: Mapping[str, Array]) -> bool:
         """Whether the model with every site switched off answers as the deterministic mode does, to rounding."""
-        tolerance = 3e-2 if self.stochastic.half_precision else 1e-4
+        tolerance = 3e-2 if self.model.half_precision else 1e-4
         return all(
             np.allclose(passes[0], answers[name], rtol=0, atol=tolerance * (np.abs(answers[name]).max() + 1e-12))
             for name, passes in quiet.passes.items()
@@ -196,7 +195,7 @@ def _variance(passes: Array) -> float:
 
 def _passes_on(source: SiteLayer, spec: SiteSpec, inputs: Mapping[str, Array]) -> bool | None:
     """Whether the site, switched off as it is for plain answers, gives its very input back; None for other kinds."""
-    patched = source.arm(Off())
+    patched = source.patches(NoNoise())
     if set(patched) != {"call"} or spec.shape is None or not source.drops:
         return None
     rows = len(next(iter(inputs.values())))

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from thinned.models.audit.keras_layers import OwnLayer
-from thinned.models.audit.placement import Place
-from thinned.models.audit.probe import Met
+from thinned.models.audit.placement import Placement
+from thinned.models.audit.probe import SiteCounts
 from thinned.models.audit.report import OwnMeasure, SiteAudit, confidence
 from thinned.models.card import Finding, SiteSpec
 
@@ -23,9 +23,9 @@ GAL = "Gal & Ghahramani 2016, arXiv:1506.02142"
 
 def describe_site(
     spec: SiteSpec,
-    met: Sequence[Met],
+    counts: Sequence[SiteCounts],
     own: OwnLayer | None,
-    place: Place | None,
+    place: Placement | None,
     *,
     identity: bool | None,
     half: bool,
@@ -35,23 +35,23 @@ def describe_site(
 
     Args:
         spec: What it should do.
-        met: What its calls did in the model; none where they are out of reach.
+        counts: What its calls did in the model; none where they are out of reach.
         own: What Keras's own layer did.
         place: Where it stands, where the graph is known.
         identity: Whether it gave its input back in inference.
         half: Whether it computes in 16 bits.
         shares: By output, its share of the variance.
     """
-    drawn, dropped = sum(m.drawn for m in met), sum(m.dropped for m in met)
-    drops = (spec.rate is not None and dropped > 0) or any(m.kept or m.zeroed for m in met)
+    drawn, dropped = sum(m.drawn for m in counts), sum(m.dropped for m in counts)
+    drops = (spec.rate is not None and dropped > 0) or any(m.kept or m.zeroed for m in counts)
     frequency = dropped / drawn if drawn and drops else None
     low, high = confidence(dropped, drawn) if frequency is not None else (None, None)
-    scaled = any(m.kept for m in met)
-    scale_error = max((m.scale_error for m in met), default=0.0) if scaled else None
+    scaled = any(m.kept for m in counts)
+    scale_error = max((m.scale_error for m in counts), default=0.0) if scaled else None
     tolerance = _HALF_ERROR if half else _SINGLE_ERROR
     declared = None if spec.shape is None or None in spec.shape else math.prod(n or 1 for n in spec.shape)
-    units = met[0].units if met else None
-    spread, due = _spread(spec, met)
+    units = counts[0].units if counts else None
+    spread, due = _spread(spec, counts)
     right = (
         _near(frequency, spec.rate, drawn)
         and (scale_error is None or scale_error <= tolerance)
@@ -110,15 +110,15 @@ def _near(frequency: float | None, rate: float | None, drawn: int) -> bool:
     return abs(frequency - rate) <= _SIGMAS * math.sqrt(max(rate * (1 - rate), 1e-12) / drawn) + 1 / drawn
 
 
-def _spread(spec: SiteSpec, met: Sequence[Met]) -> tuple[float | None, float | None]:
-    if not met or spec.kind not in ("GaussianNoise", "GaussianDropout"):
+def _spread(spec: SiteSpec, counts: Sequence[SiteCounts]) -> tuple[float | None, float | None]:
+    if not counts or spec.kind not in ("GaussianNoise", "GaussianDropout"):
         return None, None
     due = spec.stddev if spec.kind == "GaussianNoise" else math.sqrt((spec.rate or 0) / (1 - (spec.rate or 0)))
-    return met[0].spread, due
+    return counts[0].spread, due
 
 
 def in_words(spec: SiteSpec) -> str:
-    """What the site's noise means, for someone who has not met it before."""
+    """What the site's noise means, for someone who has not counts it before."""
     rate = spec.rate
     if spec.kind == "GaussianNoise":
         return f"adds to each number a normal one of standard deviation {spec.stddev:g}"
@@ -143,14 +143,14 @@ def in_words(spec: SiteSpec) -> str:
     )
 
 
-def findings_of_site(site: SiteAudit, spec: SiteSpec, place: Place | None) -> Iterator[Finding]:
+def findings_of_site(site: SiteAudit, spec: SiteSpec, place: Placement | None) -> Iterator[Finding]:
     """What a person should know of a site."""
     if not site.correct:
         yield Finding(
             level="error",
             code="site-incorrect",
             site=site.path,
-            text=f"As stochastic here, {site.path} does not do what its rate says: {_measured(site)}.",
+            text=f"As drawn here, {site.path} does not do what its rate says: {_measured(site)}.",
             reference=SRIVASTAVA,
             remedy="Do not rely on its variance; report it with the model's file.",
         )
@@ -187,7 +187,7 @@ def findings_of_site(site: SiteAudit, spec: SiteSpec, place: Place | None) -> It
         yield from _findings_of_place(site, spec, place)
 
 
-def _findings_of_place(site: SiteAudit, spec: SiteSpec, place: Place) -> Iterator[Finding]:
+def _findings_of_place(site: SiteAudit, spec: SiteSpec, place: Placement) -> Iterator[Finding]:
     if place.on_output:
         yield Finding(
             level="warning",

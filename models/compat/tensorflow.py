@@ -1,4 +1,7 @@
-"""TensorFlow's first import without its greeting, which it writes to file descriptor 2 before any log level counts."""
+"""What is worked around of TensorFlow 2.21, and the private names that this takes; each has its reason.
+
+`tests/models/compat/test_tensorflow.py` fails when one of these is no longer needed, or is gone.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,48 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["import_tensorflow"]
+__all__ = ["call_concrete", "floating_point_operations", "import_tensorflow"]
+
+
+def call_concrete(concrete: Any, args: Sequence[Any]) -> list[Any]:
+    """Call a concrete function on its flat arguments, arrays or tensors.
+
+    Its own call binds them to its signature, which takes as long as a small network. `_inference_function` goes past
+    that; where it is gone, the public call is used.
+    """
+    import tensorflow as tf
+
+    tensors = [arg if isinstance(arg, tf.Tensor) else tf.constant(arg) for arg in args]
+    inner = getattr(getattr(concrete, "_inference_function", None), "call_preflattened", None)
+    if inner is None:
+        return list(concrete(*tensors))
+    return list(inner(tensors + concrete.captured_inputs))
+
+
+def floating_point_operations(graph: Any) -> int:
+    """Operations that TensorFlow's profiler counts in a traced graph.
+
+    The profiler has no newer name than `compat.v1`, whose deprecation warning is silenced by a private name.
+    """
+    import tensorflow as tf
+    from tensorflow.python.util import deprecation
+
+    builder = tf.compat.v1.profiler.ProfileOptionBuilder
+    options = builder(builder.float_operation()).with_empty_output().build()
+    with deprecation.silence():
+        profile = tf.compat.v1.profiler.profile(graph, options=options)
+    return int(profile.total_float_ops) if profile else 0
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and Keras; what they print on the way is shown only if the import fails."""
+    """Import TensorFlow and Keras without their greeting; what they print is shown only if the import fails.
+
+    TensorFlow writes it to file descriptor 2 before any log level counts.
+    """
     logging.getLogger("absl").setLevel(logging.ERROR)
     if "tensorflow" in sys.modules:
         return

@@ -1,29 +1,24 @@
-"""Monte Carlo dropout for Keras models: find the sites, arm them, draw passes."""
+"""The engine: find where a Keras model draws noise, run what no noise reaches once, draw passes from a seed."""
 
-from thinned.models.dropout.batching import Ask, Frontier
-from thinned.models.dropout.block_reduction import Summary
+from thinned.models.dropout.batching import BatchItem, Frontier
+from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
 from thinned.models.dropout.noise.noise_context import Draw
-from thinned.models.dropout.noise.samplers import BLOCK, Sampling
 from thinned.models.dropout.partition.signature import OutputSignature
-from thinned.models.dropout.pieces import Passes, Summaries
 from thinned.models.dropout.self_check import check_laws, check_untouched, example_inputs
-from thinned.models.dropout.sites.noise_layers import register_noise
+from thinned.models.dropout.sites.custom_noise import register_noise
 from thinned.models.dropout.stochastic_model import StochasticModel, enable_mc_dropout
 
 __all__ = [
-    "BLOCK",
-    "StochasticModel",
-    "Ask",
-    "Frontier",
-    "OutputSignature",
+    "BatchItem",
     "Draw",
-    "Passes",
-    "Sampling",
-    "Summaries",
-    "Summary",
-    "enable_mc_dropout",
-    "example_inputs",
+    "Frontier",
+    "MonteCarloRun",
+    "OutputSignature",
+    "StochasticModel",
     "check_laws",
     "check_untouched",
+    "complete",
+    "enable_mc_dropout",
+    "example_inputs",
     "register_noise",
 ]

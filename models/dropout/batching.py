@@ -1,21 +1,21 @@
-"""Several requests in one call of a graph: their rows side by side, each with the passes that it would get alone."""
+"""Several requests in one graph call: their rows one below the other, each with the passes that it would get alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from thinned.models.dropout.block_reduction import Summary
-from thinned.models.dropout.compiled_graphs import run_arguments
-from thinned.models.dropout.noise.samplers import BLOCK
+from thinned.models.sampling import BLOCK
 
-__all__ = ["Ask", "Frontier", "arguments", "block_counts", "parts"]
+__all__ = ["BatchItem", "Frontier", "GraphArguments", "RowOwners", "block_counts", "graph_arguments", "run_arguments"]
 
 Array = npt.NDArray[Any]
+RowOwners = Literal["one", "same draw", "several"]
+"""Whose rows are in a graph call: one request's; several's that share seed and first pass; several's, each its own."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,20 @@ class Frontier:
 
 
 @dataclass(frozen=True)
-class Ask:
-    """Passes first to first + count - 1 of some rows.
+class BatchItem:
+    """Passes first to first + count - 1 of some rows: what one request wants of one graph call.
 
     Args:
         rows: B, the number of rows.
         seed: Integer in [0, 2**53).
-        first: Index of the first pass, a multiple of 32.
+        first: Index of the first pass; a multiple of 32 where several requests with other seeds share the call.
         count: S >= 1, the number of passes.
         inputs: For each input its array (B, *input_shape); or
         frontier: what the prefix made of them, to draw further passes without running it again.
+        keep_passes: Whether the passes themselves are wanted, not their statistics alone.
 
     Raises:
-        ValueError: `first` is no multiple of 32, or there are not exactly one of `inputs` and `frontier`.
+        ValueError: There are not exactly one of `inputs` and `frontier`.
     """
 
     rows: int
@@ -48,47 +49,45 @@ class Ask:
     count: int
     inputs: Mapping[str, Array] | None = None
     frontier: Frontier | None = None
+    keep_passes: bool = False
 
     def __post_init__(self) -> None:
-        if self.first % BLOCK:
-            raise ValueError(f"expected a first pass that is a multiple of {BLOCK}, received {self.first}")
         if (self.inputs is None) == (self.frontier is None):
             raise ValueError("expected inputs or a frontier, received both or neither")
 
 
-def arguments(asks: Sequence[Ask]) -> tuple[Literal["alone", "shared", "several"], list[Array]]:
-    """Which kind of graph serves these asks in one call, and what it is told before it is given their rows.
+class GraphArguments(NamedTuple):
+    """Which graph serves a batch in one call, and what it is given before the rows."""
 
-    Requests that share seed and first pass share their masks too, which is cheaper than a draw for each.
+    owners: RowOwners
+    arrays: list[Array]
+
+
+def graph_arguments(items: Sequence[BatchItem]) -> GraphArguments:
+    """The graph for a batch, and its first arguments. Requests that share a draw share its masks, which is cheaper.
+
+    Raises:
+        ValueError: Requests with draws of their own do not all start at the first pass of a block.
     """
-    rows = sum(ask.rows for ask in asks)
-    longest = max(ask.count for ask in asks)
-    head = run_arguments(rows, longest, asks[0].seed, asks[0].first)
-    if len({(ask.seed, ask.first) for ask in asks}) > 1:
-        items = np.array([[getattr(ask, name) for ask in asks] for name in ("seed", "first", "count")], np.int64)
-        owners = np.repeat(np.arange(len(asks), dtype=np.int32), [ask.rows for ask in asks])
-        return "several", [head, items, owners]
-    if len({ask.count for ask in asks}) > 1:
-        limits = np.repeat(np.array([ask.count for ask in asks], np.int32), [ask.rows for ask in asks])
-        return "shared", [head, limits]
-    return "alone", [head]
+    rows = sum(item.rows for item in items)
+    longest = max(item.count for item in items)
+    head = run_arguments(rows, longest, items[0].seed, items[0].first)
+    if len({(item.seed, item.first) for item in items}) > 1:
+        unaligned = [item.first for item in items if item.first % BLOCK]
+        if unaligned:
+            raise ValueError(f"expected first passes that are multiples of {BLOCK}, received {unaligned}")
+        draws = np.array([[getattr(item, name) for item in items] for name in ("seed", "first", "count")], np.int64)
+        owners = np.repeat(np.arange(len(items), dtype=np.int32), [item.rows for item in items])
+        return GraphArguments("several", [head, draws, owners])
+    if len({item.count for item in items}) > 1:
+        limits = np.repeat(np.array([item.count for item in items], np.int32), [item.rows for item in items])
+        return GraphArguments("same draw", [head, limits])
+    return GraphArguments("one", [head])
 
 
-def parts(asks: Sequence[Ask], outputs: Mapping[str, Summary]) -> list[dict[str, Summary]]:
-    """Give each ask its own rows and blocks of what one call gave for all."""
-    split: list[dict[str, Summary]] = []
-    start = 0
-    for ask in asks:
-        rows = slice(start, start + ask.rows)
-        blocks = slice(0, len(block_counts(ask.first, ask.count)))
-        split.append(
-            {
-                name: Summary(*(None if part is None else part[blocks, rows] for part in summary))
-                for name, summary in outputs.items()
-            }
-        )
-        start += ask.rows
-    return split
+def run_arguments(rows: int, count: int, seed: int, first: int) -> npt.NDArray[np.int64]:
+    """The first argument of every graph: rows B, passes S, the seed and the first pass (unused for "several")."""
+    return np.array([rows, count, seed, first], np.int64)
 
 
 def block_counts(first: int, count: int) -> npt.NDArray[np.int64]:

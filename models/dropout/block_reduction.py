@@ -6,21 +6,16 @@ from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
-from thinned.models.dropout.noise.samplers import BLOCK
+from thinned.models.sampling import BLOCK
 
-__all__ = ["Classes", "Summary", "summarise"]
+__all__ = ["ClassScale", "ReducedBlocks", "reduce_blocks"]
 
 Tensor = Any
-Classes = Literal["probabilities", "logits"]
+ClassScale = Literal["probabilities", "logits"]
 
 
-class Summary(NamedTuple):
-    """What is kept of the passes of one output, for each block of 32 (the first and last may hold fewer).
-
-    `mean` and `deviations` (sum of squared deviations from the block's mean) have shape (G, B, *output_shape), float64.
-    For a classification, `probabilities` (G, B, ..., C) is the block's mean of class probabilities and `entropy`
-    (G, B, ...) its mean of the passes' entropies in nats; both None otherwise.
-    """
+class ReducedBlocks(NamedTuple):
+    """The tensors that `BlockStatistics` is made of: its fields of these names."""
 
     mean: Tensor
     deviations: Tensor
@@ -28,8 +23,10 @@ class Summary(NamedTuple):
     entropy: Tensor | None
 
 
-def summarise(passes: Tensor, first: Tensor, classes: Classes | None, limits: Tensor | None = None) -> Summary:
-    """Summarise passes `first` and on.
+def reduce_blocks(
+    passes: Tensor, first: Tensor, classes: ClassScale | None, limits: Tensor | None = None
+) -> ReducedBlocks:
+    """Reduce passes `first` and on.
 
     Args:
         passes: (S, B, ...) float.
@@ -49,27 +46,27 @@ def summarise(passes: Tensor, first: Tensor, classes: Classes | None, limits: Te
 
     def sum_of(x: Tensor) -> Tensor:
         if counted is not None:
-            x = tf.where(_under(counted, x), x, tf.zeros([], x.dtype))
+            x = tf.where(_with_axes_of(x, counted), x, tf.zeros([], x.dtype))
         return tf.math.segment_sum(x, block)
 
     def mean_of(x: Tensor) -> Tensor:
-        return sum_of(x) / _under(counts, x)
+        return sum_of(x) / _with_axes_of(x, counts)
 
     mean = mean_of(values)
     deviations = sum_of(tf.math.squared_difference(values, tf.gather(mean, block)))
     if classes is None:
-        return Summary(mean, deviations, None, None)
+        return ReducedBlocks(mean, deviations, None, None)
     probs = _probabilities(values, classes)
     entropy = -tf.reduce_sum(tf.math.xlogy(probs, probs), axis=-1)
-    return Summary(mean, deviations, mean_of(probs), mean_of(entropy))
+    return ReducedBlocks(mean, deviations, mean_of(probs), mean_of(entropy))
 
 
-def _under(x: Tensor, like: Tensor) -> Tensor:
-    """Give (S, B) the further axes of `like`."""
+def _with_axes_of(like: Tensor, x: Tensor) -> Tensor:
+    """Give (S, B) the further axes of `like`, of length 1."""
     return tf.reshape(x, tf.concat([tf.shape(x), tf.ones([len(like.shape) - 2], tf.int32)], axis=0))
 
 
-def _probabilities(values: Tensor, classes: Classes) -> Tensor:
+def _probabilities(values: Tensor, classes: ClassScale) -> Tensor:
     """Class probabilities on the last axis; a single unit is the probability, or the logit, of class 1."""
     if values.shape[-1] != 1:
         return tf.clip_by_value(values, 0.0, 1.0) if classes == "probabilities" else tf.nn.softmax(values)

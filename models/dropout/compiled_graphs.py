@@ -1,4 +1,4 @@
-"""The compiled graphs of one stochastic model, each traced once and then fixed."""
+"""The compiled graphs of one model, each traced once and then fixed."""
 
 from __future__ import annotations
 
@@ -6,59 +6,58 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
-from thinned.models.dropout.block_reduction import Classes, Summary, summarise
+from thinned.models.compat.tensorflow import call_concrete
+from thinned.models.dropout.batching import BatchItem, RowOwners, block_counts
+from thinned.models.dropout.block_reduction import ClassScale, ReducedBlocks, reduce_blocks
 from thinned.models.dropout.noise.noise_context import Draw, NoiseContext
 from thinned.models.dropout.noise.philox import RandomWords
-from thinned.models.dropout.noise.samplers import Sampling
 from thinned.models.dropout.partition.partition_runner import PartitionRunner
 from thinned.models.dropout.partition.signature import ModelSignature
 from thinned.models.dropout.sites.discovery import DiscoveredSites
 from thinned.models.dropout.sites.layer_patching import TRACING, patched
 from thinned.models.dropout.sites.noise_layers import NoiseShape, SiteLayer
+from thinned.models.sampling import Sampling
+from thinned.models.uncertainty import BlockStatistics
 
-__all__ = ["GraphKey", "Graphs", "Off", "call_flat", "run_arguments"]
+__all__ = ["CompiledGraphs", "GraphKey", "NoNoise"]
 
 Tensor = Any
-_WIDTHS = {"alone": 1, "shared": 2, "several": 3}  # arguments that say what to draw, before those that say of what
+_WIDTHS: Mapping[RowOwners, int] = {"one": 1, "same draw": 2, "several": 3}  # arguments before the rows
 _HEAD = 4  # rows, passes, seed, first pass
 
 
 class GraphKey(NamedTuple):
     """Which graph.
 
-    `body` is "prefix" (inputs to frontier), "suffix" (frontier to passes), "whole" (inputs to passes), "summary"
-    (inputs to summaries of passes), "rest" (frontier to summaries), or "spread" (how far passes differ behind each
-    site). `rows` belong to one request ("alone"), to requests that share a draw but not its length ("shared"), or to
-    requests that each have a seed of their own ("several").
+    `body` is "prefix" (inputs to frontier), "suffix" (frontier to passes), "from_inputs" or "from_frontier" (to passes
+    and what is reduced of them), or "spread" (how far passes differ behind each site).
     """
 
-    body: Literal["prefix", "suffix", "whole", "summary", "rest", "spread"]
+    body: Literal["prefix", "suffix", "from_inputs", "from_frontier", "spread"]
     sampling: Sampling = "stratified"
-    rows: Literal["alone", "shared", "several"] = "alone"
+    owners: RowOwners = "one"
 
 
-class Graphs:
+class CompiledGraphs:
     """Traces graphs when they are first asked for. Concrete functions never trace again, whatever the sizes.
 
     Args:
         model: The Keras model.
-        interface: How it is called.
-        found: Its sites.
-        program: Its plan.
+        signature: How it is called.
+        sites: Its sites.
+        runner: Its prefix and suffix.
     """
 
-    def __init__(self, model: Any, interface: ModelSignature, found: DiscoveredSites, program: PartitionRunner) -> None:
-        self._model = model
-        self._interface = interface
-        self._survey = found
-        self._program = program
-        self._numbers = {id(site.source): site.number for site in found.active}
+    def __init__(self, model: Any, signature: ModelSignature, sites: DiscoveredSites, runner: PartitionRunner) -> None:
+        self.model = model
+        self.signature = signature
+        self.sites = sites
+        self.runner = runner
+        self._numbers = {id(site.source): site.number for site in sites.active}
         self._compiled: dict[GraphKey, Any] = {}
-        self.classes: tuple[Classes | None, ...] = ()
+        self.classes: tuple[ClassScale | None, ...] = ()
         """For each output, how its last axis is to be read where it holds classes."""
 
     @property
@@ -68,7 +67,7 @@ class Graphs:
 
     def run(self, key: GraphKey, *args: Any) -> list[Tensor]:
         """Run a graph on arrays or tensors."""
-        return call_flat(self.get(key), args)
+        return call_concrete(self.get(key), args)
 
     def get(self, key: GraphKey) -> Any:
         """A graph as a concrete function."""
@@ -89,125 +88,125 @@ class Graphs:
 
     def trace_off(self, body: Callable[..., Sequence[Tensor]], signature: Sequence[tf.TensorSpec]) -> Any:
         """Trace `body` with every site switched off."""
-        with patched(self._model, self._survey.sources, lambda source: Off()):
+        with patched(self.model, self.sites.sources, lambda source: NoNoise()):
             return tf.function(body, autograph=False).get_concrete_function(*signature)
 
-    def _trace(self, key: GraphKey) -> Any:
-        stochastic: list[_On] = []
+    def statistics(
+        self, items: Sequence[BatchItem], names: Sequence[str], tensors: Sequence[Tensor]
+    ) -> list[dict[str, BlockStatistics]]:
+        """For each item, by output name, its rows and blocks of what a "from_inputs" or "from_frontier" graph gave."""
+        keep = any(item.keep_passes for item in items)
+        kept = [tensor.numpy() if keep else None for tensor in tensors[: len(names)]]
+        reduced = iter(tensors[len(names) :])
+        blocks = [
+            ReducedBlocks(*(next(reduced).numpy() if there else None for there in (True, True, bool(c), bool(c))))
+            for c in self.classes
+        ]
+        found: list[dict[str, BlockStatistics]] = []
+        start = 0
+        for item in items:
+            rows = slice(start, start + item.rows)
+            start += item.rows
+            counts = block_counts(item.first, item.count)
+            part: dict[str, BlockStatistics] = {}
+            for name, arrays, drawn in zip(names, blocks, kept, strict=True):
+                cut: list[Any] = [None if x is None else x[: len(counts), rows] for x in arrays]
+                passes = drawn[: item.count, rows] if item.keep_passes and drawn is not None else None
+                part[name] = BlockStatistics(item.first, counts, cut[0], cut[1], cut[2], cut[3], passes)
+            found.append(part)
+        return found
 
-        def here_of(source: SiteLayer) -> Off:
+    def _trace(self, key: GraphKey) -> Any:
+        providers: list[_PassNoise] = []
+
+        def provider_of(source: SiteLayer) -> NoNoise:
             number = self._numbers.get(id(source))
             if number is None:
-                return Off()
-            stochastic.append(_On(number))
-            return stochastic[-1]
+                return NoNoise()
+            providers.append(_PassNoise(number))
+            return providers[-1]
 
-        if key.body not in ("prefix", "suffix", "spread"):
-            return tf.function(self._body(key, stochastic), autograph=False).get_concrete_function(
-                *self._signature(key)
-            )
-        with patched(self._model, self._survey.sources, here_of):
-            function = tf.function(self._body(key, stochastic), autograph=False)
-            return function.get_concrete_function(*self._signature(key))
+        if key.body in ("from_inputs", "from_frontier"):  # they call graphs that are traced by themselves
+            return tf.function(self._body(key, providers), autograph=False).get_concrete_function(*self._specs(key))
+        with patched(self.model, self.sites.sources, provider_of):
+            function = tf.function(self._body(key, providers), autograph=False)
+            return function.get_concrete_function(*self._specs(key))
 
-    def _signature(self, key: GraphKey) -> list[tf.TensorSpec]:
+    def _specs(self, key: GraphKey) -> list[tf.TensorSpec]:
         if key.body == "prefix":
-            return list(self._interface.signature)
+            return list(self.signature.tensors)
         head = [tf.TensorSpec([_HEAD], tf.int64)]
-        if key.rows == "shared":
+        if key.owners == "same draw":
             head += [tf.TensorSpec([None], tf.int32)]
-        if key.rows == "several":
+        if key.owners == "several":
             head += [tf.TensorSpec([3, None], tf.int64), tf.TensorSpec([None], tf.int32)]
-        if key.body in ("suffix", "rest"):
+        if key.body in ("suffix", "from_frontier"):
             frontier = self.get(GraphKey("prefix")).outputs
             return head + [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in frontier]
-        return head + list(self._interface.signature)
+        return head + list(self.signature.tensors)
 
-    def _body(self, key: GraphKey, stochastic: Sequence[_On]) -> Callable[..., list[Tensor]]:
-        width = _WIDTHS[key.rows]
+    def _body(self, key: GraphKey, providers: Sequence[_PassNoise]) -> Callable[..., list[Tensor]]:
+        width = _WIDTHS[key.owners]
 
         def suffix(*args: Tensor) -> list[Tensor]:
-            return self._draw(key, stochastic, args[:width], args[width:])[1]
+            return self._draw(key, providers, args[:width], args[width:])[1]
 
-        def whole(*args: Tensor) -> list[Tensor]:
-            # Graphs call each other, so that each part of the model is traced once; TensorFlow makes one graph of it.
+        # Graphs call each other, so that each part of the model is traced once; TensorFlow makes one graph of it.
+        def from_inputs(*args: Tensor) -> list[Tensor]:
             frontier = self.get(GraphKey("prefix"))(*args[width:])
-            return list(self.get(key._replace(body="suffix"))(*args[:width], *frontier))
+            return list(self.get(key._replace(body="from_frontier"))(*args[:width], *frontier))
 
-        def summaries(*args: Tensor) -> list[Tensor]:
-            drawn = self.get(key._replace(body="suffix" if key.body == "rest" else "whole"))(*args)
+        def from_frontier(*args: Tensor) -> list[Tensor]:
+            drawn = self.get(key._replace(body="suffix"))(*args)
             rows, count, _, first = tf.unstack(args[0])
-            limits = None
-            if key.rows == "shared":
-                limits = args[1]
-            elif key.rows == "several":
-                limits = tf.gather(tf.cast(args[1][2], tf.int32), args[2])
-            made = [
-                summarise(_by_pass(output, count, rows), first, classes, limits)
-                for output, classes in zip(drawn, self.classes, strict=True)
+            passes = [_by_pass(output, count, rows) for output in drawn]
+            limits = _limits(key, args)
+            reduced = [
+                reduce_blocks(output, first, classes, limits)
+                for output, classes in zip(passes, self.classes, strict=True)
             ]
-            return [part for summary in made for part in summary if part is not None]
+            return passes + [part for blocks in reduced for part in blocks if part is not None]
 
         def spread(*args: Tensor) -> list[Tensor]:
-            passes, outputs = self._draw(key, stochastic, args[:width], self._program.prefix(args[width:]))
+            context, outputs = self._draw(key, providers, args[:width], self.runner.prefix(args[width:]))
             # What a loop's body draws belongs to another graph, out of reach from here.
-            met = [tensor for tensor in passes.met if tensor.graph is outputs[0].graph]
-            return [tf.reduce_max(tf.reduce_max(tensor, axis=0) - tf.reduce_min(tensor, axis=0)) for tensor in met]
+            noisy = [tensor for tensor in context.noisy if tensor.graph is outputs[0].graph]
+            return [tf.reduce_max(tf.reduce_max(tensor, axis=0) - tf.reduce_min(tensor, axis=0)) for tensor in noisy]
 
         bodies: Mapping[str, Callable[..., list[Tensor]]] = {
-            "prefix": lambda *inputs: self._program.prefix(inputs),
+            "prefix": lambda *inputs: self.runner.prefix(inputs),
             "suffix": suffix,
-            "whole": whole,
-            "summary": summaries,
-            "rest": summaries,
+            "from_inputs": from_inputs,
+            "from_frontier": from_frontier,
             "spread": spread,
         }
         return bodies[key.body]
 
     def _draw(
-        self, key: GraphKey, stochastic: Sequence[_On], head: Sequence[Tensor], frontier: Sequence[Tensor]
+        self, key: GraphKey, providers: Sequence[_PassNoise], head: Sequence[Tensor], frontier: Sequence[Tensor]
     ) -> tuple[NoiseContext, list[Tensor]]:
         """Draw the passes that `head` names, and run the suffix on them."""
         rows, count = tf.cast(head[0][0], tf.int32), tf.cast(head[0][1], tf.int32)
-        several = key.rows == "several"
+        several = key.owners == "several"
         seeds, first = (head[1][0], head[1][1]) if several else (head[0][2:3], head[0][3:4])
-        passes = NoiseContext(
+        context = NoiseContext(
             RandomWords(seeds, head[2] if several else None),
             first=first,
             count=count,
             rows=rows,
             sampling=key.sampling,
-            layouts=self._survey.layouts,
+            layouts=self.sites.layouts,
         )
-        for site in stochastic:
-            site.passes = passes
-        return passes, self._program.suffix(passes, frontier)
-
-    def unpack(self, parts: Sequence[Tensor]) -> list[Summary]:
-        """The summaries of each output, as NumPy arrays, from what a "summary" or "rest" graph gave."""
-        left = iter(parts)
-        return [
-            Summary(*(next(left).numpy() if there else None for there in (True, True, bool(c), bool(c))))
-            for c in self.classes
-        ]
+        for provider in providers:
+            provider.context = context
+        return context, self.runner.suffix(context, frontier)
 
 
-def call_flat(concrete: Any, args: Sequence[Any]) -> list[Tensor]:
-    """Call a concrete function on its flat arguments.
-
-    Binding them to its signature, as its own call does, takes as long as a small network (TensorFlow 2.21). This goes
-    past that by a private door; where that door is gone, the public one does.
-    """
-    tensors = [arg if isinstance(arg, tf.Tensor) else tf.constant(arg) for arg in args]
-    inner = getattr(getattr(concrete, "_inference_function", None), "call_preflattened", None)
-    if inner is None:
-        return list(concrete(*tensors))
-    return list(inner(tensors + concrete.captured_inputs))
-
-
-def run_arguments(rows: int, count: int, seed: int, first: int) -> npt.NDArray[np.int64]:
-    """What every graph is told: rows B, passes S, the seed and the first pass (both unused for "several")."""
-    return np.array([rows, count, seed, first], np.int64)
+def _limits(key: GraphKey, args: Sequence[Tensor]) -> Tensor | None:
+    """How many of the passes count for each row; None where all do."""
+    if key.owners == "same draw":
+        return args[1]
+    return tf.gather(tf.cast(args[1][2], tf.int32), args[2]) if key.owners == "several" else None
 
 
 def _by_pass(output: Tensor, count: Tensor, rows: Tensor) -> Tensor:
@@ -216,14 +215,14 @@ def _by_pass(output: Tensor, count: Tensor, rows: Tensor) -> Tensor:
     return tf.reshape(output, [count, rows, *tail])
 
 
-class Off:
-    """Armed with nothing: the site passes its input on."""
+class NoNoise:
+    """The `NoiseProvider` of a site that is switched off: it passes its input on."""
 
     def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
         """No noise."""
         return None
 
-    def seen(self, training: bool | None) -> None:
+    def record_call(self, training: bool | None) -> None:
         """Nothing to note."""
 
     def narrow(self) -> bool:
@@ -231,15 +230,15 @@ class Off:
         return False
 
 
-class _On(Off):
-    """Armed with the passes of the graph under construction."""
+class _PassNoise(NoNoise):
+    """The `NoiseProvider` of a site in the graph under construction."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.passes: NoiseContext | None = None
+        self.context: NoiseContext | None = None
 
     def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
-        return None if self.passes is None else self.passes.draw(self.number)
+        return None if self.context is None else self.context.draw(self.number)
 
     def narrow(self) -> bool:
-        return self.passes is not None and not self.passes.wide
+        return self.context is not None and not self.context.wide

@@ -12,6 +12,7 @@ from thinned.models.card import InputSpec
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH
 from thinned.models.dropout.stochastic_model import StochasticModel
 from thinned.models.errors import UnsupportedModelError
+from thinned.models.sampling import BLOCK
 
 __all__ = ["example_inputs", "check_laws", "check_untouched"]
 
@@ -34,8 +35,8 @@ def example_inputs(specs: Sequence[InputSpec], rows: int, *, seed: int = 0) -> d
     return made
 
 
-def check_laws(stochastic: StochasticModel) -> tuple[str, ...]:
-    """Prove that answers repeat, that rows do not see each other, and that passes differ.
+def check_laws(model: StochasticModel) -> tuple[str, ...]:
+    """Check that answers repeat, that rows do not see each other, and that passes differ.
 
     It also traces every graph that answers need, so that no request waits for one.
 
@@ -45,71 +46,72 @@ def check_laws(stochastic: StochasticModel) -> tuple[str, ...]:
     Raises:
         UnsupportedModelError: A law does not hold for this model; the text says which.
     """
-    inputs = example_inputs(stochastic.inputs, _ROWS)
+    inputs = example_inputs(model.inputs, _ROWS)
     one = {name: x[1:2] for name, x in inputs.items()}
-    answer = stochastic.predict(inputs)
+    answer = model.predict(inputs)
     for name, values in answer.items():
         if values.shape[0] != _ROWS:
             raise UnsupportedModelError(
                 f"Output '{name}' has {values.shape[0]} rows for {_ROWS} rows of input: expected one answer a row."
             )
-    _require(_equal(answer, stochastic.predict(inputs)), "the deterministic answer does not repeat bit for bit")
+    _require(_equal(answer, model.predict(inputs)), "the deterministic answer does not repeat bit for bit")
     _require(
-        _close(stochastic, {k: v[1:2] for k, v in answer.items()}, stochastic.predict(one)),
+        _close(model, {k: v[1:2] for k, v in answer.items()}, model.predict(one)),
         "the answer to a row depends on the other rows of its request",
     )
-    return _prove_passes(stochastic, inputs, one) if stochastic.sites else ()
+    return _check_passes(model, inputs, one) if model.sites else ()
 
 
-def _prove_passes(
-    stochastic: StochasticModel, inputs: Mapping[str, Array], one: Mapping[str, Array]
-) -> tuple[str, ...]:
+def _check_passes(model: StochasticModel, inputs: Mapping[str, Array], one: Mapping[str, Array]) -> tuple[str, ...]:
     few = _PASSES[0]
-    passes = stochastic.sample(inputs, n_samples=few, seed=1)
+    passes = model.sample(inputs, n_samples=few, seed=1)
+    again = model.sample(inputs, n_samples=few, seed=1)
+    _require(_equal(passes, again), "the same seed does not give the same passes")
+    more = model.sample(inputs, n_samples=BLOCK + few, seed=1, row_passes=_ROWS * (BLOCK + few))
+    blocks = model.sample(inputs, n_samples=BLOCK + few, seed=1, row_passes=_ROWS * BLOCK)
+    first = {name: values[:few] for name, values in more.items()}
     _require(
-        _equal(passes, stochastic.sample(inputs, n_samples=few, seed=1)), "the same seed does not give the same passes"
+        _close(model, passes, first) and _close(model, more, blocks), "a pass depends on the block in which it is drawn"
     )
-    blocks = [piece.outputs for piece in stochastic.sample_blocks(inputs, n_samples=few, seed=1, budget=2 * _ROWS)]
-    joined = {name: np.concatenate([block[name] for block in blocks]) for name in passes}
-    _require(_close(stochastic, passes, joined), "a pass depends on the block in which it is drawn")
-    alone = stochastic.sample(one, n_samples=few, seed=1)
+    means = {name: values.mean for name, values in model.summary(inputs, n_samples=few, seed=1).items()}
+    averages = {name: values.astype(np.float64).mean(axis=0) for name, values in passes.items()}
+    _require(_close(model, averages, means), "the mean that is served is not the mean of the passes")
+    alone = model.sample(one, n_samples=few, seed=1)
     _require(
-        _close(stochastic, {k: v[:, 1:2] for k, v in passes.items()}, alone),
+        _close(model, {k: v[:, 1:2] for k, v in passes.items()}, alone),
         "the passes of a row depend on the other rows of its request",
     )
     for count in _PASSES:
-        if any(
-            np.ptp(values, axis=0).max() > 0 for values in stochastic.sample(inputs, n_samples=count, seed=1).values()
-        ):
+        if any(np.ptp(values, axis=0).max() > 0 for values in model.sample(inputs, n_samples=count, seed=1).values()):
             return ()
-    if stochastic.differs_at_sites(inputs, n_samples=_PASSES[-1], seed=1):
+    if model.differs_at_sites(inputs, n_samples=_PASSES[-1], seed=1):
         return (
             f"On made-up inputs the passes differ behind the sites, but all {_PASSES[-1]} give the same outputs to "
             "float precision: expect a variance of 0 wherever the network is this saturated, or is not trained yet.",
         )
-    paths = ", ".join(site.path for site in stochastic.sites)
+    paths = ", ".join(site.path for site in model.sites)
     raise UnsupportedModelError(
         f"The model has sites ({paths}), but {_PASSES[-1]} passes were all the same even right behind "
         "them: its variance would be 0. Check that no rate is 1, and that the units that meet them are not all 0."
     )
 
 
-def check_untouched(stochastic: StochasticModel, model: Any) -> None:
-    """Prove that the deterministic answer is Keras's own, and that drawing passes leaves every variable as it was.
+def check_untouched(model: StochasticModel, keras_model: Any) -> None:
+    """Check that the deterministic answer is Keras's own, and that drawing passes leaves every variable as it was.
 
     Raises:
         UnsupportedModelError: One of the two does not hold for this model.
     """
-    inputs = example_inputs(stochastic.inputs, _ROWS)
+    inputs = example_inputs(model.inputs, _ROWS)
     # Keras's own call comes first: its recurrent layers advance their seed generators even when they only predict.
-    own = stochastic.reference(inputs)
-    before = [variable.numpy() for variable in model.variables]
-    answer = stochastic.predict(inputs)
-    if not any(site.forced for site in stochastic.sites):
-        _require(_close(stochastic, own, answer), "the deterministic answer is not Keras's own")
-    if stochastic.sites:
-        stochastic.sample(inputs, n_samples=_PASSES[0], seed=0)
-    same = (np.array_equal(old, new.numpy()) for old, new in zip(before, model.variables, strict=True))
+    own = model.reference(inputs)
+    before = [variable.numpy() for variable in keras_model.variables]
+    answer = model.predict(inputs)
+    if not any(site.forced for site in model.sites):
+        _require(_close(model, own, answer), "the deterministic answer is not Keras's own")
+    if model.sites:
+        model.sample(inputs, n_samples=_PASSES[0], seed=0)
+    same = (np.array_equal(old, new.numpy()) for old, new in zip(before, keras_model.variables, strict=True))
     _require(all(same), "answering changes a variable of the model")
 
 
@@ -122,9 +124,9 @@ def _equal(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
     return all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
 
 
-def _close(stochastic: StochasticModel, a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
+def _close(model: StochasticModel, a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
     """Equal to rounding, relative to the largest value: kernels round differently for other numbers of rows."""
-    tolerance = _HALF_TOLERANCE if stochastic.half_precision else _TOLERANCE
+    tolerance = _HALF_TOLERANCE if model.half_precision else _TOLERANCE
     for name in a:
         x, y = np.asarray(a[name], np.float64), np.asarray(b[name], np.float64)
         scale = np.abs(x[np.isfinite(x)]).max(initial=0.0)

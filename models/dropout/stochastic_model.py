@@ -1,8 +1,9 @@
-"""An stochastic model: deterministic answers and Monte Carlo passes from one set of weights, as compiled graphs."""
+"""A Keras model that answers with and without its noise: deterministic answers and passes from one set of weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -12,32 +13,35 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from thinned.models.card import InputSpec, SiteSpec, SplitSpec
-from thinned.models.dropout.batching import Ask, Frontier, arguments, block_counts, parts
-from thinned.models.dropout.block_reduction import Classes
-from thinned.models.dropout.compiled_graphs import GraphKey, Graphs, call_flat, run_arguments
-from thinned.models.dropout.noise.samplers import Sampling
-from thinned.models.dropout.partition.graph_partition import Plan, forced_layers
+from thinned.models.compat.keras import flatten_layers
+from thinned.models.compat.tensorflow import call_concrete, floating_point_operations
+from thinned.models.dropout.batching import BatchItem, Frontier, graph_arguments, run_arguments
+from thinned.models.dropout.block_reduction import ClassScale
+from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey
+from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
+from thinned.models.dropout.partition.graph_partition import Partition, forced_layers
 from thinned.models.dropout.partition.partition_runner import PartitionRunner, partition_of, single_precision
-from thinned.models.dropout.partition.prefix_share import describe_split, floating_point_operations, one_row
+from thinned.models.dropout.partition.prefix_share import describe_split, one_row
 from thinned.models.dropout.partition.signature import ModelSignature, OutputSignature, read_outputs, read_signature
-from thinned.models.dropout.pieces import Passes, Piece, Summaries, cut
-from thinned.models.dropout.sites.discovery import DiscoveredSites, survey
+from thinned.models.dropout.sites.discovery import DiscoveredSites, discover_sites
 from thinned.models.dropout.sites.layer_patching import TRACING
-from thinned.models.errors import NoSitesError
+from thinned.models.errors import InputError, NoSitesError, Problem
+from thinned.models.sampling import Sampling
+from thinned.models.uncertainty import BlockStatistics, RunningStatistics
 
 __all__ = ["StochasticModel", "enable_mc_dropout"]
 
 Array = npt.NDArray[Any]
 Tensor = Any
-_PIECE_BYTES = 128 << 20
-_LEAST_BUDGET, _MOST_BUDGET = 64, 1 << 15
+_CALL_BYTES = 128 << 20
+_LEAST_ROW_PASSES, _MOST_ROW_PASSES = 64, 1 << 15
 
 
 def enable_mc_dropout(
     model: Any,
     *,
     input_specs: Sequence[InputSpec] | None = None,
-    classes: Mapping[str, Classes] | None = None,
+    classes: Mapping[str, ClassScale] | None = None,
 ) -> StochasticModel:
     """Find the sites of a Keras model and compile it with and without their noise.
 
@@ -46,44 +50,56 @@ def enable_mc_dropout(
     Args:
         model: A built `keras.Model` on the TensorFlow backend.
         input_specs: What the model takes, needed only where it does not say so itself.
-        classes: By output name, how the last axis is to be read where it holds classes; their entropies are summarised.
+        classes: By output name, how the last axis is to be read where it holds classes; their entropies are reduced
+            in the graph.
 
     Raises:
-        UnknownNoiseError: A layer draws noise in a way that cannot be stochastic.
+        UnknownNoiseError: A layer draws noise in a way that cannot be replaced.
         UnsupportedModelError: The model cannot be served; the text says why and what to do.
+
+    References:
+        Gal & Ghahramani 2016, Dropout as a Bayesian Approximation, https://arxiv.org/abs/1506.02142
     """
     with TRACING:
-        interface = read_signature(model, input_specs)
-        found = survey(model, interface.signature, interface.call, forced_layers(model))
-        return StochasticModel(model, interface, found, classes or {})
+        signature = read_signature(model, input_specs)
+        sites = discover_sites(model, signature.tensors, signature.call, forced_layers(model))
+        return StochasticModel(model, signature, sites, classes or {})
 
 
 class StochasticModel:
-    """A model that answers with and without its noise. Made by `enable_mc_dropout`; safe to use from several threads."""
+    """A model that answers with and without its noise. Made by `enable_mc_dropout`; safe to use from several threads.
+
+    Attributes:
+        inputs: What it takes.
+        outputs: What it answers.
+        sites: Where it draws noise.
+        warnings: What a person should know of its sites and outputs.
+        graphs: Its compiled graphs.
+    """
 
     def __init__(
-        self, model: Any, interface: ModelSignature, found: DiscoveredSites, classes: Mapping[str, Classes]
+        self, model: Any, signature: ModelSignature, sites: DiscoveredSites, classes: Mapping[str, ClassScale]
     ) -> None:
-        self._model = model
-        self._interface = interface
-        plan = partition_of(model, found)
-        self._program = PartitionRunner(plan, interface)
-        self.graphs = Graphs(model, interface, found, self._program)
-        self.inputs: tuple[InputSpec, ...] = interface.inputs
-        self.sites: tuple[SiteSpec, ...] = tuple(site.spec for site in found.active)
+        self.keras_model = model
+        self._signature = signature
+        partition = partition_of(model, sites)
+        self._runner = PartitionRunner(partition, signature)
+        self.graphs = CompiledGraphs(model, signature, sites, self._runner)
+        self.inputs: tuple[InputSpec, ...] = signature.inputs
+        self.sites: tuple[SiteSpec, ...] = tuple(site.spec for site in sites.active)
         self._predict = self._trace_predict()
         self.graphs.classes = tuple(classes.get(output.name) for output in self.outputs)
-        self.warnings = found.warnings + self._constant_outputs(plan)
+        self.warnings = sites.warnings + self._constant_outputs(partition)
 
     def _trace_predict(self) -> Any:
         structure: list[Any] = []
 
         def predict(*inputs: Tensor) -> list[Tensor]:
-            structure.append(self._interface.call(inputs, False))
+            structure.append(self._signature.call(inputs, False))
             return [single_precision(tensor) for tensor in keras.tree.flatten(structure[-1])]
 
-        concrete = self.graphs.trace_off(predict, self._interface.signature)
-        self.outputs: tuple[OutputSignature, ...] = read_outputs(self._model, structure[-1])
+        concrete = self.graphs.trace_off(predict, self._signature.tensors)
+        self.outputs: tuple[OutputSignature, ...] = read_outputs(self.keras_model, structure[-1])
         return concrete
 
     # Answers
@@ -96,8 +112,56 @@ class StochasticModel:
 
         Returns:
             For each output its array, shape (B, *output_shape); half-precision outputs are given as float32.
+
+        Raises:
+            InputError: The model itself refuses the values, such as an index beyond an embedding's table.
         """
-        return self._named(call_flat(self._predict, self._flat(inputs)))
+        with _refusals():
+            return self._named(call_concrete(self._predict, self.flat(inputs)))
+
+    def prefix(self, inputs: Mapping[str, Array]) -> Frontier:
+        """Run the prefix for some rows, once, for batch items to draw their passes from.
+
+        Raises:
+            InputError: The model itself refuses the values.
+        """
+        flat = self.flat(inputs)
+        with _refusals():
+            return Frontier(len(flat[0]), tuple(self.graphs.run(GraphKey("prefix"), *flat)))
+
+    def draw(
+        self, items: Sequence[BatchItem], *, sampling: Sampling = "stratified"
+    ) -> list[dict[str, BlockStatistics]]:
+        """Draw passes for one or several requests in one graph call; pass s is one thinned network.
+
+        Every answer with uncertainty, every law that is checked, every score comes from here.
+
+        Args:
+            items: At least one; all with inputs, or all with a frontier; any lengths that vary are the same for all.
+                The work is the number of all rows times the largest count.
+            sampling: How passes relate to each other.
+
+        Returns:
+            For each item, by output name, the statistics of its passes. Other items do not matter to it, but for float
+            rounding.
+
+        Raises:
+            NoSitesError: The model has no active site, so all passes would be the same.
+            InputError: The model itself refuses the values of one of them.
+        """
+        self.require_sites()
+        owners, arguments = graph_arguments(items)
+        from_inputs = items[0].frontier is None
+        each = [self.flat(i.inputs or {}) if i.frontier is None else list(i.frontier.tensors) for i in items]
+        columns = zip(*each, strict=True)
+        if len(items) == 1:
+            rows = each[0]
+        else:
+            rows = [np.concatenate(column) if from_inputs else tf.concat(column, axis=0) for column in columns]
+        key = GraphKey("from_inputs" if from_inputs else "from_frontier", sampling, owners)
+        with _refusals():
+            tensors = self.graphs.run(key, *arguments, *rows)
+        return self.graphs.statistics(items, [output.name for output in self.outputs], tensors)
 
     def sample(
         self,
@@ -105,205 +169,143 @@ class StochasticModel:
         *,
         n_samples: int,
         seed: int,
-        first_pass: int = 0,
         sampling: Sampling = "stratified",
+        row_passes: int | None = None,
     ) -> dict[str, Array]:
-        """Draw passes; pass s is one thinned network seen by every row.
+        """The passes themselves; pass s is one thinned network seen by every row.
 
         Args:
             inputs: As for `predict`, B rows.
             n_samples: S >= 1, the number of passes.
-            seed: Integer in [0, 2**53), exact in JSON. Same seed, same passes, whatever the batch and the block.
-            first_pass: Index of the first pass to draw.
-            sampling: How passes relate to each other; see `thinned.models.dropout.noise.samplers`.
+            seed: Integer in [0, 2**53), exact in JSON. Same seed, same passes, whatever the batch.
+            sampling: How passes relate to each other.
+            row_passes: How many rows x passes may be computed at once; `row_passes` of the model by default.
 
         Returns:
             For each output the passes, shape (S, B, *output_shape).
 
         Raises:
             NoSitesError: The model has no active site, so all passes would be the same.
+            InputError: The model itself refuses the values.
         """
-        self._require_sites()
-        flat = self._flat(inputs)
-        rows = len(flat[0])
-        tensors = self.graphs.run(GraphKey("whole", sampling), run_arguments(rows, n_samples, seed, first_pass), *flat)
-        return self._passes(tensors, n_samples, rows)
+        return self._run(inputs, n_samples, seed, sampling, row_passes, keep_passes=True).passes
 
-    def sample_blocks(
+    def summary(
         self,
         inputs: Mapping[str, Array],
         *,
         n_samples: int,
         seed: int,
-        first_pass: int = 0,
         sampling: Sampling = "stratified",
-        budget: int | None = None,
-    ) -> Iterator[Passes]:
-        """The same passes as `sample`, a piece at a time, so that memory stays bounded whatever S and B are.
+        row_passes: int | None = None,
+    ) -> dict[str, RunningStatistics]:
+        """Mean, variance, standard error and entropies over the passes that `sample` gives, without keeping them.
 
-        The prefix runs once for each row, whatever S is.
-
-        Args:
-            inputs: As for `predict`.
-            n_samples: S >= 1.
-            seed: As for `sample`.
-            first_pass: As for `sample`.
-            sampling: As for `sample`.
-            budget: How many rows x passes may be computed at once, at least 1; `default_budget` by default.
-
-        Yields:
-            Pieces that together hold each pass of each row once.
-
-        Raises:
-            NoSitesError: The model has no active site.
-        """
-        for piece, tensors in self._run(("whole", "suffix"), inputs, n_samples, seed, first_pass, sampling, budget):
-            count = piece.rows.stop - piece.rows.start
-            yield Passes(piece.rows, piece.first, self._passes(tensors, piece.drawn, count))
-
-    def summarise(
-        self,
-        inputs: Mapping[str, Array],
-        *,
-        n_samples: int,
-        seed: int,
-        first_pass: int = 0,
-        sampling: Sampling = "stratified",
-        budget: int | None = None,
-    ) -> Iterator[Summaries]:
-        """Summaries of the same passes as `sample_blocks`, reduced inside the graph to one for each 32 passes.
-
-        Arguments and errors are those of `sample_blocks`.
-        """
-        for piece, tensors in self._run(("summary", "rest"), inputs, n_samples, seed, first_pass, sampling, budget):
-            summaries = self.graphs.unpack(tensors)
-            named = {output.name: summary for output, summary in zip(self.outputs, summaries, strict=True)}
-            yield Summaries(piece.rows, piece.first, block_counts(piece.first, piece.drawn), named)
-
-    def prefix(self, inputs: Mapping[str, Array]) -> Frontier:
-        """Run the prefix for some rows, once, for asks to draw their passes from."""
-        flat = self._flat(inputs)
-        return Frontier(len(flat[0]), tuple(self.graphs.run(GraphKey("prefix"), *flat)))
-
-    def summarise_together(self, asks: Sequence[Ask], *, sampling: Sampling = "stratified") -> list[Summaries]:
-        """Summaries for several requests from one call of a graph.
-
-        Args:
-            asks: At least one; all with inputs, or all with a frontier; any lengths that vary are the same for all.
-                The work is the number of all rows times the largest count.
-            sampling: As for `sample`.
+        Arguments and errors are those of `sample`; memory does not grow with `n_samples`.
 
         Returns:
-            For each ask what `summarise` would give, to float rounding: other requests do not matter to it.
-
-        Raises:
-            NoSitesError: The model has no active site.
+            Statistics by output name.
         """
-        self._require_sites()
-        kind, told = arguments(asks)
-        fresh = asks[0].frontier is None
-        given = [self._flat(ask.inputs or {}) if ask.frontier is None else list(ask.frontier.tensors) for ask in asks]
-        columns = zip(*given, strict=True)
-        if len(asks) == 1:
-            rows = given[0]
-        else:
-            rows = [np.concatenate(column) if fresh else tf.concat(column, axis=0) for column in columns]
-        key = GraphKey("summary" if fresh else "rest", sampling, kind)
-        summaries = self.graphs.unpack(self.graphs.run(key, *told, *rows))
-        named = {output.name: summary for output, summary in zip(self.outputs, summaries, strict=True)}
-        return [
-            Summaries(slice(0, ask.rows), ask.first, block_counts(ask.first, ask.count), part)
-            for ask, part in zip(asks, parts(asks, named), strict=True)
-        ]
+        return self._run(inputs, n_samples, seed, sampling, row_passes, keep_passes=False).statistics()
 
     def _run(
         self,
-        bodies: tuple[Any, Any],
         inputs: Mapping[str, Array],
         n_samples: int,
         seed: int,
-        first_pass: int,
         sampling: Sampling,
-        budget: int | None,
-    ) -> Iterator[tuple[Piece, Sequence[Tensor]]]:
-        """Run one graph for all of it where the budget allows, or the prefix once and the suffix in pieces."""
-        self._require_sites()
-        budget = budget or self.default_budget
-        flat = self._flat(inputs)
-        total = len(flat[0])
-        if total * n_samples <= budget:
-            head = run_arguments(total, n_samples, seed, first_pass)
-            tensors = self.graphs.run(GraphKey(bodies[0], sampling), head, *flat)
-            yield Piece(slice(0, total), first_pass, n_samples), tensors
-            return
-        for rows in (slice(start, min(start + budget, total)) for start in range(0, total, budget)):
-            count = rows.stop - rows.start
-            frontier = self.graphs.run(GraphKey("prefix"), *(x[rows] for x in flat))
-            for first, drawn in cut(first_pass, n_samples, max(1, budget // count)):
-                head = run_arguments(count, drawn, seed, first)
-                yield Piece(rows, first, drawn), self.graphs.run(GraphKey(bodies[1], sampling), head, *frontier)
+        row_passes: int | None,
+        *,
+        keep_passes: bool,
+    ) -> MonteCarloRun:
+        self.require_sites()
+        run = MonteCarloRun(
+            inputs,
+            [output.name for output in self.outputs],
+            row_passes=row_passes or self.row_passes,
+            n_samples=n_samples,
+            seed=seed,
+            sampling=sampling,
+            keep_passes=keep_passes,
+        )
+        return complete(run, self)
+
+    # What is known of it
 
     @cached_property
     def split(self) -> SplitSpec:
         """Which part of the model's work runs once, and which in every pass. Counting it takes two further traces."""
 
         def operations(body: Callable[..., list[Tensor]]) -> int:
-            return floating_point_operations(self.graphs.trace_off(body, one_row(self._interface.signature)).graph)
+            return floating_point_operations(self.graphs.trace_off(body, one_row(self._signature.tensors)).graph)
 
         def predict(*inputs: Tensor) -> list[Tensor]:
-            return list(keras.tree.flatten(self._interface.call(inputs, False)))
+            return list(keras.tree.flatten(self._signature.call(inputs, False)))
 
-        plan = self._program.plan
-        once, all_of_it = (operations(lambda *inputs: self._program.prefix(inputs)) if plan else 0), operations(predict)
-        return describe_split(plan, self._interface, self._model, once, all_of_it)
+        partition = self._runner.partition
+        once = operations(lambda *inputs: self._runner.prefix(inputs)) if partition else 0
+        return describe_split(partition, self._signature, self.keras_model, once, operations(predict))
 
     def reference(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """What Keras itself answers, uncompiled: `model(x, training=False)`."""
-        tensors = [tf.convert_to_tensor(x) for x in self._flat(inputs)]
+        tensors = [tf.convert_to_tensor(x) for x in self.flat(inputs)]
         return self._named(
-            [single_precision(tensor) for tensor in keras.tree.flatten(self._interface.call(tensors, False))]
+            [single_precision(tensor) for tensor in keras.tree.flatten(self._signature.call(tensors, False))]
         )
 
     def differs_at_sites(self, inputs: Mapping[str, Array], *, n_samples: int, seed: int) -> bool:
         """Whether passes differ right behind some site, where the outputs may be too saturated to show it."""
-        flat = self._flat(inputs)
+        flat = self.flat(inputs)
         spreads = self.graphs.run(GraphKey("spread"), run_arguments(len(flat[0]), n_samples, seed, 0), *flat)
         return any(float(spread) > 0 for spread in spreads)
 
     @cached_property
-    def default_budget(self) -> int:
-        """Row-passes to compute at once, so that the widest tensor of the suffix stays within 128 MiB."""
+    def row_passes(self) -> int:
+        """Rows x passes to compute at once, so that the widest tensor of the suffix stays within 128 MiB."""
         widest = self.graphs.widest_row(GraphKey("suffix"))
-        return min(max(_PIECE_BYTES // widest, _LEAST_BUDGET), _MOST_BUDGET)
+        return min(max(_CALL_BYTES // widest, _LEAST_ROW_PASSES), _MOST_ROW_PASSES)
 
     @cached_property
     def half_precision(self) -> bool:
         """Whether any layer computes in 16 bits."""
-        return any(layer.compute_dtype in ("float16", "bfloat16") for layer in self._model._flatten_layers())
+        return any(layer.compute_dtype in ("float16", "bfloat16") for layer in flatten_layers(self.keras_model))
 
-    # Details
+    def flat(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """The inputs in the order and of the dtypes in which the graphs take them."""
+        return [np.asarray(inputs[spec.name], dtype=spec.dtype) for spec in self.inputs]
 
-    def _require_sites(self) -> None:
+    def require_sites(self) -> None:
+        """Refuse passes of a model that has no active site.
+
+        Raises:
+            NoSitesError: All passes would be the same.
+        """
         if not self.sites:
             raise NoSitesError(
-                f"Model '{self._model.name}' has no active dropout or noise layer: every pass would be the same "
+                f"Model '{self.keras_model.name}' has no active dropout or noise layer: every pass would be the same "
                 "and the variance 0. Ask for the deterministic answer, or serve a model with a site of rate above 0."
             )
 
-    def _flat(self, inputs: Mapping[str, Array]) -> list[Array]:
-        return [np.asarray(inputs[spec.name], dtype=spec.dtype) for spec in self.inputs]
+    # Details
 
     def _named(self, tensors: Sequence[Tensor]) -> dict[str, Array]:
         return {output.name: tensor.numpy() for output, tensor in zip(self.outputs, tensors, strict=True)}
 
-    def _passes(self, tensors: Sequence[Tensor], count: int, rows: int) -> dict[str, Array]:
-        return {name: array.reshape(count, rows, *array.shape[1:]) for name, array in self._named(tensors).items()}
-
-    def _constant_outputs(self, plan: Plan | None) -> tuple[str, ...]:
-        if plan is None:
+    def _constant_outputs(self, partition: Partition | None) -> tuple[str, ...]:
+        if partition is None:
             return ()
         return tuple(
             f"Output '{output.name}' depends on no site: its variance is 0 in every answer."
-            for output, value in zip(self.outputs, plan.outputs, strict=True)
-            if not plan.wide[value]
+            for output, value in zip(self.outputs, partition.outputs, strict=True)
+            if not partition.wide[value]
         )
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what TensorFlow says against values that fit shape and dtype, but not the model, into an `InputError`."""
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
+        said = str(error.message).strip().splitlines()[0]
+        raise InputError([Problem(("inputs",), f"the model refuses these values: {said}")]) from error

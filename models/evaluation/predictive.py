@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from thinned.models.card import OutputSpec
 from thinned.models.errors import InputError, Problem
-from thinned.models.uncertainty import gaussian_parts, probabilities
+from thinned.models.uncertainty import probabilities, split_gaussian
 
-if TYPE_CHECKING:
-    from thinned.models.dropout import StochasticModel
-
-__all__ = ["Array", "Values", "class_targets", "classes_of", "draw", "is_classes", "value_targets", "values_of"]
+__all__ = [
+    "Array",
+    "Values",
+    "class_targets",
+    "classes_of",
+    "is_classes",
+    "log_likelihood",
+    "value_targets",
+    "values_of",
+]
 
 Array = npt.NDArray[np.float64]
+_TINY = 1e-300
 
 
 def is_classes(spec: OutputSpec) -> bool:
     """Whether the output tells labels, not numbers."""
     return spec.task in ("classification", "multilabel")
-
-
-def draw(
-    stochastic: StochasticModel, inputs: Mapping[str, npt.NDArray[Any]], output: str, *, n_samples: int, seed: int
-) -> npt.NDArray[Any]:
-    """Passes of one output, (S, B, *shape); stratified, as the service draws them."""
-    rows = len(next(iter(inputs.values())))
-    kept: npt.NDArray[Any] | None = None
-    for piece in stochastic.sample_blocks(inputs, n_samples=n_samples, seed=seed):
-        passes = piece.outputs[output]
-        if kept is None:
-            kept = np.empty((n_samples, rows, *passes.shape[2:]), passes.dtype)
-        kept[piece.first : piece.first + len(passes), piece.rows] = passes
-    if kept is None:
-        raise InputError([Problem((), "expected 1 row or more, received none")])
-    return kept
 
 
 @dataclass(frozen=True)
@@ -87,6 +79,27 @@ class Values:
         return self.epistemic if self.aleatoric is None else self.epistemic + self.aleatoric
 
 
+def log_likelihood(targets: Array, values: Values) -> Array | None:
+    """Logarithm of the predictive density at each target, in nats; shape (B, K).
+
+    With noise it is that of a mixture, a normal about each pass (Gal & Ghahramani 2016, equation 8); where the noise is
+    not known, that of one normal as wide as the passes. None where there is no width at all.
+
+    Args:
+        targets: (B, K).
+        values: What the passes say.
+    """
+    if values.noises is None:
+        if len(values.means) < 2:
+            return None
+        variance = np.maximum(values.epistemic, _TINY)
+        return -0.5 * ((targets - values.mean) ** 2 / variance + np.log(2 * math.pi * variance))
+    noise = np.maximum(values.noises, _TINY)
+    each = -0.5 * ((targets - values.means) ** 2 / noise + np.log(2 * math.pi * noise))
+    mixed: Array = special.logsumexp(each, axis=0) - math.log(len(values.means))
+    return mixed
+
+
 def values_of(passes: npt.NDArray[Any], spec: OutputSpec, *, calibrated: bool) -> Values:
     """Read passes (S, B, *shape) of a regression.
 
@@ -97,7 +110,7 @@ def values_of(passes: npt.NDArray[Any], spec: OutputSpec, *, calibrated: bool) -
     """
     flat = np.asarray(passes, np.float64).reshape(*passes.shape[:2], -1)
     if spec.task == "gaussian":
-        means, variances = gaussian_parts(np.asarray(passes, np.float64))
+        means, variances = split_gaussian(np.asarray(passes, np.float64))
         known = spec.calibration if calibrated else None
         factor = (known.variance_factor or 1.0) if known is not None else 1.0
         return Values(means.reshape(*passes.shape[:2], -1), factor * variances.reshape(*passes.shape[:2], -1))

@@ -1,4 +1,4 @@
-"""How well an uncertainty sorts rows: wrong from right, strange from familiar, and what is left if it may abstain."""
+"""How well an uncertainty sorts rows: wrong answers from right ones, rows from elsewhere, and risk against coverage."""
 
 from __future__ import annotations
 

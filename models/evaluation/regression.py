@@ -10,35 +10,14 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from thinned.models.card import Calibration
-from thinned.models.evaluation.predictive import Array, Values
+from thinned.models.evaluation.predictive import Array
 from thinned.models.evaluation.rows import ValueRows
 from thinned.models.uncertainty.conformal import factor_for, interval
 
-__all__ = ["COVERAGES", "conformal_scores", "coverage_curve", "crps_gaussian", "log_likelihood", "regression_scores"]
+__all__ = ["COVERAGES", "conformal_scores", "coverage_curve", "crps_gaussian", "regression_scores"]
 
 COVERAGES = (0.8, 0.9, 0.95)
 _TINY = 1e-300
-
-
-def log_likelihood(targets: Array, values: Values) -> Array | None:
-    """Logarithm of the predictive density at each target, in nats; shape (B, K).
-
-    With noise it is that of a mixture, a normal about each pass (Gal & Ghahramani 2016, equation 8); where the noise is
-    not known, that of one normal as wide as the passes. None where there is no width at all.
-
-    Args:
-        targets: (B, K).
-        values: What the passes say.
-    """
-    if values.noises is None:
-        if len(values.means) < 2:
-            return None
-        variance = np.maximum(values.epistemic, _TINY)
-        return -0.5 * ((targets - values.mean) ** 2 / variance + np.log(2 * math.pi * variance))
-    noise = np.maximum(values.noises, _TINY)
-    each = -0.5 * ((targets - values.means) ** 2 / noise + np.log(2 * math.pi * noise))
-    mixed: Array = special.logsumexp(each, axis=0) - math.log(len(values.means))
-    return mixed
 
 
 def crps_gaussian(targets: Array, mean: Array, variance: Array) -> Array:

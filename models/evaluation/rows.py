@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thinned.models.evaluation.predictive import Array, Values
+from thinned.models.evaluation.predictive import Array, Values, log_likelihood
 from thinned.models.uncertainty import EntropyMoments, entropy
 
 __all__ = ["ClassRows", "ValueRows"]
@@ -33,7 +33,7 @@ class ClassRows:
 
     @classmethod
     def joined(cls, parts: Sequence[ClassRows]) -> ClassRows:
-        """Rows that were computed apart."""
+        """Rows that were computed separately."""
         return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("probs", "entropy", "information")))
 
 
@@ -49,8 +49,6 @@ class ValueRows:
     @classmethod
     def of(cls, values: Values, targets: Array | None) -> ValueRows:
         """Of passes, with the log-likelihood of targets (B, K) where there are any."""
-        from thinned.models.evaluation.regression import log_likelihood
-
         found = None if targets is None else log_likelihood(targets, values)
         return cls(values.mean, values.epistemic, values.aleatoric, found)
 
@@ -61,7 +59,7 @@ class ValueRows:
 
     @classmethod
     def joined(cls, parts: Sequence[ValueRows]) -> ValueRows:
-        """Rows that were computed apart."""
+        """Rows that were computed separately."""
 
         def join(name: str) -> Array | None:
             arrays = [getattr(part, name) for part in parts]

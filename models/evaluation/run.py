@@ -1,4 +1,4 @@
-"""Evaluate one output of an stochastic model: passes are drawn once, and each number of passes is the first of them."""
+"""Evaluate one output of a model: passes are drawn once, and each number of passes is the first of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from thinned.models.evaluation.predictive import (
     Array,
     class_targets,
     classes_of,
-    draw,
     is_classes,
     value_targets,
     values_of,
@@ -39,49 +38,49 @@ Rows = TypeVar("Rows", ClassRows, ValueRows)
 
 
 def evaluate(
-    stochastic: StochasticModel,
+    model: StochasticModel,
     spec: OutputSpec,
     inputs: Inputs,
     targets: npt.NDArray[Any],
     *,
     counts: Sequence[int],
     seed: int = SEED,
-    strange: Inputs | None = None,
+    ood: Inputs | None = None,
     on_rows: OnRows | None = None,
-    model: str = "",
+    name: str = "",
     version: str = "",
 ) -> Evaluation:
     """Score the deterministic answer and the mean over passes.
 
     Args:
-        stochastic: The stochastic model; without a site only its deterministic answer is scored.
+        model: The model; without a site only its deterministic answer is scored.
         spec: The output, with what the card knows of its noise and calibration.
         inputs: By input name, (B, *shape).
         targets: The answers, as `predictive.value_targets` or `class_targets` takes them.
         counts: Numbers of passes, each at least 1.
         seed: Of the passes.
-        strange: Rows from elsewhere, which uncertainty ought to tell from the others.
-        on_rows: Told of rows done, and rows in all.
-        model: Name of the model, for the report.
+        ood: Rows from elsewhere, which uncertainty ought to tell from the others.
+        on_rows: Called with the rows done, and the rows in all.
+        name: Name of the model, for the report.
         version: Its version, for the report.
 
     Raises:
         InputError: The targets do not fit.
     """
     rows = len(next(iter(inputs.values())))
-    counts = sorted(set(counts)) if stochastic.sites else []
+    counts = sorted(set(counts)) if model.sites else []
     if is_classes(spec):
         labels = class_targets(targets, spec, rows)
-        series, notes = _classes(stochastic, spec, inputs, labels, counts, seed, strange, on_rows)
+        series, notes = _classes(model, spec, inputs, labels, counts, seed, ood, on_rows)
     else:
-        series, notes = _values(stochastic, spec, inputs, targets, counts, seed, strange, on_rows)
-    if not stochastic.sites:
+        series, notes = _values(model, spec, inputs, targets, counts, seed, ood, on_rows)
+    if not model.sites:
         notes = (*notes, "The model has no site: there are no passes to score.")
-    return Evaluation(model, version, spec.name, spec.task, rows, seed, tuple(series), tuple(notes))
+    return Evaluation(name, version, spec.name, spec.task, rows, seed, tuple(series), tuple(notes))
 
 
 def gather(
-    stochastic: StochasticModel,
+    model: StochasticModel,
     spec: OutputSpec,
     inputs: Inputs,
     counts: Sequence[int],
@@ -95,7 +94,8 @@ def gather(
     step = max(1, _AT_ONCE // (most * size))
     found: list[list[Rows]] = [[] for _ in counts]
     for rows in (slice(start, min(start + step, total)) for start in range(0, total, step)):
-        passes = draw(stochastic, {name: x[rows] for name, x in inputs.items()}, spec.name, n_samples=most, seed=seed)
+        some = {name: x[rows] for name, x in inputs.items()}
+        passes = model.sample(some, n_samples=most, seed=seed)[spec.name]
         for parts, count in zip(found, counts, strict=True):
             parts.append(keep(passes[:count], rows))
         if on_rows is not None:
@@ -104,41 +104,45 @@ def gather(
 
 
 def _classes(
-    stochastic: StochasticModel,
+    model: StochasticModel,
     spec: OutputSpec,
     inputs: Inputs,
     labels: npt.NDArray[np.int64],
     counts: Sequence[int],
     seed: int,
-    strange: Inputs | None,
+    ood: Inputs | None,
     on_rows: OnRows | None,
 ) -> tuple[list[Series], tuple[str, ...]]:
     def keep(passes: npt.NDArray[Any], rows: slice) -> ClassRows:
         return ClassRows.of(classes_of(passes, spec))
 
     def plain(given: Inputs) -> ClassRows:
-        return ClassRows.of(classes_of(stochastic.predict(given)[spec.name][np.newaxis], spec))
+        return ClassRows.of(classes_of(model.predict(given)[spec.name][np.newaxis], spec))
 
-    def passes_of(given: Inputs, told: OnRows | None = None) -> list[ClassRows]:
-        return [ClassRows.joined(parts) for parts in gather(stochastic, spec, given, counts, seed, keep, told)]
+    def passes_of(given: Inputs, on_rows: OnRows | None = None) -> list[ClassRows]:
+        return [ClassRows.joined(parts) for parts in gather(model, spec, given, counts, seed, keep, on_rows)]
 
-    own, other = plain(inputs), None if strange is None else plain(strange)
+    own, other = plain(inputs), None if ood is None else plain(ood)
     series = [_class_series("deterministic", (0,), [own], [other], labels)]
     notes: tuple[str, ...] = ()
     if counts:
         sampled = passes_of(inputs, on_rows)
-        others = [None] * len(counts) if strange is None else passes_of(strange)
+        others = [None] * len(counts) if ood is None else passes_of(ood)
         series.append(_class_series("passes", tuple(counts), sampled, others, labels))
         fitted = spec.calibration
         if fitted is not None:
-            heat = fitted.temperature or 1.0
-            cooled = [rows.with_probs(temper(rows.probs, heat)) for rows in sampled]
-            strangers = [None if rows is None else rows.with_probs(temper(rows.probs, heat)) for rows in others]
-            series.append(_class_series("calibrated", tuple(counts), cooled, strangers, labels))
-            for rows, scores in zip(cooled, series[-1].scores, strict=True):
+            temperature = fitted.temperature or 1.0
+            tempered = [rows.with_probs(temper(rows.probs, temperature)) for rows in sampled]
+            other_tempered = [
+                None if rows is None else rows.with_probs(temper(rows.probs, temperature)) for rows in others
+            ]
+            series.append(_class_series("calibrated", tuple(counts), tempered, other_tempered, labels))
+            for rows, scores in zip(tempered, series[-1].scores, strict=True):
                 if spec.task == "classification":
                     scores |= set_scores(rows.probs, labels, fitted)  # type: ignore[operator]
-            notes = (f"Calibrated: temperature {heat:.4g}, from {fitted.rows} rows and {fitted.n_samples} passes.",)
+            notes = (
+                f"Calibrated: temperature {temperature:.4g}, from {fitted.rows} rows and {fitted.n_samples} passes.",
+            )
     return series, notes
 
 
@@ -157,7 +161,7 @@ def _class_series(
         for what, uncertainty in _uncertainties(name, own):
             found[f"auroc_error_{what}"] = auroc(uncertainty, wrong)
             if other is not None:
-                found[f"auroc_strange_{what}"] = _tell(uncertainty, dict(_uncertainties(name, other))[what])
+                found[f"auroc_strange_{what}"] = _auroc_of_ood(uncertainty, dict(_uncertainties(name, other))[what])
         scores.append(found)
     last = rows[-1]
     wrong = (last.probs.argmax(axis=1) != labels).astype(float)
@@ -174,22 +178,22 @@ def _uncertainties(name: str, rows: ClassRows) -> Iterator[tuple[str, Array]]:
         yield "mutual_information", rows.information
 
 
-def _tell(own: Array, other: Array) -> float | None:
-    strange = np.repeat([False, True], [own.size, other.size])
-    return auroc(np.concatenate([own.ravel(), other.ravel()]), strange)
+def _auroc_of_ood(own: Array, other: Array) -> float | None:
+    ood = np.repeat([False, True], [own.size, other.size])
+    return auroc(np.concatenate([own.ravel(), other.ravel()]), ood)
 
 
 def _values(
-    stochastic: StochasticModel,
+    model: StochasticModel,
     spec: OutputSpec,
     inputs: Inputs,
     targets: npt.NDArray[Any],
     counts: Sequence[int],
     seed: int,
-    strange: Inputs | None,
+    ood: Inputs | None,
     on_rows: OnRows | None,
 ) -> tuple[list[Series], tuple[str, ...]]:
-    answer = stochastic.predict(inputs)[spec.name][np.newaxis]
+    answer = model.predict(inputs)[spec.name][np.newaxis]
     first = values_of(answer, spec, calibrated=False)
     truth = value_targets(targets, *first.mean.shape)
     known = spec.noise is not None or spec.calibration is not None
@@ -204,13 +208,13 @@ def _values(
         def keep(passes: npt.NDArray[Any], rows: slice, calibrated: bool = calibrated) -> ValueRows:
             return ValueRows.of(values_of(passes, spec, calibrated=calibrated), truth[rows])
 
-        def apart(passes: npt.NDArray[Any], rows: slice, calibrated: bool = calibrated) -> ValueRows:
+        def other_rows(passes: npt.NDArray[Any], rows: slice, calibrated: bool = calibrated) -> ValueRows:
             return ValueRows.of(values_of(passes, spec, calibrated=calibrated), None)
 
-        sampled = [ValueRows.joined(parts) for parts in gather(stochastic, spec, inputs, counts, seed, keep, on_rows)]
+        sampled = [ValueRows.joined(parts) for parts in gather(model, spec, inputs, counts, seed, keep, on_rows)]
         others: list[ValueRows | None] = [None] * len(counts)
-        if strange is not None:
-            others = [ValueRows.joined(parts) for parts in gather(stochastic, spec, strange, counts, seed, apart)]
+        if ood is not None:
+            others = [ValueRows.joined(parts) for parts in gather(model, spec, ood, counts, seed, other_rows)]
         name = f"{prefix}passes"
         fitted = spec.calibration if calibrated else None
         series.append(_value_series(name, tuple(counts), sampled, others, truth, fitted))
@@ -236,7 +240,7 @@ def _value_series(
         if fitted is not None and fitted.scores:
             found |= conformal_scores(truth, own, fitted)
         if other is not None:
-            found["auroc_strange_deviation"] = _tell(own.epistemic, other.epistemic)
+            found["auroc_strange_deviation"] = _auroc_of_ood(own.epistemic, other.epistemic)
         scores.append(found)
     last = rows[-1]
     curves: dict[str, Any] = {}

@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thinned.models.compat.tensorflow import import_tensorflow
+from thinned.models.examples.data import SEED, Split, split
 from thinned.models.examples.training import OnEpoch, fit, put_in_store, sample_mean
 from thinned.models.storage.model_store import StoredModel
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["NAME", "Split", "build", "data", "in_own_units", "train"]
+__all__ = ["NAME", "build", "data", "in_own_units", "train"]
 
 NAME = "diabetes"
-SEED = 0
 EPOCHS = 40
 
 
-class Split(NamedTuple):
-    """Ten measurements a patient in their own units, shape (B, 10); and how far the disease went, shape (B, 1)."""
-
-    x_train: NDArray[np.float32]
-    y_train: NDArray[np.float32]
-    x_test: NDArray[np.float32]
-    y_test: NDArray[np.float32]
-
-
 def data() -> Split:
-    """The 442 patients of scikit-learn's `load_diabetes`; a fifth is held out, the same one each time."""
+    """The 442 patients of scikit-learn's `load_diabetes`.
+
+    Returns:
+        Ten measurements a patient in their own units, float32, shape (B, 10); and how far the disease went, (B, 1).
+    """
     from sklearn.datasets import load_diabetes
-    from sklearn.model_selection import train_test_split
 
     bundle = load_diabetes(scaled=False)
-    x = bundle.data.astype(np.float32)
-    y = bundle.target.astype(np.float32)[:, None]
-    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.2, random_state=SEED)
-    return Split(x_train, y_train, x_test, y_test)
+    return split(bundle.data.astype(np.float32), bundle.target.astype(np.float32)[:, None], by_class=False)
 
 
 def build(x_train: NDArray[np.float32]) -> keras.Model:
@@ -74,7 +65,7 @@ def train(on_epoch: OnEpoch | None = None) -> StoredModel:
     """Train the network, score it on the held-out patients, and put it in the store.
 
     Args:
-        on_epoch: Told of the progress.
+        on_epoch: Called after each epoch.
 
     Returns:
         The stored model. Its card's scores are the root mean squared error, in the units of the targets, and R² of
@@ -84,13 +75,13 @@ def train(on_epoch: OnEpoch | None = None) -> StoredModel:
     import keras
 
     keras.utils.set_random_seed(SEED)
-    split = data()
-    mean, stddev = float(split.y_train.mean()), float(split.y_train.std())
-    core = build(split.x_train)
+    rows = data()
+    mean, stddev = float(rows.y_train.mean()), float(rows.y_train.std())
+    core = build(rows.x_train)
     fit(
         core,
-        split.x_train,
-        (split.y_train - mean) / stddev,
+        rows.x_train,
+        (rows.y_train - mean) / stddev,
         epochs=EPOCHS,
         batch_size=32,
         learning_rate=1e-3,
@@ -99,9 +90,9 @@ def train(on_epoch: OnEpoch | None = None) -> StoredModel:
         on_epoch=on_epoch,
     )
     model = in_own_units(core, mean, stddev)
-    scores = {"test_rows": float(len(split.y_test))}
-    for kind, answers in zip(("deterministic", "mc_mean"), sample_mean(model, split.x_test), strict=True):
-        error = float(((answers - split.y_test) ** 2).mean())
+    scores = {"test_rows": float(len(rows.y_test))}
+    for kind, answers in zip(("deterministic", "mc_mean"), sample_mean(model, rows.x_test), strict=True):
+        error = float(((answers - rows.y_test) ** 2).mean())
         scores[f"rmse_{kind}"] = error**0.5
-        scores[f"r2_{kind}"] = 1 - error / float(split.y_test.var())
+        scores[f"r2_{kind}"] = 1 - error / float(rows.y_test.var())
     return put_in_store(model, name=NAME, task="regression", scores=scores)

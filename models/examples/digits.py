@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from thinned.models.compat.tensorflow import import_tensorflow
+from thinned.models.examples.data import SEED, Split, split
 from thinned.models.examples.training import OnEpoch, fit, put_in_store, sample_mean
 from thinned.models.storage.model_store import StoredModel
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["NAME", "Split", "build", "data", "train"]
+__all__ = ["NAME", "build", "data", "train"]
 
 NAME = "digits"
-SEED = 0
 EPOCHS = 30
 
 
-class Split(NamedTuple):
-    """Images, shape (B, 8, 8, 1), float32 from 0 to 16 as they are scanned; and digits, shape (B,)."""
-
-    x_train: NDArray[np.float32]
-    y_train: NDArray[np.int64]
-    x_test: NDArray[np.float32]
-    y_test: NDArray[np.int64]
-
-
 def data() -> Split:
-    """The 1,797 images of scikit-learn's `load_digits`; a fifth is held out, the same one each time."""
+    """The 1,797 images of scikit-learn's `load_digits`.
+
+    Returns:
+        Images, shape (B, 8, 8, 1), float32 from 0 to 16 as they are scanned; and digits, int64, shape (B,).
+    """
     from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
 
     bundle = load_digits()
-    x = bundle.images[..., None].astype(np.float32)
-    y = bundle.target.astype(np.int64)
-    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.2, stratify=y, random_state=SEED)
-    return Split(x_train, y_train, x_test, y_test)
+    return split(bundle.images[..., None].astype(np.float32), bundle.target.astype(np.int64), by_class=True)
 
 
 def build(classes: int = 10) -> keras.Model:
@@ -76,7 +66,7 @@ def train(on_epoch: OnEpoch | None = None) -> StoredModel:
     """Train the network, score it on the held-out images, and put it in the store.
 
     Args:
-        on_epoch: Told of the progress.
+        on_epoch: Called after each epoch.
 
     Returns:
         The stored model. Its card's scores are the accuracy and the negative log-likelihood (nats) of the
@@ -86,12 +76,12 @@ def train(on_epoch: OnEpoch | None = None) -> StoredModel:
     import keras
 
     keras.utils.set_random_seed(SEED)
-    split = data()
+    rows = data()
     model = build()
     fit(
         model,
-        split.x_train,
-        split.y_train,
+        rows.x_train,
+        rows.y_train,
         epochs=EPOCHS,
         batch_size=64,
         learning_rate=2e-3,
@@ -99,8 +89,8 @@ def train(on_epoch: OnEpoch | None = None) -> StoredModel:
         loss="sparse_categorical_crossentropy",
         on_epoch=on_epoch,
     )
-    scores = {"test_rows": float(len(split.y_test))}
-    for kind, probs in zip(("deterministic", "mc_mean"), sample_mean(model, split.x_test), strict=True):
-        scores[f"accuracy_{kind}"] = float((probs.argmax(axis=1) == split.y_test).mean())
-        scores[f"nll_{kind}"] = float(-np.log(probs[np.arange(len(probs)), split.y_test].clip(1e-12)).mean())
+    scores = {"test_rows": float(len(rows.y_test))}
+    for kind, probs in zip(("deterministic", "mc_mean"), sample_mean(model, rows.x_test), strict=True):
+        scores[f"accuracy_{kind}"] = float((probs.argmax(axis=1) == rows.y_test).mean())
+        scores[f"nll_{kind}"] = float(-np.log(probs[np.arange(len(probs)), rows.y_test].clip(1e-12)).mean())
     return put_in_store(model, name=NAME, task="classification", labels=tuple("0123456789"), scores=scores)

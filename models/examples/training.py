@@ -60,10 +60,10 @@ def sample_mean(model: keras.Model, x: NDArray[np.float32]) -> tuple[NDArray[np.
     """
     from thinned.models.dropout import enable_mc_dropout
 
-    stochastic = enable_mc_dropout(model)
-    rows, output = {stochastic.inputs[0].name: x}, stochastic.outputs[0].name
-    passes = stochastic.sample(rows, n_samples=MC_PASSES, seed=MC_SEED)[output]
-    return stochastic.predict(rows)[output].astype(np.float64), passes.mean(axis=0, dtype=np.float64)
+    stochastic_model = enable_mc_dropout(model)
+    rows, output = {stochastic_model.inputs[0].name: x}, stochastic_model.outputs[0].name
+    passes = stochastic_model.sample(rows, n_samples=MC_PASSES, seed=MC_SEED)[output]
+    return stochastic_model.predict(rows)[output].astype(np.float64), passes.mean(axis=0, dtype=np.float64)
 
 
 def put_in_store(

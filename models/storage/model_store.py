@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from thinned.models.card import ModelCard
+from thinned.models.compat.bentoml import creating_in, model_store_folder
 from thinned.models.errors import ModelCorruptError, ModelExistsError, ModelFileError, ModelNotFoundError
 from thinned.models.storage.keras_archive import read_keras
 
@@ -80,15 +81,10 @@ def store(source: Path, card: ModelCard, *, module: Path | None = None) -> Store
         ModelExistsError: The card's name cannot be a model's name.
         ModelFileError: A file is not the one that the card describes.
     """
-    import bentoml.models
-    from bentoml._internal.models.model import ModelStore
-
     check_name(card.name)
     root = _root()
     with tempfile.TemporaryDirectory(prefix="thinned-staging-", dir=root.parent) as staging:
-        with bentoml.models.create(
-            card.name, module=__name__, labels={"made-by": "thinned"}, _model_store=ModelStore(staging)
-        ) as built:
+        with creating_in(Path(staging), card.name, module=__name__, labels={"made-by": "thinned"}) as built:
             _fill(Path(built.path), source, card, module)
             version = str(built.tag.version)
         folder = Path(staging) / card.name / version
@@ -170,18 +166,18 @@ def delete(name: str, version: str | None = None) -> list[str]:
     Raises:
         ModelNotFoundError: There is none.
     """
-    doomed = tags(name, version)
-    folder = _root() / doomed[0].partition(":")[0]
-    for tag in doomed:
+    deleted = tags(name, version)
+    folder = _root() / deleted[0].partition(":")[0]
+    for tag in deleted:
         # Renamed out of the store first, so that a half-deleted version is never found.
-        with tempfile.TemporaryDirectory(prefix="thinned-deleted-", dir=folder.parent.parent) as grave:
-            (folder / tag.partition(":")[2]).rename(Path(grave) / "version")
+        with tempfile.TemporaryDirectory(prefix="thinned-deleted-", dir=folder.parent.parent) as trash:
+            (folder / tag.partition(":")[2]).rename(Path(trash) / "version")
     left = _versions(folder)
     if left:
         _write_latest(folder, left[-1].name)
     elif not any(path.is_dir() for path in folder.iterdir()):
         shutil.rmtree(folder)
-    return doomed
+    return deleted
 
 
 def load_keras(stored: StoredModel) -> keras.Model:
@@ -242,10 +238,7 @@ def _read(place: Path) -> StoredModel:
 
 
 def _root() -> Path:
-    """The folder of BentoML's model store, under BENTOML_HOME."""
-    from bentoml._internal.configuration.containers import BentoMLContainer
-
-    return Path(BentoMLContainer.model_store_dir.get())
+    return model_store_folder()
 
 
 def _versions(folder: Path) -> list[Path]:

@@ -1,46 +1,33 @@
-"""Statistics over Monte Carlo passes: NumPy arrays in, NumPy arrays out."""
+"""Statistics over Monte Carlo passes, in NumPy: moments, entropies, parts of the variance, intervals and sets."""
 
 from __future__ import annotations
 
-from thinned.models.uncertainty.block_moments import BlockMoments
-from thinned.models.uncertainty.classes import margin, variation_ratio
+from thinned.models.uncertainty.answer import OutputAnswer, answer_output
 from thinned.models.uncertainty.decomposition import (
-    Separation,
-    gaussian_parts,
-    separate_gaussian,
-    separate_probabilities,
-    separate_values,
+    Decomposition,
+    decompose_gaussian,
+    decompose_probabilities,
+    decompose_values,
+    split_gaussian,
 )
 from thinned.models.uncertainty.entropy import EntropyMoments, entropy, probabilities, softmax, temper
-from thinned.models.uncertainty.intervals import central_interval, highest_density_interval, quantiles
-from thinned.models.uncertainty.joint import covariance, joint_entropy, joint_mutual_information, rank_batch
 from thinned.models.uncertainty.moments import Moments
-from thinned.models.uncertainty.precision import EntropyErrors, error_of_mean, error_of_variance, errors_of_entropies
+from thinned.models.uncertainty.running_statistics import BlockStatistics, RunningStatistics
 
 __all__ = [
-    "BlockMoments",
-    "EntropyErrors",
+    "BlockStatistics",
+    "Decomposition",
     "EntropyMoments",
     "Moments",
-    "Separation",
-    "central_interval",
-    "covariance",
+    "OutputAnswer",
+    "RunningStatistics",
+    "answer_output",
+    "decompose_gaussian",
+    "decompose_probabilities",
+    "decompose_values",
     "entropy",
-    "error_of_mean",
-    "error_of_variance",
-    "errors_of_entropies",
-    "gaussian_parts",
-    "highest_density_interval",
-    "joint_entropy",
-    "joint_mutual_information",
-    "margin",
     "probabilities",
-    "quantiles",
-    "rank_batch",
-    "separate_gaussian",
-    "separate_probabilities",
-    "separate_values",
     "softmax",
+    "split_gaussian",
     "temper",
-    "variation_ratio",
 ]

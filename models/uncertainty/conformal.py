@@ -1,8 +1,12 @@
 """Split conformal prediction: intervals and sets that hold the target as often as they say, whatever the model.
 
 The promise is marginal: over calibration rows and a new row that come from the same source in any order, the answer
-holds the target with at least the stated probability (Vovk et al. 2005; Lei et al. 2018). It says nothing of a single
-row, nor of rows from elsewhere.
+holds the target with at least the stated probability. It says nothing of a single row, nor of rows from elsewhere.
+
+References:
+    Lei et al. 2018, Distribution-Free Predictive Inference for Regression, https://arxiv.org/abs/1604.04173
+    Sadinle, Lei & Wasserman 2019, Least Ambiguous Set-Valued Classifiers with Bounded Error Levels,
+    https://arxiv.org/abs/1609.00451
 """
 
 from __future__ import annotations
@@ -27,8 +31,8 @@ def scaled_scores(targets: NDArray[Any], mean: NDArray[Any], variance: NDArray[A
         mean: Of the same shape.
         variance: The predictive variance, of the same shape.
     """
-    apart: Array = np.abs(np.asarray(targets, np.float64) - mean) / _deviation(variance)
-    return apart
+    scores: Array = np.abs(np.asarray(targets, np.float64) - mean) / _deviation(variance)
+    return scores
 
 
 def interval(mean: NDArray[Any], variance: NDArray[Any], factor: float | NDArray[Any]) -> tuple[Array, Array]:

@@ -1,7 +1,14 @@
-"""Uncertainty parted in two: *epistemic*, of the network, which more data could remove; *aleatoric*, of the data.
+"""The variance of a new target in two parts: *epistemic*, of the network, and *aleatoric*, of the data.
 
-By the law of total variance, var(y) = var(E[y | network]) + E[var(y | network)]: the first is the spread of the
-networks' means over passes, the second the mean of the noise that each expects.
+More data could remove the first, and never the second. By the law of total variance,
+var(y) = var(E[y | network]) + E[var(y | network)]: the spread of the networks' means over passes, and the mean of the
+noise that each expects.
+
+References:
+    Kendall & Gal 2017, What Uncertainties Do We Need in Bayesian Deep Learning for Computer Vision?,
+    https://arxiv.org/abs/1703.04977
+    Kwon et al. 2020, Uncertainty Quantification Using Bayesian Neural Networks in Classification,
+    https://doi.org/10.1016/j.csda.2019.106816
 """
 
 from __future__ import annotations
@@ -11,13 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Separation", "gaussian_parts", "separate_gaussian", "separate_probabilities", "separate_values"]
+__all__ = ["Decomposition", "split_gaussian", "decompose_gaussian", "decompose_probabilities", "decompose_values"]
 
 Array = NDArray[np.float64]
 MOST_LOG_VARIANCE = 60.0
 
 
-class Separation(NamedTuple):
+class Decomposition(NamedTuple):
     """Variances of a new target. `aleatoric` and `total` are None where nothing tells the noise of the data."""
 
     epistemic: Array
@@ -25,7 +32,7 @@ class Separation(NamedTuple):
     total: Array | None
 
 
-def separate_values(variance: NDArray[Any], noise: float | NDArray[Any] | None) -> Separation:
+def decompose_values(variance: NDArray[Any], noise: float | NDArray[Any] | None) -> Decomposition:
     """A regression whose network answers a mean only: the noise comes from elsewhere (Gal & Ghahramani 2016).
 
     Args:
@@ -34,12 +41,12 @@ def separate_values(variance: NDArray[Any], noise: float | NDArray[Any] | None) 
     """
     epistemic = np.asarray(variance, dtype=np.float64)
     if noise is None:
-        return Separation(epistemic, None, None)
+        return Decomposition(epistemic, None, None)
     aleatoric: Array = np.broadcast_to(np.asarray(noise, dtype=np.float64), epistemic.shape).copy()
-    return Separation(epistemic, aleatoric, epistemic + aleatoric)
+    return Decomposition(epistemic, aleatoric, epistemic + aleatoric)
 
 
-def gaussian_parts(outputs: NDArray[Any]) -> tuple[Array, Array]:
+def split_gaussian(outputs: NDArray[Any]) -> tuple[Array, Array]:
     """Means and variances of an output whose last axis holds K means, then K logarithms of variances.
 
     Args:
@@ -58,11 +65,11 @@ def gaussian_parts(outputs: NDArray[Any]) -> tuple[Array, Array]:
     return means, np.exp(np.clip(logs, -MOST_LOG_VARIANCE, MOST_LOG_VARIANCE))
 
 
-def separate_gaussian(passes: NDArray[Any], *, factor: float = 1.0) -> Separation:
+def decompose_gaussian(passes: NDArray[Any], *, factor: float = 1.0) -> Decomposition:
     """A regression whose network answers a mean and a log-variance (Kendall & Gal 2017, equation 9).
 
     Args:
-        passes: Shape (S, B, ..., 2 K) with S >= 2, as for `gaussian_parts`.
+        passes: Shape (S, B, ..., 2 K) with S >= 2, as for `split_gaussian`.
         factor: What the network's variances are multiplied by; from calibration.
 
     Returns:
@@ -71,15 +78,15 @@ def separate_gaussian(passes: NDArray[Any], *, factor: float = 1.0) -> Separatio
     Raises:
         ValueError: The shape is not that.
     """
-    means, variances = gaussian_parts(passes)
+    means, variances = split_gaussian(passes)
     if means.ndim < 2 or means.shape[0] < 2:
         raise ValueError(f"expected passes of shape (S, B, ..., 2 K) with S >= 2, received {np.shape(passes)}")
     epistemic: Array = means.var(axis=0, ddof=1)
     aleatoric: Array = factor * variances.mean(axis=0)
-    return Separation(epistemic, aleatoric, epistemic + aleatoric)
+    return Decomposition(epistemic, aleatoric, epistemic + aleatoric)
 
 
-def separate_probabilities(mean: NDArray[Any], variance: NDArray[Any], count: int) -> Separation:
+def decompose_probabilities(mean: NDArray[Any], variance: NDArray[Any], count: int) -> Decomposition:
     """The variance of each class's indicator (Kwon et al. 2020): a label is 0 or 1, and a pass knows its own noise.
 
     With p over passes, the aleatoric part is the mean of p (1 - p), the epistemic part the variance of p, and both
@@ -91,7 +98,7 @@ def separate_probabilities(mean: NDArray[Any], variance: NDArray[Any], count: in
         count: Passes S >= 2 that these come from.
 
     Returns:
-        Variances of the same shape; `epistemic` with S below the line, so that the parts add up exactly.
+        Variances of the same shape; `epistemic` as the population variance (ddof=0), so that the parts add up exactly.
 
     Raises:
         ValueError: There are fewer than 2 passes.
@@ -102,4 +109,4 @@ def separate_probabilities(mean: NDArray[Any], variance: NDArray[Any], count: in
     total = m * (1.0 - m)
     # A variable on [0, 1] varies by no more than m (1 - m); rounding must not break it.
     epistemic = np.clip(np.asarray(variance, dtype=np.float64) * ((count - 1) / count), 0.0, total)
-    return Separation(epistemic, total - epistemic, total)
+    return Decomposition(epistemic, total - epistemic, total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -15,9 +16,12 @@ Array = NDArray[np.float64]
 class Moments:
     """Running mean and sum of squared deviations over the first axis, in float64.
 
-    Blocks are joined as in Chan, Golub & LeVeque (1983), "Algorithms for computing the sample variance", which does not
-    lose the variance of values that lie far from 0. A fresh instance holds no pass; `update` and `merge` change it in
-    place and return it.
+    Blocks are joined by a formula that does not lose the variance of values that lie far from 0. A fresh instance holds
+    no pass; `update` and `merge` change it in place and return it.
+
+    References:
+        Chan, Golub & LeVeque 1983, Algorithms for Computing the Sample Variance,
+        https://doi.org/10.1080/00031305.1983.10483115
     """
 
     __slots__ = ("_deviations", "_mean", "count")
@@ -47,6 +51,16 @@ class Moments:
         made = cls()
         return made._join(count, np.asarray(mean, np.float64), np.asarray(deviations, np.float64))
 
+    @classmethod
+    def of_rows(cls, parts: Sequence[Moments]) -> Self:
+        """Moments of rows that were computed separately, from as many passes each, one below the other."""
+        made = cls()
+        made.count = parts[0].count
+        if made.count:
+            made._mean = np.concatenate([part._mean for part in parts])
+            made._deviations = np.concatenate([part._deviations for part in parts])
+        return made
+
     def update(self, passes: NDArray[Any]) -> Self:
         """Add a block of passes.
 
@@ -63,10 +77,10 @@ class Moments:
         if count == 0:
             return self
         mean = values.mean(axis=0)
-        apart = values - mean
+        gap = values - mean
         # The rounding left in the mean is worked back in: this is the corrected two-pass algorithm.
-        residue = apart.sum(axis=0)
-        return self._join(count, mean + residue / count, (apart * apart).sum(axis=0) - residue * residue / count)
+        residue = gap.sum(axis=0)
+        return self._join(count, mean + residue / count, (gap * gap).sum(axis=0) - residue * residue / count)
 
     def merge(self, other: Moments) -> Self:
         """Add what another instance has seen; `other` stays as it is.
@@ -85,9 +99,9 @@ class Moments:
         if mean.shape != self._mean.shape:
             raise ValueError(f"expected passes of shape (S, {_axes(self._mean)}), received (S, {_axes(mean)})")
         total = self.count + count
-        apart = mean - self._mean
-        self._mean = self._mean + apart * (count / total)
-        self._deviations = self._deviations + deviations + apart * apart * (self.count * count / total)
+        gap = mean - self._mean
+        self._mean = self._mean + gap * (count / total)
+        self._deviations = self._deviations + deviations + gap * gap * (self.count * count / total)
         self.count = total
         return self
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
+from thinned.models.errors import UsageError
+from thinned.service.cli.findings import print_findings
+from thinned.service.cli.output import console, print_json, table
+
 if TYPE_CHECKING:
     from thinned.models.audit.report import Audit, SiteAudit
-    from thinned.models.card import Finding, ShortAudit
 
-__all__ = ["print_short_audit", "register"]
+__all__ = ["register"]
 
 HELP = """Audit the dropout of a stored model or of a .keras file.
 
@@ -29,7 +31,6 @@ Examples:
   thinned audit my_model.keras --data some_rows.npz --strict
   thinned audit digits --json > audit.json
 """
-_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 def register(app: typer.Typer) -> None:
@@ -56,8 +57,6 @@ def _audit(
 ) -> None:
     found = run_audit(model, data=data, module=module)
     if as_json:
-        from thinned.service.cli.tables import print_json
-
         print_json(found.to_json())
     else:
         print_audit(found)
@@ -66,41 +65,41 @@ def _audit(
 
 
 def run_audit(model: str, *, data: Path | None, module: str | None) -> Audit:
-    """Load, arm and audit a stored model or a file.
+    """Load and audit a stored model or a file.
 
     Raises:
-        ThinnedError: It cannot be found, loaded or stochastic, or the rows do not fit it.
+        ThinnedError: There is no such model, it cannot be served, or the rows do not fit it.
     """
-    from thinned.models.storage.custom_layers import find_module
-    from thinned.models.storage.model_store import find, load_keras
-    from thinned.service.cli.labelled_data import read_rows
-    from thinned.service.cli.options import UsageError
+    from thinned.models.compat.tensorflow import import_tensorflow
+    from thinned.service.cli.data_files import read_rows
 
-    classes: list[str] = []
-    specs = None
     if model.endswith(".keras"):
-        from thinned.models.storage.importing import read_keras
+        from thinned.models.storage.custom_layers import find_module
+        from thinned.models.storage.keras_archive import read_keras
 
-        loaded = read_keras(Path(model), None if module is None else find_module(module))
+        keras_model = read_keras(Path(model), None if module is None else find_module(module))
+        from thinned.models.dropout import enable_mc_dropout
+
+        loaded = enable_mc_dropout(keras_model)
+        classes = [output.name for output in loaded.outputs if output.activation == "softmax"]
     else:
         if module is not None:
             raise UsageError("--module goes with a file; a stored model keeps its own")
-        stored = find(model)
-        specs = stored.card.inputs
-        classes = [output.name for output in stored.card.outputs if output.task == "classification"]
-        loaded = load_keras(stored)
-    from thinned.models.audit.run import audit
-    from thinned.models.dropout import enable_mc_dropout
+        from thinned.models.storage.model_store import find
 
-    stochastic = enable_mc_dropout(loaded, input_specs=specs)
-    classes = classes or [output.name for output in stochastic.outputs if output.activation == "softmax"]
-    return audit(stochastic, inputs=None if data is None else read_rows(data, stochastic.inputs), classes=classes)
+        stored = find(model)
+        import_tensorflow()
+        from thinned.models.loading import load_stored
+
+        loaded = load_stored(stored)
+        classes = [output.name for output in stored.card.outputs if output.task == "classification"]
+    from thinned.models.audit.run import audit
+
+    return audit(loaded, inputs=None if data is None else read_rows(data, loaded.inputs), classes=classes)
 
 
 def print_audit(found: Audit) -> None:
     """Everything of an audit that a person would read: verdict, sites, findings."""
-    from thinned.service.cli.tables import console, table
-
     out = console()
     out.print(Text(found.verdict, style="bold"), soft_wrap=True)
     if found.sites:
@@ -128,35 +127,6 @@ def print_audit(found: Audit) -> None:
             soft_wrap=True,
         )
     print_findings(found.findings)
-
-
-def print_findings(findings: Sequence[Finding]) -> None:
-    """One paragraph a finding, the gravest first."""
-    from thinned.service.cli.tables import console
-
-    out = console()
-    for finding in findings:
-        text = Text.assemble((finding.level.capitalize(), _STYLES[finding.level]), f" {finding.code}: {finding.text}")
-        if finding.remedy:
-            text.append(f" {finding.remedy}", style="italic")
-        if finding.reference:
-            text.append(f" [{finding.reference}]", style="dim")
-        out.print(text, soft_wrap=True)
-    if not findings:
-        out.print("Nothing was found that a person should know.")
-
-
-def print_short_audit(audit: ShortAudit, name: str) -> None:
-    """What a card says of its audit: the verdict, and what is graver than a note."""
-    from thinned.service.cli.tables import console
-
-    console().print(Text(audit.verdict), soft_wrap=True)
-    grave = [finding for finding in audit.findings if finding.level != "note"]
-    if grave:
-        print_findings(grave)
-    notes = len(audit.findings) - len(grave)
-    if notes:
-        console().print(f"{notes} {'note' if notes == 1 else 'notes'} more: thinned audit {name}", soft_wrap=True)
 
 
 def _site_row(site: SiteAudit) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from thinned.service.cli.options import ModelName, OutputName, TargetName
+from thinned.service.cli.output import console, print_json
 
 __all__ = ["register"]
 
@@ -45,22 +46,13 @@ def _calibrate(
     ] = 128,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was fitted as JSON.")] = False,
 ) -> None:
-    from thinned.models.storage.model_store import find, load_keras
-    from thinned.service.cli.evaluate import choose_output
-    from thinned.service.cli.labelled_data import read_labelled
-    from thinned.service.cli.tables import console, print_json
+    from thinned.service.cli.labelled import load_labelled
 
-    stored = find(model)
-    spec = choose_output(stored.card, output)
-    inputs, targets = read_labelled(data, stored.card.inputs, target)
-    from thinned.models.compat.tensorflow import import_tensorflow
-
-    import_tensorflow()
+    labelled = load_labelled(model, data, target=target, output=output)
     from thinned.models.calibration import fit, store_calibrated
-    from thinned.models.dropout import enable_mc_dropout
 
-    stochastic = enable_mc_dropout(load_keras(stored), input_specs=stored.card.inputs)
-    found = fit(stochastic, spec, inputs, targets, n_samples=n_samples)
+    stored, inputs = labelled.stored, labelled.inputs
+    found = fit(labelled.model, labelled.spec, inputs, labelled.targets, n_samples=n_samples)
     made = store_calibrated(stored, found.spec)
     fitted = found.spec.calibration
     if as_json:

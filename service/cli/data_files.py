@@ -1,4 +1,4 @@
-"""Input files of `thinned predict`, read into what a request's "inputs" would hold."""
+"""Files of rows, with or without their answers, read into what a request's "inputs" would hold."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from thinned.models.card import InputSpec
 from thinned.models.errors import InputError, Problem
+from thinned.service.schema.input_arrays import check_inputs
 
-__all__ = ["SUFFIXES", "read_inputs"]
+__all__ = ["SUFFIXES", "read_inputs", "read_labelled", "read_rows"]
+
+Array = npt.NDArray[Any]
+INPUT_NAMES = ("x", "X", "inputs", "x_test")
+TARGET_NAMES = ("y", "Y", "target", "targets", "labels", "y_test")
 
 SUFFIXES = (".npy", ".npz", ".csv", ".json")
 
@@ -47,6 +53,89 @@ def read_inputs(path: Path, specs: Sequence[InputSpec]) -> object:
         raise _wrong(path, f"it cannot be read ({error.strerror or error}); pass another with --input") from error
 
 
+def read_rows(path: Path, specs: Sequence[InputSpec]) -> dict[str, Array]:
+    """Rows without their answers; arrays in a `.npz` that are no input are passed over.
+
+    Raises:
+        InputError: The file cannot be read, or does not fit the model.
+    """
+    raw = read_inputs(path, specs)
+    if path.suffix.lower() == ".npz" and isinstance(raw, dict):
+        raw = _inputs_of(path, raw, specs)
+    return check_inputs(raw, specs, max_rows=None)
+
+
+def read_labelled(path: Path, specs: Sequence[InputSpec], target: str | None) -> tuple[dict[str, Array], Array]:
+    """Rows and their answers.
+
+    Args:
+        path: A `.npz` with an array for each input by name ("x" will do for a single one) and one of targets; or a
+            `.csv` whose first line names the columns, for a model with one input.
+        specs: The model's inputs.
+        target: Name of the array or column of targets; for a `.npz` "y" and its like are found.
+
+    Returns:
+        The inputs by name, (B, *shape), and the targets, (B, ...).
+
+    Raises:
+        InputError: The file cannot be read, does not fit the model, or holds no such targets.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        inputs, targets = _labelled_csv(path, specs, target)
+    elif suffix == ".npz":
+        raw = read_inputs(path, specs)
+        arrays = raw if isinstance(raw, dict) else {}
+        targets = _targets_of(path, arrays, target)
+        inputs = check_inputs(_inputs_of(path, arrays, specs), specs, max_rows=None)
+    else:
+        raise _wrong(path, "expected a .npz or .csv file that holds rows and their targets")
+    rows = len(next(iter(inputs.values())))
+    if len(targets) != rows:
+        raise _wrong(path, f"expected as many targets as rows, received {len(targets)} and {rows}")
+    return inputs, targets
+
+
+def _inputs_of(path: Path, arrays: dict[str, Any], specs: Sequence[InputSpec]) -> dict[str, Any]:
+    names = [spec.name for spec in specs]
+    if all(name in arrays for name in names):
+        return {name: arrays[name] for name in names}
+    found = [name for name in INPUT_NAMES if name in arrays]
+    if len(specs) == 1 and found:
+        return {names[0]: arrays[found[0]]}
+    either = " (or x)" if len(specs) == 1 else ""
+    raise _wrong(path, f"expected arrays named {', '.join(names)}{either}, received {', '.join(arrays) or 'none'}")
+
+
+def _targets_of(path: Path, arrays: dict[str, Any], target: str | None) -> Array:
+    names = TARGET_NAMES if target is None else (target,)
+    found = [name for name in names if name in arrays]
+    if not found:
+        raise _wrong(
+            path, f"expected an array of targets named {' or '.join(names[:2])}, received {', '.join(arrays) or 'none'}"
+        )
+    return np.asarray(arrays[found[0]])
+
+
+def _labelled_csv(path: Path, specs: Sequence[InputSpec], target: str | None) -> tuple[dict[str, Array], Array]:
+    if target is None:
+        raise _wrong(path, "expected --target COLUMN, the name of the column that holds the targets")
+    lines = _lines(path, specs)
+    head = [name.strip() for name in lines[0][1]] if lines else []
+    if target not in head:
+        raise _wrong(path, f"expected a column {target!r} in its first line, which has {', '.join(head[:20])}")
+    column = head.index(target)
+    for number, cells in lines[1:]:
+        if len(cells) != len(head):
+            raise _wrong(path, f"line {number}: expected {len(head)} values, received {len(cells)}")
+    words = [cells[column].strip() for _, cells in lines[1:]]
+    try:
+        targets = np.asarray([float(word) for word in words])
+    except ValueError:
+        targets = np.asarray(words)
+    return check_inputs(_rows(path, lines[1:], specs, target=column), specs, max_rows=None), targets
+
+
 def _npy(path: Path) -> object:
     try:
         # Without pickle: an array of objects could run code.
@@ -70,6 +159,14 @@ def _json(path: Path) -> object:
 
 
 def _csv(path: Path, specs: Sequence[InputSpec]) -> object:
+    lines = _lines(path, specs)
+    if lines and not any(_is_number(cell) for cell in lines[0][1]):
+        lines = lines[1:]
+    return _rows(path, lines, specs)
+
+
+def _lines(path: Path, specs: Sequence[InputSpec]) -> list[tuple[int, list[str]]]:
+    """The lines that hold anything, with their numbers."""
     if len(specs) != 1:
         names = ", ".join(spec.name for spec in specs)
         raise _wrong(
@@ -77,12 +174,21 @@ def _csv(path: Path, specs: Sequence[InputSpec]) -> object:
         )
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [(number, cells) for number, cells in enumerate(csv.reader(file), 1) if any(map(str.strip, cells))]
+            return [(number, cells) for number, cells in enumerate(csv.reader(file), 1) if any(map(str.strip, cells))]
+    except FileNotFoundError:
+        raise _wrong(path, "no such file; pass one that is there") from None
+    except OSError as error:
+        raise _wrong(path, f"it cannot be read ({error.strerror or error}); pass another") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise _wrong(path, f"expected rows of numbers separated by commas, in UTF-8 ({_line(error)})") from error
-    if lines and not any(_is_number(cell) for cell in lines[0][1]):
-        lines = lines[1:]
-    rows = [_numbers(path, number, cells) for number, cells in lines]
+
+
+def _rows(
+    path: Path, lines: Sequence[tuple[int, list[str]]], specs: Sequence[InputSpec], *, target: int | None = None
+) -> Any:
+    """Rows of numbers without the column of targets, folded into the input's shape where its lengths are known."""
+    rows = [_numbers(path, number, cells, target) for number, cells in lines]
+    beside = "" if target is None else " beside the target"
     lengths = [length for length in specs[0].shape if length is not None]
     if len(lengths) < len(specs[0].shape):
         return rows
@@ -90,15 +196,16 @@ def _csv(path: Path, specs: Sequence[InputSpec]) -> object:
         if len(row) != prod(lengths):
             shape = "×".join(map(str, lengths))
             expected = f"{prod(lengths)} numbers" + (f", a row of shape {shape}" if len(lengths) > 1 else "")
-            raise _wrong(path, f"line {number}: expected {expected}, received {len(row)}")
+            raise _wrong(path, f"line {number}: expected {expected}{beside}, received {len(row)}")
     return [_folded(row, lengths) for row in rows]
 
 
-def _numbers(path: Path, number: int, cells: list[str]) -> list[int | float]:
-    for column, cell in enumerate(cells, 1):
-        if not _is_number(cell):
-            raise _wrong(path, f"line {number}, column {column}: expected a number, received {cell[:20]!r}")
-    return [int(cell) if cell.strip().lstrip("+-").isdecimal() else float(cell) for cell in cells]
+def _numbers(path: Path, number: int, cells: list[str], leave_out: int | None) -> list[int | float]:
+    for column, cell in enumerate(cells):
+        if column != leave_out and not _is_number(cell):
+            raise _wrong(path, f"line {number}, column {column + 1}: expected a number, received {cell[:20]!r}")
+    kept = [cell for column, cell in enumerate(cells) if column != leave_out]
+    return [int(cell) if cell.strip().lstrip("+-").isdecimal() else float(cell) for cell in kept]
 
 
 def _is_number(cell: str) -> bool:

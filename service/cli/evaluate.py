@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thinned.service.cli.options import ModelName, OutputName, TargetName
+from thinned.models.errors import UsageError
+from thinned.service.cli.options import ModelName, OutputName, TargetName, require_extra
+from thinned.service.cli.output import console, print_json, table
 
 if TYPE_CHECKING:
-    from thinned.models.card import ModelCard, OutputSpec
     from thinned.models.evaluation import Evaluation, Series
 
-__all__ = ["choose_output", "register"]
+__all__ = ["register"]
 
 HELP = """Score a model on rows whose answers are known.
 
@@ -66,31 +67,26 @@ def _evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores and curves as JSON.")] = False,
 ) -> None:
-    from thinned.models.storage.model_store import find, load_keras
-    from thinned.service.cli.labelled_data import read_labelled, read_rows
-    from thinned.service.cli.tables import console, print_json
+    from thinned.service.cli.data_files import read_rows
+    from thinned.service.cli.labelled import load_labelled
 
     counts = read_counts(n_samples)
-    stored = find(model)
-    spec = choose_output(stored.card, output)
-    inputs, targets = read_labelled(data, stored.card.inputs, target)
-    strange = None if ood is None else read_rows(ood, stored.card.inputs)
-    from thinned.models.compat.tensorflow import import_tensorflow
-
-    import_tensorflow()
-    from thinned.models.dropout import enable_mc_dropout
+    require_extra("report", "sklearn", "matplotlib")
+    labelled = load_labelled(model, data, target=target, output=output)
+    card = labelled.stored.card
+    other = None if ood is None else read_rows(ood, card.inputs)
     from thinned.models.evaluation import evaluate
 
     found = evaluate(
-        enable_mc_dropout(load_keras(stored), input_specs=stored.card.inputs),
-        spec,
-        inputs,
-        targets,
+        labelled.model,
+        labelled.spec,
+        labelled.inputs,
+        labelled.targets,
         counts=counts,
         seed=seed,
-        strange=strange,
-        model=stored.card.name,
-        version=stored.version,
+        ood=other,
+        name=card.name,
+        version=labelled.stored.version,
     )
     if as_json:
         print_json(found.to_json())
@@ -102,31 +98,12 @@ def _evaluate(
             console().print(f"Written to {out / 'index.html'}")
 
 
-def choose_output(card: ModelCard, name: str | None) -> OutputSpec:
-    """The output of that name, or the only one.
-
-    Raises:
-        UsageError: There is none of that name, or there are several and none is named.
-    """
-    from thinned.service.cli.options import UsageError
-
-    names = [spec.name for spec in card.outputs]
-    if name is None and len(names) == 1:
-        return card.outputs[0]
-    if name not in names:
-        received = "none was named" if name is None else f"received {name!r}"
-        raise UsageError(f"--output expects one of {', '.join(names)}; {received}")
-    return card.outputs[names.index(name)]
-
-
 def read_counts(text: str) -> list[int]:
     """Read "1,10,100".
 
     Raises:
         UsageError: It is something else.
     """
-    from thinned.service.cli.options import UsageError
-
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() and 1 <= int(word) <= MOST_PASSES for word in words):
         raise UsageError(
@@ -137,8 +114,6 @@ def read_counts(text: str) -> list[int]:
 
 def print_evaluation(found: Evaluation) -> None:
     """A line a score, a column for each way to answer; in a table of its own what calibration makes of them."""
-    from thinned.service.cli.tables import console
-
     calibrated = [series for series in found.series if series.name.startswith("calibrated")]
     _print_series([series for series in found.series if series not in calibrated], _title(found))
     if calibrated:
@@ -152,8 +127,6 @@ def _title(found: Evaluation) -> str:
 
 
 def _print_series(series: Sequence[Series], title: str) -> None:
-    from thinned.service.cli.tables import table
-
     columns = [(item, place) for item in series for place in range(len(item.n_samples))]
     names = dict.fromkeys(name for item, place in columns for name in item.scores[place])
     heads = ["plain" if item.n_samples[place] == 0 else f"N={item.n_samples[place]}" for item, place in columns]

@@ -5,7 +5,6 @@ Locust replaces the standard library's sockets in the process that imports it, a
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from thinned import HOME
-from thinned.service.cli.options import UsageError
+from thinned.service.cli.options import require_extra
 
 __all__ = ["register"]
 
@@ -47,8 +46,7 @@ def _become(module: str, arguments: Sequence[str]) -> NoReturn:
     Raises:
         UsageError: What the load needs is not installed.
     """
-    if importlib.util.find_spec("locust") is None:
-        raise UsageError('the load needs Locust, which is not installed; install it with: pip install "thinned[load]"')
+    require_extra("load", "locust")
     path = os.pathsep.join([str(HOME), *filter(None, [os.environ.get("PYTHONPATH")])])
     sys.stdout.flush()
     sys.stderr.flush()

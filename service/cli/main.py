@@ -12,9 +12,11 @@ from typing import Annotated
 import typer
 
 from thinned._version import __version__
-from thinned.service.cli import audit, calibrate, evaluate, help_texts, load
+from thinned.models.errors import UsageError
+from thinned.models.sampling import SEEDS, Sampling
+from thinned.service.cli import audit, calibrate, evaluate, help_texts, import_model, load, stored_models
 from thinned.service.cli.exit_status import ending
-from thinned.service.cli.options import UsageError
+from thinned.service.cli.options import StoredName
 
 __all__ = ["app", "main"]
 
@@ -26,17 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="The model's name, or NAME:VERSION. `thinned models` lists them.")
-]
-
-
-class Sampling(StrEnum):
-    """How passes relate to each other."""
-
-    stratified = "stratified"
-    independent = "independent"
 
 
 class Example(StrEnum):
@@ -71,123 +62,9 @@ def train(
     train_example(example.value)
 
 
-@app.command("import", help=help_texts.IMPORT)
-def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.keras", help='The file that model.save("FILE.keras") wrote.')],
-    task: Annotated[
-        list[str],
-        typer.Option(
-            metavar="[OUTPUT=]TASK",
-            help="classification or regression; multilabel for several sigmoids at once; gaussian for means and "
-            "then log-variances. With several outputs, once for each: --task mask=classification.",
-            show_default=False,
-        ),
-    ],
-    name: Annotated[
-        str | None,
-        typer.Option(help="Its name in the store; the file's own by default. A name that is there gets a new version."),
-    ] = None,
-    labels: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[OUTPUT=]a,b,c|FILE",
-            help="Names of the classes in the order of the output, or a file with one a line. "
-            "For a single sigmoid unit: the names of 0 and of 1.",
-            show_default=False,
-        ),
-    ] = None,
-    scale: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[OUTPUT=]SCALE",
-            help="probabilities or logits: how a classification's numbers are to be read. Needed only where the last "
-            "activation (softmax, sigmoid) does not tell.",
-            show_default=False,
-        ),
-    ] = None,
-    module: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE|FILE.py",
-            help="Defines the model's own layers. ITS CODE IS RUN, now and whenever the model is loaded; one file, a "
-            "copy of which is kept beside the model.",
-            show_default=False,
-        ),
-    ] = None,
-    input_shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[INPUT=]32,32,3",
-            help="Shape of one row, ? where it varies. Only for a subclassed model that does not know its inputs.",
-            show_default=False,
-        ),
-    ] = None,
-    input_dtype: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[INPUT=]DTYPE", help="Goes with --input-shape; float32 by default.", show_default=False),
-    ] = None,
-) -> None:
-    """Bring a Keras model into the store."""
-    from thinned.models.storage.custom_layers import find_module
-    from thinned.service.cli import options as cli_options
-    from thinned.service.cli.tables import print_model
-
-    tasks, chosen = cli_options.tasks(task), cli_options.scales(scale or ())
-    names, specs = cli_options.labels(labels or ()), cli_options.input_specs(input_shape or (), input_dtype or ())
-    source = None if module is None else find_module(module)
-    from thinned.models.storage.importing import import_model
-
-    stored = import_model(
-        file,
-        name=file.stem if name is None else name,
-        tasks=tasks,
-        labels=names,
-        scale=chosen,
-        module=source,
-        input_specs=specs,
-    )
-    print_model(stored)
-    typer.echo(f"Stored as {stored.tag}. Next: thinned serve {stored.card.name}")
-
-
-@app.command("models", help=help_texts.MODELS)
-def models_(
-    as_json: Annotated[bool, typer.Option("--json", help="Print all cards as JSON.")] = False,
-) -> None:
-    """List the models in the store."""
-    from thinned.models.storage.model_store import find_all
-    from thinned.service.cli.tables import card_json, print_json, print_models
-
-    stored = find_all()
-    if as_json:
-        print_json([card_json(item) for item in stored])
-    elif stored:
-        print_models(stored)
-    else:
-        typer.echo(
-            "The store is empty. Train an example (thinned train digits) or import a model (thinned import --help)."
-        )
-
-
-@app.command(help=help_texts.SHOW)
-def show(
-    name: Name,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
-) -> None:
-    """Show a model's card."""
-    from thinned.models.storage.model_store import find
-    from thinned.service.cli.tables import card_json, print_json, print_model
-
-    stored = find(name)
-    if as_json:
-        print_json(card_json(stored))
-    else:
-        print_model(stored)
-
-
 @app.command(help=help_texts.PREDICT)
 def predict(
-    name: Name,
+    name: StoredName,
     file: Annotated[
         Path,
         typer.Option(
@@ -203,11 +80,11 @@ def predict(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=2**53 - 1, help="The same seed gives the same passes. Drawn by default, and printed."),
+        typer.Option(min=0, max=SEEDS - 1, help="The same seed gives the same passes. Drawn by default, and printed."),
     ] = None,
     sampling: Annotated[
         Sampling, typer.Option(help="How passes relate to each other; stratified ones need fewer for the same error.")
-    ] = Sampling.stratified,
+    ] = "stratified",
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -227,9 +104,7 @@ def predict(
         raise UsageError(f"--tolerance expects a number above 0, received {tolerance:g}")
     from thinned.service.cli.predict import predict_file
 
-    predict_file(
-        name, file, n_samples=n_samples, seed=seed, as_json=as_json, sampling=sampling.value, tolerance=tolerance
-    )
+    predict_file(name, file, n_samples=n_samples, seed=seed, as_json=as_json, sampling=sampling, tolerance=tolerance)
 
 
 @app.command(help=help_texts.SERVE)
@@ -254,24 +129,8 @@ def serve(
         serve_model(name, host=host, port=port, workers=workers)
 
 
-@app.command(help=help_texts.DELETE)
-def delete(
-    name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-) -> None:
-    """Delete a model."""
-    from thinned.models.storage import model_store
-
-    tags = model_store.tags(name)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError(f"this would delete {', '.join(tags)}, and there is no terminal to ask on; pass --yes")
-        typer.confirm(f"Delete {', '.join(tags)}?", abort=True)
-    for tag in tags:
-        model_store.delete(tag)
-        typer.echo(f"Deleted {tag}")
-
-
+import_model.register(app)
+stored_models.register(app)
 audit.register(app)
 evaluate.register(app)
 calibrate.register(app)

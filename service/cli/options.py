@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +10,21 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from thinned.models.card import InputSpec, Scale, Task
-from thinned.models.errors import ThinnedError
+from thinned.models.card import InputSpec, ModelCard, OutputSpec, Scale, Task
+from thinned.models.errors import UsageError
 
-__all__ = ["ModelName", "OutputName", "TargetName", "UsageError", "input_specs", "labels", "scales", "tasks"]
+__all__ = [
+    "ModelName",
+    "OutputName",
+    "StoredName",
+    "TargetName",
+    "choose_output",
+    "input_specs",
+    "labels",
+    "require_extra",
+    "scales",
+    "tasks",
+]
 
 # What commands on labelled rows have in common.
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model's name, or NAME:VERSION.")]
@@ -22,13 +34,35 @@ TargetName = Annotated[
 ]
 OutputName = Annotated[str | None, typer.Option(help="Which output, where the model has several.", show_default=False)]
 
+StoredName = Annotated[
+    str, typer.Argument(metavar="NAME", help="The model's name, or NAME:VERSION. `thinned models` lists them.")
+]
+
 MAX_LABEL_FILE_BYTES = 64 * 1024 * 1024
 
 CLASS_SCALES = ("probabilities", "logits")
 
 
-class UsageError(ThinnedError):
-    """The command line asks for something that cannot be; the text says what to pass instead."""
+def require_extra(extra: str, *packages: str) -> None:
+    """Refuse to begin what needs packages that are not installed.
+
+    Raises:
+        UsageError: One is missing; names what to install.
+    """
+    missing = [package for package in packages if not _is_installed(package)]
+    if missing:
+        names = {"sklearn": "scikit-learn"}
+        raise UsageError(
+            f"this needs {' and '.join(names.get(name, name) for name in missing)}, which is not installed; install it "
+            f'with: pip install "thinned[{extra}]"'
+        )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def tasks(values: Sequence[str]) -> dict[str | None, Task]:
@@ -152,3 +186,18 @@ def _dtype(text: str) -> str:
     if kind is None or kind.kind not in "fiubV":
         raise UsageError(f"--input-dtype expects a dtype such as float32 or int32, received {text!r}")
     return text
+
+
+def choose_output(card: ModelCard, name: str | None) -> OutputSpec:
+    """The output of that name, or the only one.
+
+    Raises:
+        UsageError: There is none of that name, or there are several and none is named.
+    """
+    names = [spec.name for spec in card.outputs]
+    if name is None and len(names) == 1:
+        return card.outputs[0]
+    if name not in names:
+        received = "none was named" if name is None else f"received {name!r}"
+        raise UsageError(f"--output expects one of {', '.join(names)}; {received}")
+    return card.outputs[names.index(name)]

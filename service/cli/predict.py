@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import NoSitesError
+from thinned.models.sampling import Sampling, draw_seed
 from thinned.models.storage.model_store import find
+from thinned.models.uncertainty import answer_output
 from thinned.service.cli.data_files import read_inputs
-from thinned.service.cli.tables import print_answers, print_json, print_statistics
-from thinned.service.inference.seeds import draw_seed
+from thinned.service.cli.output import print_json
+from thinned.service.cli.tables import print_answers, print_statistics
 from thinned.service.schema.input_arrays import check_inputs
 from thinned.service.schema.response_body import predict_answer, predict_mc_answer
 
 __all__ = ["predict_file"]
 
-Sampling: TypeAlias = Literal["stratified", "independent"]
 NO_LIMIT = 2**63
 
 
@@ -52,32 +52,41 @@ def predict_file(
             f"{stored.tag} draws no noise, so its variance over passes would be 0; leave out --n-samples"
         )
     import_tensorflow()
-    from thinned.service.inference.engine import Engine
-    from thinned.service.inference.jobs import SampleJob, answer_alone
+    from thinned.models.dropout import MonteCarloRun, complete
+    from thinned.models.loading import load_stored
 
-    engine = Engine(stored)
+    model = load_stored(stored)
     if n_samples is None:
-        outputs = engine.predict(inputs)
-        answer = predict_answer(outputs, card, stored.version, max_numbers=NO_LIMIT)
+        outputs = model.predict(inputs)
+        document = predict_answer(outputs, card, stored.version, max_numbers=NO_LIMIT)
         if as_json:
-            print_json(answer)
+            print_json(document)
         else:
             print_answers(outputs, card)
         return
     seed = draw_seed() if seed is None else seed
-    job = SampleJob(inputs, n_samples=n_samples, seed=seed, sampling=sampling, tolerance=tolerance)
-    found = answer_alone(job, engine).statistics()
-    answer = predict_mc_answer(
-        found,
-        card,
-        stored.version,
-        n_samples=job.passes,
+    run = MonteCarloRun(
+        inputs,
+        [spec.name for spec in card.outputs],
+        row_passes=model.row_passes,
+        n_samples=n_samples,
         seed=seed,
         sampling=sampling,
-        converged=job.converged(),
+        tolerance=tolerance,
+    )
+    statistics = complete(run, model).statistics()
+    answers = {spec.name: answer_output(spec, statistics[spec.name], sampling=sampling) for spec in card.outputs}
+    document = predict_mc_answer(
+        answers,
+        card,
+        stored.version,
+        n_samples=run.drawn,
+        seed=seed,
+        sampling=sampling,
+        converged=run.converged(),
         max_numbers=NO_LIMIT,
     )
     if as_json:
-        print_json(answer)
+        print_json(document)
     else:
-        print_statistics(found, card, n_samples=job.passes, seed=seed)
+        print_statistics(answers, card, n_samples=run.drawn, seed=seed)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from thinned import HOME
 from thinned.models.card import InputSpec, ModelCard
-from thinned.service.cli.options import UsageError
+from thinned.models.errors import UsageError
 from thinned.service.inference.threads import threads_for
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def print_settings(name: str | None = None) -> None:
     Raises:
         SettingsError: The environment holds one that cannot be used.
     """
-    from thinned.service.cli.tables import table
+    from thinned.service.cli.output import table
 
     rows = _settings(name).table()
     table("variable", "value", "meaning", rows=rows, right=("value",))
@@ -152,6 +152,8 @@ def _short(value: Any) -> Any:
 def _example_rows(name: str) -> Any:
     from thinned.models.examples import diabetes, digits
 
-    if name == digits.NAME:
-        return digits.data().x_test
-    return diabetes.data().x_test if name == diabetes.NAME else None
+    examples = {digits.NAME: digits.data, diabetes.NAME: diabetes.data}
+    try:
+        return examples[name]().x_test if name in examples else None
+    except ModuleNotFoundError:  # scikit-learn, which brings the data, is an extra.
+        return None

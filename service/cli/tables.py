@@ -2,62 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, SiteSpec, SplitSpec
-from thinned.models.uncertainty import probabilities
+from thinned.models.uncertainty import OutputAnswer, probabilities
+from thinned.service.cli.findings import print_short_audit
+from thinned.service.cli.output import console, table
 
 if TYPE_CHECKING:
     from thinned.models.storage.model_store import StoredModel
-    from thinned.service.inference.engine import OutputStatistics
 
 __all__ = [
     "card_json",
-    "console",
     "print_answers",
-    "print_json",
     "print_model",
     "print_models",
     "print_scores",
     "print_statistics",
-    "table",
 ]
 
 MOST_ROWS = 20
 MOST_VALUES = 6
 MOST_NAMES = 14
-PIPED_WIDTH = 160
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A console as wide as the terminal; wide enough that nothing is cut where there is none."""
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else PIPED_WIDTH)
-
-
-def table(*columns: str, rows: Sequence[Sequence[str]], title: str | None = None, right: Sequence[str] = ()) -> None:
-    """Print rows under a head; columns in `right` stand flush right."""
-    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-    for column in columns:
-        drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    console().print(drawn)
-
-
-def print_json(document: Any) -> None:
-    """Print one JSON document in one line."""
-    print(json.dumps(document, allow_nan=False))
 
 
 def card_json(stored: StoredModel) -> dict[str, Any]:
@@ -108,8 +79,6 @@ def print_model(stored: StoredModel) -> None:
     for warning in card.warnings:
         out.print(Text(f"Warning: {warning}", style="yellow"), soft_wrap=True)
     if card.audit is not None:
-        from thinned.service.cli.audit import print_short_audit
-
         print_short_audit(card.audit, card.name)
     print_scores(card)
 
@@ -150,13 +119,13 @@ def print_answers(outputs: Mapping[str, Any], card: ModelCard) -> None:
         else:
             rows = [(str(i), _values(row)) for i, row in enumerate(values[:MOST_ROWS])]
             table("row", "value", rows=rows, title=_title(spec, card))
-    _say_rest(len(next(iter(outputs.values()))))
+    _print_rest(len(next(iter(outputs.values()))))
 
 
-def print_statistics(statistics: Mapping[str, OutputStatistics], card: ModelCard, *, n_samples: int, seed: int) -> None:
+def print_statistics(answers: Mapping[str, OutputAnswer], card: ModelCard, *, n_samples: int, seed: int) -> None:
     """Answers over passes, a line a row: mean and standard deviation, and for classes the entropies."""
     for spec in card.outputs:
-        found = statistics[spec.name]
+        found = answers[spec.name]
         entropies = (found.predictive_entropy, found.expected_entropy, found.mutual_information)
         if spec.task == "classification" and found.mean.ndim == 2 and spec.scale == "probabilities":
             head = ["row", "label", "mean probability", "standard deviation"]
@@ -173,7 +142,7 @@ def print_statistics(statistics: Mapping[str, OutputStatistics], card: ModelCard
                 rows = [[*row, _number(entropy[i])] for i, row in enumerate(rows)]
         table(*head, rows=rows, title=_title(spec, card), right=head[2:])
     console().print(f"{n_samples} passes, seed {seed} (pass --seed {seed} for the same answer again)")
-    _say_rest(len(next(iter(statistics.values())).mean))
+    _print_rest(len(next(iter(answers.values())).mean))
 
 
 def shape(lengths: Sequence[int | None]) -> str:
@@ -249,6 +218,6 @@ def _number(value: float) -> str:
     return f"{float(value):.4g}"
 
 
-def _say_rest(rows: int) -> None:
+def _print_rest(rows: int) -> None:
     if rows > MOST_ROWS:
         console().print(f"The first {MOST_ROWS} of {rows} rows; pass --json for all of them.")

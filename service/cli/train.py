@@ -9,7 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.examples import diabetes, digits
-from thinned.service.cli.tables import console, print_scores
+from thinned.service.cli.options import require_extra
+from thinned.service.cli.output import console
+from thinned.service.cli.tables import print_scores
 
 if TYPE_CHECKING:
     from thinned.models.storage.model_store import StoredModel
@@ -21,6 +23,7 @@ EXAMPLES = {digits.NAME: digits.train, diabetes.NAME: diabetes.train}
 
 def train_example(name: str) -> StoredModel:
     """Train the example of that name, show how it goes, print its test scores and store it."""
+    require_extra("examples", "sklearn")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"))
     with Progress(*columns, TimeElapsedColumn(), console=console(stderr=True)) as progress:
         bar = progress.add_task(f"Starting TensorFlow for {name}", total=None)

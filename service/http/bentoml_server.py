@@ -1,4 +1,8 @@
-"""What of BentoML's server is changed, and why. `service_class` is its documented way to do so."""
+"""What of BentoML's server is changed: fewer middlewares, and one form for all errors.
+
+`service_class` is BentoML's documented way to do so. Middlewares that an operator has configured, such as CORS or
+tracing, stay.
+"""
 
 from __future__ import annotations
 
@@ -11,60 +15,46 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from thinned.service.http.fast_path import FastPath, RequestMetrics
+from thinned.models.compat.bentoml import ACCESS_LOG, METRICS, costly_middlewares
 from thinned.service.http.middleware import ProblemMiddleware
+from thinned.service.http.request_log import RequestLog, ServiceLabels
 
 __all__ = ["ThinnedService"]
 
-METRICS = "RunnerTrafficMetricsMiddleware"
-ACCESS_LOG = "AccessLogMiddleware"
-# Where an operator has configured others, such as CORS or tracing, every request goes through all of them.
-BYPASSED = frozenset({METRICS, ACCESS_LOG, "ContextMiddleware"})
 # BentoML's description of its own endpoints: of ours it knows nothing.
 HIDDEN = frozenset({"/schema.json"})
 
 
 class ThinnedService(bentoml.Service[Any]):
-    """A BentoML service without the middlewares that cost more than they give, and with one envelope for all errors."""
+    """A BentoML service without the middlewares that cost more than they give, and with one form for all errors."""
 
     def to_asgi(self, is_main: bool = True) -> Starlette:
         """Make the server's application, as BentoML does for every worker process."""
         app: Starlette = super().to_asgi(is_main=is_main)
-        dropped = _dropped()
-        app.user_middleware = [m for m in app.user_middleware if _name(m) not in dropped]
         http = next(mounted for mounted, *_ in self.mount_apps if isinstance(mounted, Starlette))
         names = [_name(middleware) for middleware in app.user_middleware]
-        meters = RequestMetrics() if METRICS in names else None
-        if meters:
-            place = names.index(METRICS)
-            metered: Any = meters.around
-            app.user_middleware[place] = Middleware(metered, **app.user_middleware[place].kwargs)
-        app.user_middleware.insert(
-            0,
-            Middleware(ProblemMiddleware, paths=_paths(app), check_ready=lambda: http.state.host.engine),
-        )
-        if set(names) <= BYPASSED:
-            app.user_middleware.insert(
-                0, Middleware(FastPath, lanes=http.state.lanes, meters=meters, log=ACCESS_LOG in names)
-            )
+        left_out = costly_middlewares()
+        paths = _paths(app)
+        app.user_middleware = [
+            Middleware(
+                RequestLog,
+                paths=paths,
+                labels=self._labels() if METRICS in names else None,
+                log=ACCESS_LOG in names,
+            ),
+            Middleware(ProblemMiddleware, paths=paths, check_ready=lambda: http.state.manager.engine),
+            *(middleware for middleware in app.user_middleware if _name(middleware) not in left_out),
+        ]
         return app
+
+    def _labels(self) -> ServiceLabels:
+        if self.bento is None:
+            return ServiceLabels(self.name, "not available", self.name)
+        return ServiceLabels(self.bento.tag.name, str(self.bento.tag.version), self.name)
 
 
 def _name(middleware: Middleware) -> str:
     return str(getattr(middleware.cls, "__name__", ""))
-
-
-def _dropped() -> set[str]:
-    """Names of middlewares to leave out.
-
-    `TimeoutMiddleware` never cancels its timers: each request keeps its objects for the whole timeout, and the garbage
-    collector stops the service for up to 250 ms under load. It ends no computation either.
-    `OpenTelemetryMiddleware` costs 0.2 ms a request, half of an empty one, even where no traces go anywhere.
-    """
-    from bentoml._internal.configuration.containers import BentoMLContainer
-
-    traced = BentoMLContainer.tracing.exporter_type.get() is not None
-    return {"TimeoutMiddleware"} | (set() if traced else {"OpenTelemetryMiddleware"})
 
 
 def _paths(app: Starlette) -> set[str]:

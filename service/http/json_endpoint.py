@@ -1,4 +1,4 @@
-"""The way from an HTTP request to its answer for the routes that clients call all day, without a framework's detours.
+"""The endpoints that take and answer JSON: from the bytes of a request to the bytes of its answer.
 
 A `JsonEndpoint` is an ASGI application for one path and POST. It reads the body no further than the limit, hands it on,
 and sends what comes back; every error is answered as a problem.
@@ -13,14 +13,14 @@ from typing import TypeAlias
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from thinned.models.errors import ThinnedError
-from thinned.service.http.problem_details import BodyTooLargeError, GoneError, UnsupportedBodyError, problem
+from thinned.models.errors import BodyTooLargeError, ClientGoneError, ThinnedError, UnsupportedBodyError
+from thinned.service.http.problem_details import problem
 from thinned.service.inference.model_manager import Gone, ModelManager
 
 __all__ = ["Answerer", "JsonEndpoint"]
 
 Answerer: TypeAlias = Callable[[bytes, ModelManager, Gone], Awaitable[tuple[bytes, bytes]]]
-"""Answers a body with a body and a Server-Timing, or raises; it may ask to be told when the client goes."""
+"""Answers a body with a body and a Server-Timing, or raises; it may wait for the client to leave."""
 
 log = logging.getLogger("bentoml.thinned")
 
@@ -32,26 +32,26 @@ class JsonEndpoint:
 
     Args:
         answer: What answers a body.
-        host: Gives the model to answer with; called for each request.
+        manager: Gives the model to answer with; called for each request.
     """
 
-    def __init__(self, answer: Answerer, host: Callable[[Scope], ModelManager]) -> None:
+    def __init__(self, answer: Answerer, manager: Callable[[Scope], ModelManager]) -> None:
         self._answer = answer
-        self._host = host
+        self._manager = manager
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            host = self._host(scope)
-            host.check_admission()
-            body = await _read_body(scope, receive, host.settings.max_body_bytes)
+            manager = self._manager(scope)
+            manager.check_admission()
+            body = await _read_body(scope, receive, manager.settings.max_body_bytes)
 
             async def gone() -> None:
                 while (await receive())["type"] != "http.disconnect":
                     pass
 
-            content, timing = await self._answer(body, host, gone)
-        except GoneError:
+            content, timing = await self._answer(body, manager, gone)
+        except ClientGoneError:
             return  # Nobody reads what would be sent.
         except Exception as error:
             if not isinstance(error, ThinnedError | HTTPException):
@@ -69,7 +69,7 @@ async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     Raises:
         UnsupportedBodyError: It is said not to be JSON.
         BodyTooLargeError: It is longer than the limit.
-        GoneError: The client went before it had sent all of it.
+        ClientGoneError: The client went before it had sent all of it.
     """
     received = 0
     for name, value in scope["headers"]:
@@ -87,7 +87,7 @@ async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise GoneError("the client has gone")
+            raise ClientGoneError("the client has gone")
         chunk = message.get("body", b"")
         received += len(chunk)
         chunks.append(chunk)

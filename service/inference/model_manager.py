@@ -1,4 +1,4 @@
-"""The one model of a worker process: loaded and proved in the background, then lent out to requests."""
+"""The one model of a worker process: loaded and checked in the background, then lent out to requests."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from thinned.models.compat.tensorflow import import_tensorflow
-from thinned.models.errors import ThinnedError
+from thinned.models.errors import (
+    ClientGoneError,
+    DeadlineError,
+    NotReadyError,
+    OverloadedError,
+    ThinnedError,
+)
 from thinned.models.storage.model_store import StoredModel, find
-from thinned.service.http.problem_details import DeadlineError, GoneError, NotReadyError, OverloadedError
 from thinned.service.inference.threads import set_threads
 from thinned.service.schema.request_fields import PredictRequest, SampleRequest
 from thinned.service.settings import Settings
@@ -46,7 +51,7 @@ class ModelManager:
         self.settings = settings
         self.stored: StoredModel = find(settings.model)
         self._engine: Engine | None = None
-        self._coalescer: Scheduler | None = None
+        self._scheduler: Scheduler | None = None
         self._failure: str | None = None
         self._admitted = 0
 
@@ -55,7 +60,7 @@ class ModelManager:
         threading.Thread(target=self.load, name="thinned-load", daemon=True).start()
 
     def load(self) -> None:
-        """Load the model and check_laws it. A failure is kept for `engine` to tell, and logged in one line."""
+        """Load the model and check it. A failure is kept for `engine` to raise, and logged in one line."""
         try:
             # TensorFlow takes seconds to import, in which the service already answers that it lives.
             set_threads(self.settings.compute_threads)
@@ -109,7 +114,7 @@ class ModelManager:
             NotReadyError: The model is not loaded.
             OverloadedError: As many requests wait as may.
             DeadlineError: It was not there in time.
-            GoneError: The client went before it was.
+            ClientGoneError: The client went before it was.
             InputError: The model refuses the values.
         """
         from thinned.service.inference.jobs import PredictJob
@@ -125,20 +130,23 @@ class ModelManager:
             NoSitesError: The model draws no noise.
             ThinnedError: As for `predict`.
         """
+        from thinned.models.dropout import MonteCarloRun
         from thinned.service.inference.jobs import SampleJob
 
-        job = SampleJob(
+        engine = self.engine
+        engine.model.require_sites()
+        run = MonteCarloRun(
             request.inputs,
+            engine.output_names,
+            row_passes=engine.row_passes,
             n_samples=request.n_samples,
             seed=request.seed,
             sampling=request.sampling,
-            quantiles=request.quantiles,
-            return_samples=request.return_samples,
-            keep=request.keep,
+            keep_passes=request.needs_passes,
             tolerance=request.tolerance,
             budget_ms=request.budget_ms,
-            deadline=time.monotonic() + request.timeout_ms / 1000,
         )
+        job = SampleJob(request.inputs, run, deadline=time.monotonic() + request.timeout_ms / 1000)
         await self._answered(job, request.timeout_ms, gone)
         return job
 
@@ -156,51 +164,44 @@ class ModelManager:
         async def give_up() -> None:
             await gone()
             if not answered.done():
-                coalescer.give_up(job)
-                answered.set_exception(GoneError("the client has gone"))
+                scheduler.abandon(job)
+                answered.set_exception(ClientGoneError("the client has gone"))
 
         job.answered = finish
         job.waiting = lambda: watch.append(loop.create_task(give_up()))
-        coalescer = self._coalescer_of(loop)
+        scheduler = self._scheduler_of(loop)
         self._admitted += 1
         began = time.perf_counter()
         try:
-            coalescer.submit(job)
+            scheduler.submit(job)
             await answered
         finally:
             job.took_s = time.perf_counter() - began
             self._admitted -= 1
-            job.given_up = True
+            job.abandoned = True
             for task in watch:
                 task.cancel()
-        if job.error is not None:
-            raise self._told(job.error, timeout_ms)
-
-    def _told(self, error: Exception, timeout_ms: float) -> Exception:
-        from thinned.service.inference.scheduler import AbandonedError, DeadlineError_
-
-        if isinstance(error, AbandonedError):
-            return NotReadyError(str(error))
-        if isinstance(error, DeadlineError_):
-            return DeadlineError(
+        if isinstance(job.error, DeadlineError):
+            raise DeadlineError(
                 f"the answer was not there within {timeout_ms:g} ms; allow more with timeout_ms (up to "
                 f"{self.settings.max_timeout_ms}), ask for less, or ask again when there is less to do"
             )
-        return error
+        if job.error is not None:
+            raise job.error
 
-    def _coalescer_of(self, loop: asyncio.AbstractEventLoop) -> Scheduler:
-        if self._coalescer is None:
+    def _scheduler_of(self, loop: asyncio.AbstractEventLoop) -> Scheduler:
+        if self._scheduler is None:
             from thinned.service.inference.scheduler import Scheduler
 
-            self._coalescer = Scheduler(
+            self._scheduler = Scheduler(
                 self.engine,
                 soon=loop.call_soon,
                 soon_from_elsewhere=loop.call_soon_threadsafe,
                 join=self.settings.join,
             )
-        return self._coalescer
+        return self._scheduler
 
     def close(self) -> None:
         """Let go of what waits; what is being computed ends."""
-        if self._coalescer is not None:
-            self._coalescer.close()
+        if self._scheduler is not None:
+            self._scheduler.close()

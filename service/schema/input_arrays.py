@@ -22,7 +22,7 @@ __all__ = ["MAX_PROBLEMS", "check_inputs", "describe", "numpy_dtype"]
 Array: TypeAlias = npt.NDArray[Any]
 Loc: TypeAlias = tuple[str | int, ...]
 
-# Enough to mend a client by; a million wrong numbers need no million lines.
+# At most this many problems are reported.
 MAX_PROBLEMS = 10
 
 

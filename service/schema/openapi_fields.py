@@ -1,24 +1,174 @@
-"""The parts of a request and an answer that concern where the variance comes from and what is promised, as schemas."""
+"""The fields of requests and answers as schemas: what a client may send, and what it gets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
 
-from thinned.models.card import ModelCard, OutputSpec
-from thinned.service.inference.parts import PARTS, calibrated_passes
+import numpy as np
 
-__all__ = ["answer_parts", "request_parts"]
+from thinned.models.card import InputSpec, ModelCard, OutputSpec
+from thinned.models.sampling import SAMPLINGS, SEEDS
+from thinned.models.uncertainty.answer import calibrated_passes
+from thinned.service.schema.input_arrays import numpy_dtype
+from thinned.service.schema.json_schema import Schema, array, by_output, object_of, or_null, reference, rows
+from thinned.service.schema.request_fields import MAX_QUANTILES
+from thinned.service.schema.response_body import MOMENTS, PARTS, UNCERTAINTIES
+from thinned.service.settings import Settings
 
-Schema: TypeAlias = dict[str, Any]
+__all__ = ["inputs", "predict_answer", "predict_mc_answer", "predict_mc_request", "predict_request"]
+
 _MEANINGS = {
-    "epistemic": "Variance of the network: over passes, with the passes' number below the line for probabilities.",
+    "epistemic": "Variance of the network: over passes, the population variance (ddof=0) for probabilities.",
     "aleatoric": "Variance of the noise in the data that the network, or the card, expects; null where neither knows.",
     "total": "Both together: variance of a new target; null where the noise is not known.",
 }
 
 
-def request_parts(card: ModelCard) -> dict[str, Schema]:
+def predict_request(settings: Settings) -> Schema:
+    """The body of `/predict`."""
+    return object_of({"inputs": reference("Inputs")}, {"timeout_ms": _timeout_ms(settings)})
+
+
+def predict_answer(card: ModelCard) -> Schema:
+    """The answer of `/predict`."""
+    outputs = by_output(card.outputs, rows, named=len(card.outputs) > 1)
+    return object_of({"outputs": outputs, "model": reference("ModelRef")})
+
+
+def inputs(specs: Sequence[InputSpec], settings: Settings) -> Schema:
+    """The rows, as nested lists; by input name where there are several inputs."""
+    arrays = {spec.name: _nested((settings.max_rows, *spec.shape), _number(spec), settings) for spec in specs}
+    named = object_of(arrays)
+    return named if len(specs) > 1 else {"oneOf": [*arrays.values(), named]}
+
+
+def _nested(shape: tuple[int | None, ...], number: Schema, settings: Settings) -> Schema:
+    """Lists in lists; the first axis is the rows, of which there may be fewer."""
+    schema = number
+    for axis, length in reversed(list(enumerate(shape))):
+        shortest = 1 if axis == 0 or length is None else length
+        longest = settings.max_length if length is None else length
+        schema = {"type": "array", "items": schema, "minItems": shortest, "maxItems": longest}
+    return schema
+
+
+def _number(spec: InputSpec) -> Schema:
+    dtype = numpy_dtype(spec.dtype)
+    if dtype.kind == "b":
+        return {"type": "boolean"}
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
+    return {"type": "number", "description": f"Finite in {dtype.name}."}
+
+
+def predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
+    """The body of `/predict_mc`."""
+    optional: dict[str, Schema] = {
+        "n_samples": {
+            "type": "integer",
+            "minimum": 2,
+            "maximum": settings.max_samples,
+            "default": settings.default_samples,
+            "description": "Monte Carlo passes; the most there may be with a tolerance or a budget_ms.",
+        },
+        "seed": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "maximum": SEEDS - 1,
+            "default": None,
+            "description": "Without one the service draws it, and returns it. Requests without one that are "
+            "computed together may be given the same.",
+        },
+        "sampling": {
+            "enum": list(SAMPLINGS),
+            "default": SAMPLINGS[0],
+            "description": "stratified: in 32 passes each unit is dropped as often as its rate says, so that fewer "
+            "passes give the same error of the mean. independent: passes know nothing of each other.",
+        },
+        "tolerance": {
+            "type": ["number", "null"],
+            "exclusiveMinimum": 0,
+            "default": None,
+            "description": "Stop when every row's largest standard error of the mean is below this, in the outputs' "
+            "units; looked at after each 32 passes, from 128 passes on.",
+        },
+        "budget_ms": {
+            "type": ["number", "null"],
+            "exclusiveMinimum": 0,
+            "default": None,
+            "description": "Stop at the last 32 passes that end within this time. 32 are always drawn.",
+        },
+        "timeout_ms": _timeout_ms(settings),
+        "quantiles": {
+            "type": ["array", "null"],
+            "items": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            "minItems": 1,
+            "maxItems": MAX_QUANTILES,
+            "default": None,
+            "description": "Levels of the quantiles over passes to return.",
+        },
+        "return_samples": {"type": "boolean", "default": False, "description": "Return every pass as well."},
+        **_request_parts(card),
+    }
+    return object_of({"inputs": reference("Inputs")}, optional)
+
+
+def _timeout_ms(settings: Settings) -> Schema:
+    return {
+        "type": ["number", "null"],
+        "exclusiveMinimum": 0,
+        "maximum": settings.max_timeout_ms,
+        "default": settings.timeout_ms,
+        "description": "After this time the work stops and the answer is a 504.",
+    }
+
+
+def predict_mc_answer(card: ModelCard) -> Schema:
+    """The answer of `/predict_mc`."""
+    named = len(card.outputs) > 1
+    classifying = [output for output in card.outputs if output.task == "classification"]
+    meanings = ("Mean over passes.", "Variance over passes, ddof 1.", "Monte Carlo standard error of the mean.")
+    required: dict[str, Schema] = {
+        name: {"description": meaning, **by_output(card.outputs, rows, named=named)}
+        for name, meaning in zip(MOMENTS, meanings, strict=True)
+    }
+    required |= {
+        "n_samples": {"type": "integer", "description": "Passes that the answer stands on."},
+        "sampling": {"enum": list(SAMPLINGS)},
+        "standard_error_from": {
+            "enum": ["passes", "blocks"],
+            "description": "passes: the variance over passes by their number, which overstates the error of "
+            "stratified passes. blocks: the spread of the means of four or more blocks of 32.",
+        },
+        "seed": {"type": "integer", "minimum": 0, "maximum": SEEDS - 1, "description": "Send it to get this again."},
+        "model": reference("ModelRef"),
+    }
+    for name in UNCERTAINTIES if classifying else ():
+        required[name] = {
+            "description": "In nats, one number for each row, or for each classification in it.",
+            **by_output(classifying, lambda output: rows(output, shape=output.shape[:-1]), named=named),
+        }
+    optional = {
+        "converged": {
+            "type": "array",
+            "items": {"type": "boolean"},
+            "description": "For each row, whether its standard errors are below the tolerance.",
+        },
+        "quantiles": {
+            "description": "One array for each level asked for, in that order.",
+            **by_output(card.outputs, lambda output: array(rows(output)), named=named),
+        },
+        "samples": {
+            "description": "One array for each pass.",
+            **by_output(card.outputs, lambda output: array(rows(output)), named=named),
+        },
+        **_answer_parts(card),
+    }
+    return object_of(required, optional)
+
+
+def _request_parts(card: ModelCard) -> dict[str, Schema]:
     """The fields that ask for them."""
     passes = calibrated_passes(card)
     coverage: Schema = {
@@ -47,59 +197,39 @@ def request_parts(card: ModelCard) -> dict[str, Schema]:
     }
 
 
-def answer_parts(card: ModelCard) -> dict[str, Schema]:
+def _answer_parts(card: ModelCard) -> dict[str, Schema]:
     """The fields that answer them."""
-    outputs = card.outputs
+    outputs, named = card.outputs, len(card.outputs) > 1
     found = {
-        part: {"description": meaning, **_by_output(outputs, _or_null(_rows))}
+        part: {"description": meaning, **by_output(outputs, or_null(_target_rows), named=named)}
         for part, meaning in zip(PARTS, _MEANINGS.values(), strict=True)
     }
     found["not_known"] = {
         "description": "Why aleatoric and total are null.",
-        **({"type": "object", "additionalProperties": {"type": "string"}} if len(outputs) > 1 else {"type": "string"}),
+        **({"type": "object", "additionalProperties": {"type": "string"}} if named else {"type": "string"}),
     }
     found["coverage"] = {"type": "number", "description": "The coverage that was asked for."}
     values = [output for output in outputs if output.task in ("regression", "gaussian")]
     classes = [output for output in outputs if output not in values]
-    named = len(outputs) > 1
     if values:
-        ends = _by_output(values, lambda o: _object({"lower": _rows(o), "upper": _rows(o)}), named=named)
+        ends = by_output(values, lambda o: object_of({"lower": _target_rows(o), "upper": _target_rows(o)}), named=named)
         found["interval"] = {"description": "Ends of the intervals of this coverage.", **ends}
     if classes:
-        members = _by_output(classes, _members, named=named)
+        members = by_output(classes, _members, named=named)
         found["prediction_set"] = {"description": "For each row the classes in its set; it may be empty.", **members}
     return found
 
 
-def _rows(output: OutputSpec) -> Schema:
+def _target_rows(output: OutputSpec) -> Schema:
     """A number for each of the output's; of a gaussian output, for each of its means."""
-    shape = output.shape
-    if output.task == "gaussian":
-        shape = (*shape[:-1], (shape[-1] or 0) // 2)
-    schema: Schema = {"type": "number"}
-    for length in (*reversed(shape), None):
-        schema = {"type": "array", "items": schema, **({"minItems": length, "maxItems": length} if length else {})}
-    return schema
+    if output.task != "gaussian":
+        return rows(output)
+    return rows(output, shape=(*output.shape[:-1], (output.shape[-1] or 0) // 2))
 
 
 def _members(output: OutputSpec) -> Schema:
-    schema: Schema = {"type": "array", "items": {"type": "string"} if output.labels else {"type": "integer"}}
+    """Names, or numbers, of classes, a list for each row."""
+    schema = array({"type": "string"} if output.labels else {"type": "integer"})
     for _ in output.shape:
-        schema = {"type": "array", "items": schema}
+        schema = array(schema)
     return schema
-
-
-def _or_null(schema: Callable[[OutputSpec], Schema]) -> Callable[[OutputSpec], Schema]:
-    return lambda output: {"oneOf": [{"type": "null"}, schema(output)]}
-
-
-def _by_output(
-    outputs: Sequence[OutputSpec], schema: Callable[[OutputSpec], Schema], *, named: bool | None = None
-) -> Schema:
-    if not (len(outputs) > 1 if named is None else named):
-        return schema(outputs[0])
-    return _object({output.name: schema(output) for output in outputs})
-
-
-def _object(required: dict[str, Schema]) -> Schema:
-    return {"type": "object", "properties": required, "required": list(required), "additionalProperties": False}

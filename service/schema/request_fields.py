@@ -1,29 +1,25 @@
-"""What a request may say: its JSON read and checked by hand, to name every problem at once and cost microseconds."""
+"""The fields of a request, checked by hand: every problem is named at once, and a check takes microseconds."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy.typing as npt
-import orjson
 
 from thinned.models.card import ModelCard
 from thinned.models.errors import InputError, Problem
-from thinned.service.http.problem_details import MalformedBodyError
-from thinned.service.inference.parts import calibrated_passes, check_promises, needs_passes
-from thinned.service.inference.seeds import SEEDS
+from thinned.models.sampling import SAMPLINGS, SEEDS, Sampling
+from thinned.models.uncertainty.answer import calibrated_passes, check_coverage, needs_passes
 from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_inputs, describe
 from thinned.service.settings import Settings
 
-__all__ = ["MAX_QUANTILES", "SAMPLINGS", "PredictRequest", "SampleRequest", "parse", "read_predict", "read_predict_mc"]
+__all__ = ["MAX_QUANTILES", "PredictRequest", "SampleRequest", "read_predict", "read_predict_mc"]
 
 MAX_QUANTILES = 99
-SAMPLINGS = ("stratified", "independent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +40,13 @@ class SampleRequest:
     quantiles: tuple[float, ...] | None
     return_samples: bool
     timeout_ms: float
-    sampling: Literal["stratified", "independent"] = "stratified"
+    sampling: Sampling = "stratified"
     tolerance: float | None = None
     budget_ms: float | None = None
     separate: bool = False
     coverage: float | None = None
-    keep: bool = False
-    """Whether what is asked for can only be told from the passes themselves."""
+    needs_passes: bool = False
+    """Whether something that is asked for can only be computed from the passes themselves."""
 
 
 _SAMPLE_FIELDS = (
@@ -66,55 +62,6 @@ _SAMPLE_FIELDS = (
     "separate",
     "coverage",
 )
-
-
-def parse(body: bytes) -> dict[str, object]:
-    """Read a body as one JSON object.
-
-    NaN and Infinity, which are not JSON but which many clients write, pass here: where they stand is told when the
-    numbers are checked.
-
-    Raises:
-        MalformedBodyError: It is not UTF-8, not JSON, not an object, nested too deep, or names a member twice.
-    """
-    document = _parse_fast(body)
-    return _parse_slowly(body) if document is None else document
-
-
-def _parse_fast(body: bytes) -> dict[str, object] | None:
-    """Read a body that is as it should be; None for any other, which is then read again to say what is wrong.
-
-    orjson takes the last of two members with the same name. As many quotation marks as the members and strings that
-    were found need shows that there are no such two, and no string inside a list.
-    """
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    if type(document) is not dict:
-        return None
-    inputs = document.get("inputs")
-    strings = len(document) + sum(type(value) is str for value in document.values())
-    if type(inputs) is dict:
-        strings += len(inputs)
-    return document if body.count(b'"') == 2 * strings else None
-
-
-def _parse_slowly(body: bytes) -> dict[str, object]:
-    try:
-        document = json.loads(body.decode("utf-8"), object_pairs_hook=_unique)
-    except UnicodeDecodeError as error:
-        raise MalformedBodyError(f"expected JSON in UTF-8; byte {error.start} is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise MalformedBodyError(f"expected a JSON object; at {where}: {error.msg}") from None
-    except RecursionError:
-        raise MalformedBodyError("expected a JSON object; the lists in this one are nested too deep") from None
-    except ValueError as error:  # An integer of more digits than Python converts.
-        raise MalformedBodyError(f"expected a JSON object; {str(error).partition(';')[0]}") from None
-    if not isinstance(document, dict):
-        raise MalformedBodyError(f'expected a JSON object such as {{"inputs": [...]}}, received {describe(document)}')
-    return document
 
 
 def read_predict(document: Mapping[str, object], card: ModelCard, settings: Settings) -> PredictRequest:
@@ -161,7 +108,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     inputs = _read_inputs(document, card, settings, problems)
     _refuse(problems)
     if coverage is not None:
-        check_promises(card, coverage)
+        check_coverage(card, coverage)
     request = SampleRequest(
         inputs,
         n_samples=cast(int, n_samples),
@@ -169,24 +116,17 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
         quantiles=tuple(map(float, quantiles)) if isinstance(quantiles, list) else None,
         return_samples=bool(return_samples),
         timeout_ms=timeout_ms,
-        sampling=cast(Literal["stratified", "independent"], sampling),
+        sampling=cast(Sampling, sampling),
         tolerance=tolerance,
         budget_ms=budget_ms,
         separate=bool(separate),
         coverage=coverage,
-        keep=(bool(separate) or coverage is not None) and needs_passes(card),
+        needs_passes=bool(quantiles)
+        or bool(return_samples)
+        or ((bool(separate) or coverage is not None) and needs_passes(card)),
     )
     _refuse(_check_work(request, card, settings))
     return request
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise MalformedBodyError(f"expected every member once; {describe(twice)} is there twice")
-    return document
 
 
 def _unknown_fields(document: Mapping[str, object], known: Sequence[str]) -> list[Problem]:
@@ -274,8 +214,7 @@ def _check_work(request: SampleRequest, card: ModelCard, settings: Settings) -> 
             f"{rows * request.n_samples}; send fewer rows or ask for fewer samples",
         )
     quantiles = len(request.quantiles or ())
-    # Quantiles need every pass at once, as samples do.
-    kept = request.n_samples if request.return_samples or quantiles or request.keep else 0
+    kept = request.n_samples if request.needs_passes else 0
     parts = 3 * request.separate + 2 * (request.coverage is not None)
     yield from _check_size(request.inputs, card, settings, copies=3 + parts + quantiles + kept)
 

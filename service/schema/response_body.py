@@ -1,4 +1,4 @@
-"""What the service answers: arrays put into the shapes of the API, and written as JSON.
+"""Answers as the API's JSON. Nothing is computed here; `thinned.models.uncertainty.answer` does that.
 
 Numbers are written so that reading them gives back the model's own, bit for bit: float64 as the shortest text that
 does, float32 as the float64 of the same value.
@@ -6,28 +6,26 @@ does, float32 as the float64 of the same value.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from thinned.models.card import ModelCard
+from thinned.models.card import ModelCard, OutputSpec
 from thinned.models.errors import InputError, Problem
-from thinned.service.http.problem_details import AnswerNotFiniteError
-from thinned.service.inference.parts import promises, separations
+from thinned.models.sampling import Sampling
+from thinned.models.uncertainty.answer import OutputAnswer, require_finite
 
-if TYPE_CHECKING:
-    from thinned.service.inference.engine import OutputStatistics
-
-__all__ = ["MOMENTS", "UNCERTAINTIES", "encode", "parts_answer", "predict_answer", "predict_mc_answer"]
+__all__ = ["MOMENTS", "PARTS", "UNCERTAINTIES", "UNKNOWN_NOISE", "encode", "predict_answer", "predict_mc_answer"]
 
 MOMENTS = ("mean", "variance", "standard_error")
 UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information")
-
-_ROWS_NAMED = 10
+PARTS = ("epistemic", "aleatoric", "total")
+UNKNOWN_NOISE = (
+    "the noise of the data is not on the model's card, so aleatoric and total are null; run thinned calibrate"
+)
 
 
 def predict_answer(
@@ -40,87 +38,57 @@ def predict_answer(
         InputError: The answer, of a length that only the input decides, is too large.
     """
     _check(outputs, max_numbers)
-    return {"outputs": _lists(outputs), "model": {"name": card.name, "version": version}}
+    lists = {name: array.tolist() for name, array in outputs.items()}
+    return {"outputs": _named(lists, card), "model": {"name": card.name, "version": version}}
 
 
 def predict_mc_answer(
-    statistics: Mapping[str, OutputStatistics],
+    answers: Mapping[str, OutputAnswer],
     card: ModelCard,
     version: str,
     *,
     n_samples: int,
     seed: int,
-    sampling: str,
+    sampling: Sampling,
     max_numbers: int,
     converged: npt.NDArray[np.bool_] | None = None,
-    parts: Mapping[str, Any] | None = None,
+    coverage: float | None = None,
 ) -> dict[str, Any]:
-    """The answer of `/predict_mc`; `quantiles`, `samples`, `converged` and `parts` are there if they were asked for.
+    """The answer of `/predict_mc`; what is asked for besides the moments is there if it was asked for.
 
     Raises:
         AnswerNotFiniteError: A pass answered NaN or infinity.
         InputError: The answer, of a length that only the input decides, is too large.
     """
+    document: dict[str, Any] = {}
 
-    def keyed(name: str) -> dict[str, npt.NDArray[Any]]:
-        found = {output: getattr(statistics[output], name) for output in statistics}
-        return {output: array for output, array in found.items() if array is not None}
+    def write(field: str, get: Callable[[OutputAnswer], Any], *, rows_axis: int = 0) -> None:
+        """Write one field, of the outputs that have it."""
+        found = {name: array for name, answer in answers.items() if (array := get(answer)) is not None}
+        if found:
+            _check(found, max_numbers, rows_axis=rows_axis)
+            document[field] = _named({name: array.tolist() for name, array in found.items()}, card)
 
-    answer: dict[str, Any] = {}
-    for name in MOMENTS:
-        _check(keyed(name), max_numbers)
-        answer[name] = _lists(keyed(name))
-    for name in ("quantiles", "samples", *UNCERTAINTIES):
-        if arrays := keyed(name):
-            _check(arrays, max_numbers, rows_axis=0 if name in UNCERTAINTIES else 1)
-            answer[name] = _lists(arrays, by_name=len(statistics) > 1)
+    for field in MOMENTS:
+        write(field, lambda answer, field=field: getattr(answer, field))  # type: ignore[misc]
+    write("quantiles", lambda answer: answer.quantiles, rows_axis=1)
+    write("samples", lambda answer: answer.samples, rows_axis=1)
+    for field in UNCERTAINTIES:
+        write(field, lambda answer, field=field: getattr(answer, field))  # type: ignore[misc]
     if converged is not None:
-        answer["converged"] = converged.tolist()
+        document["converged"] = converged.tolist()
+    document |= _parts(answers, card)
+    if coverage is not None:
+        document["coverage"] = coverage
+        document |= _promises(answers, card)
     return {
-        **answer,
-        **(parts or {}),
+        **document,
         "n_samples": n_samples,
         "seed": seed,
         "sampling": sampling,
-        "standard_error_from": next(iter(statistics.values())).standard_error_from,
+        "standard_error_from": next(iter(answers.values())).standard_error_from,
         "model": {"name": card.name, "version": version},
     }
-
-
-def parts_answer(
-    statistics: Mapping[str, OutputStatistics],
-    passes: Mapping[str, npt.NDArray[Any]],
-    card: ModelCard,
-    *,
-    n_samples: int,
-    separate: bool,
-    coverage: float | None,
-) -> dict[str, Any]:
-    """What else was asked for: the variance in its parts, intervals and sets of a stated coverage.
-
-    Raises:
-        AnswerNotFiniteError: A pass answered NaN or infinity.
-        CalibrationError: The model is not calibrated for this coverage.
-    """
-    # Before any arithmetic on them: a NaN would be told as something else.
-    _check({name: own.mean for name, own in statistics.items()}, sys.maxsize)
-    several = len(card.outputs) > 1
-    answer: dict[str, Any] = {}
-    if separate:
-        found, unknown = separations(statistics, passes, card, n_samples=n_samples)
-        for part, arrays in found.items():
-            lists = {name: None if array is None else array.tolist() for name, array in arrays.items()}
-            answer[part] = lists if several else next(iter(lists.values()))
-        if unknown:
-            answer["not_known"] = unknown if several else next(iter(unknown.values()))
-    if coverage is not None:
-        intervals, sets = promises(statistics, passes, card, n_samples=n_samples, coverage=coverage)
-        answer["coverage"] = coverage
-        ends = {name: {"lower": low.tolist(), "upper": high.tolist()} for name, (low, high) in intervals.items()}
-        for field, named in (("interval", ends), ("prediction_set", sets)):
-            if named:
-                answer[field] = named if several else next(iter(named.values()))
-    return answer
 
 
 def encode(answer: Mapping[str, Any]) -> bytes:
@@ -129,31 +97,54 @@ def encode(answer: Mapping[str, Any]) -> bytes:
     return orjson.dumps(answer)
 
 
-def _lists(arrays: Mapping[str, npt.NDArray[Any]], *, by_name: bool | None = None) -> Any:
-    """Nested lists: by output name where the model has several outputs, bare where it has one."""
-    if by_name if by_name is not None else len(arrays) > 1:
-        return {name: array.tolist() for name, array in arrays.items()}
-    return next(iter(arrays.values())).tolist()
+def _parts(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str, Any]:
+    """The parts of the variance; null, with the reason, where the noise of the data is not known."""
+    parts = {name: answer.decomposition for name, answer in answers.items() if answer.decomposition is not None}
+    if not parts:
+        return {}
+    document: dict[str, Any] = {}
+    for field in PARTS:
+        arrays = {name: getattr(part, field) for name, part in parts.items()}
+        document[field] = _named({name: None if x is None else x.tolist() for name, x in arrays.items()}, card)
+    unknown = {name: UNKNOWN_NOISE for name, part in parts.items() if part.aleatoric is None}
+    if unknown:
+        document["not_known"] = _named(unknown, card)
+    return document
+
+
+def _promises(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str, Any]:
+    """Intervals of the regressions and sets of the classifications."""
+    ends = {
+        name: {"lower": answer.interval[0].tolist(), "upper": answer.interval[1].tolist()}
+        for name, answer in answers.items()
+        if answer.interval is not None
+    }
+    specs = {spec.name: spec for spec in card.outputs}
+    sets = {
+        name: _members(answer.prediction_set, specs[name])
+        for name, answer in answers.items()
+        if answer.prediction_set is not None
+    }
+    return {field: _named(found, card) for field, found in (("interval", ends), ("prediction_set", sets)) if found}
+
+
+def _members(members: npt.NDArray[np.bool_], spec: OutputSpec) -> Any:
+    """The names, or numbers, of the classes that belong, a list for each row."""
+    if members.ndim > 1:
+        return [_members(row, spec) for row in members]
+    names: Sequence[Any] = spec.labels or range(len(members))
+    return [names[i] for i in np.flatnonzero(members).tolist()]
+
+
+def _named(values: Mapping[str, Any], card: ModelCard) -> Any:
+    """By output name where the model has several outputs, bare where it has one."""
+    return dict(values) if len(card.outputs) > 1 else next(iter(values.values()))
 
 
 def _check(arrays: Mapping[str, npt.NDArray[Any]], max_numbers: int, *, rows_axis: int = 0) -> None:
     numbers = sum(array.size for array in arrays.values())
     if numbers > max_numbers:
-        raise InputError(
-            [
-                Problem(
-                    ("inputs",),
-                    f"expected an answer of at most {max_numbers} numbers, this one has {numbers}; send less",
-                )
-            ]
-        )
+        expected = f"expected an answer of at most {max_numbers} numbers, this one has {numbers}; send less"
+        raise InputError([Problem(("inputs",), expected)])
     for name, array in arrays.items():
-        finite = np.isfinite(array)
-        if not finite.all():
-            axes = tuple(axis for axis in range(array.ndim) if axis != rows_axis)
-            rows = np.flatnonzero(~finite.all(axis=axes)).tolist()
-            more = f" and {len(rows) - _ROWS_NAMED} more" if len(rows) > _ROWS_NAMED else ""
-            raise AnswerNotFiniteError(
-                f"the model answered NaN or infinity in its output {name!r} for rows {rows[:_ROWS_NAMED]}{more}; "
-                "send values nearer to those that it was trained on"
-            )
+        require_finite(name, array, rows_axis=rows_axis)

@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from thinned.loadtest.arrivals import Schedule, poisson, wait_until
+from thinned.loadtest.arrivals import ArrivalSchedule, poisson, wait_until
 
 
 def test_gaps_are_those_of_a_poisson_process() -> None:
@@ -29,7 +29,7 @@ def test_a_rate_of_zero_is_refused() -> None:
 
 
 def test_a_schedule_gives_each_arrival_once() -> None:
-    schedule = Schedule(10.0, [7])
+    schedule = ArrivalSchedule(10.0, [7])
     expected = list(islice(poisson(10.0, [7]), 50))
     taken = [schedule.take() for _ in range(3)] + schedule.take_before(expected[20])
     assert taken == expected[:20]

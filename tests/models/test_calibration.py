@@ -17,7 +17,7 @@ from thinned.models.evaluation.predictive import Values
 from thinned.models.storage import model_store
 from thinned.models.storage.importing import import_model
 from thinned.models.uncertainty import temper
-from thinned.models.uncertainty.conformal_answers import interval, prediction_set
+from thinned.models.uncertainty.answer import interval, prediction_set
 
 REGRESSION = OutputSpec(name="y", shape=(2,), dtype="float32", task="regression")
 CLASSES = OutputSpec(name="y", shape=(4,), dtype="float32", task="classification", scale="probabilities")
@@ -127,12 +127,11 @@ def within_two_points(found: Any) -> bool:
 
 
 def test_digits_keeps_its_promise_over_50_splits(digits: str) -> None:
-    from thinned.models.evaluation.predictive import draw
     from thinned.models.examples import digits as example
 
     stored, split = model_store.find(digits), example.data()
     stochastic, rows = enable_mc_dropout(model_store.load_keras(stored)), {"image": split.x_test}
-    passes = draw(stochastic, rows, "digit", n_samples=128, seed=1)
+    passes = stochastic.sample(rows, n_samples=128, seed=1)["digit"]
     found = measure(passes, stochastic.predict(rows)["digit"], split.y_test, stored.card.outputs[0])
     assert within_two_points(found)
     assert found.nll_after <= found.nll_before
@@ -141,7 +140,6 @@ def test_digits_keeps_its_promise_over_50_splits(digits: str) -> None:
 def test_diabetes_keeps_its_promise_over_50_splits() -> None:
     import keras
 
-    from thinned.models.evaluation.predictive import draw
     from thinned.models.examples import diabetes as example
     from thinned.models.examples.training import fit as train
 
@@ -164,7 +162,7 @@ def test_diabetes_keeps_its_promise_over_50_splits() -> None:
     stochastic = enable_mc_dropout(example.in_own_units(core, mean, deviation))
     rows, (output,) = {"patient": split.x_test}, stochastic.outputs
     spec = OutputSpec(name=output.name, shape=(1,), dtype="float32", task="regression")
-    passes = draw(stochastic, rows, output.name, n_samples=128, seed=1)
+    passes = stochastic.sample(rows, n_samples=128, seed=1)[output.name]
     found = measure(passes, stochastic.predict(rows)[output.name], split.y_test, spec)
     assert within_two_points(found)
     assert found.nll_after <= found.nll_before

@@ -26,14 +26,14 @@ Run = Callable[[Any], "Future[Any]"]
 class Served:
     """The application over one model, asked as a client would ask it."""
 
-    host: ModelManager
+    manager: ModelManager
     run: Run
 
     def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         return self.begin(method, path, **request).result(60)
 
     def begin(self, method: str, path: str, **request: Any) -> Future[httpx.Response]:
-        return self.run(_send(create_app(self.host), method, path, **request))
+        return self.run(_send(create_app(self.manager), method, path, **request))
 
     def ask_of(self, app: Starlette, method: str, path: str, **request: Any) -> httpx.Response:
         response: httpx.Response = self.run(_send(app, method, path, **request)).result(60)
@@ -66,19 +66,19 @@ def run() -> Iterator[Run]:
 @pytest.fixture(scope="session")
 def serve(run: Run) -> Iterator[Callable[..., Served]]:
     """Makes the application over a stored model, loaded unless told otherwise."""
-    hosts: list[ModelManager] = []
+    managers: list[ModelManager] = []
 
     def make(name: str, *, load: bool = True, **settings: Any) -> Served:
-        host = ModelManager(Settings(model=name, **settings))
-        hosts.append(host)
+        manager = ModelManager(Settings(model=name, **settings))
+        managers.append(manager)
         if load:
-            host.load()
-            assert host.engine
-        return Served(host, run)
+            manager.load()
+            assert manager.engine
+        return Served(manager, run)
 
     yield make
-    for host in hosts:
-        host.close()
+    for manager in managers:
+        manager.close()
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +95,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     joined = layers.Dropout(0.3)(layers.Concatenate()([layers.Dense(8)(x), words]))
     kind, amount = layers.Dense(4, "softmax", name="kind")(joined), layers.Dense(1, name="amount")(joined)
     stored = {
-        "classes": keras.Model(x, layers.Dense(4, "softmax")(hidden)),
+        "classes": keras.Model(x, layers.Dense(4, "softmax", name="y")(hidden)),
         "several": keras.Model([x, y], [kind, amount]),
         "fixed": keras.Model(x, layers.Dense(2)(x)),
         "wild": keras.Model(x, layers.Activation("exponential")(layers.Dropout(0.5)(x))),

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from thinned.models.dropout.noise.laws import inverted_dropout
 from thinned.models.dropout.noise.philox import RandomWords
-from thinned.models.dropout.noise.samplers import Sampling, make_sampler
+from thinned.models.dropout.noise.samplers import make_sampler
+from thinned.models.sampling import Sampling
 
 __all__ = ["Call", "Draw", "Layout", "NoiseContext"]
 
@@ -72,11 +74,11 @@ class NoiseContext:
         self.count = count
         self.rows = rows
         self.row_passes = count * rows
-        self.source = make_sampler(sampling, words, first, count)
+        self.sampler = make_sampler(sampling, words, first, count)
         self.layouts = layouts
         self.wide = False
-        self.met: list[Tensor] = []
-        """What came out of each call of a site, (S, B, T, ...): looked at only to check_laws that passes differ."""
+        self.noisy: list[Tensor] = []
+        """What came out of each call of a site, (S, B, T, ...): looked at only to see that passes differ."""
         self._calls: Counter[int] = Counter()
         self.pool = self._draw_pool()
 
@@ -103,69 +105,66 @@ class NoiseContext:
         if len(pooled) < 2:
             return {}
         rates = np.concatenate([np.full(layout.units, layout.rate) for layout in pooled.values()])
-        dropped = self.source.dropped(_POOL, rates)
+        dropped = self.sampler.dropped(_POOL, rates)
         parts = tf.split(dropped, [layout.units for layout in pooled.values()], axis=-1)
         return dict(zip(pooled, parts, strict=True))
 
 
 class Draw:
-    """One call of one site, for all passes.
+    """One call of one site, for all passes: what a layer's law (`thinned.models.dropout.noise.laws`) draws from.
 
     The methods take the tensor `x` that the noise meets and give a tensor shaped like it, with as many rows as the
     suffix has. `noise_shape` follows Keras: one entry an axis of `x`, `None` for "as x", 1 for "shared along this
     axis". The axis of rows is always shared within a pass.
     """
 
-    def __init__(self, passes: NoiseContext, call: Call, *, wide: bool) -> None:
-        self._passes = passes
+    def __init__(self, context: NoiseContext, call: Call, *, wide: bool) -> None:
+        self._context = context
         self._call = call
-        self._wide = wide
+        self.wide = wide
+        """Whether `x` has a row for every row and pass already."""
         self._drawn = 0
+
+    @property
+    def call(self) -> Call:
+        """Which call of which site it is."""
+        return self._call
 
     def drop(
         self, x: Tensor, rate: float, combine: Callable[[Tensor, Tensor], Tensor], noise_shape: Any = None
     ) -> Tensor:
         """Apply `combine(x, dropped)`: booleans, independent for each unit, True with probability exactly `rate`."""
-        return self._meet(x, noise_shape, lambda units: self._dropped(units, rate), combine)
+        return self._combine(x, noise_shape, lambda units: self._dropped(units, rate), combine)
 
     def bernoulli(self, x: Tensor, rate: float, noise_shape: Any = None) -> Tensor:
         """Inverted dropout: units of `x` are zeroed with probability `rate`, survivors multiplied by 1 / (1 - rate)."""
-        if rate >= 1:
-            return tf.zeros_like(self.identity(x))
-        scale = tf.cast(1.0 / (1.0 - rate), x.dtype)
-        zero = tf.zeros([], x.dtype)
-        if not self._wide:  # scale before the passes part
-            return self.drop(x * scale, rate, lambda a, dropped: tf.where(dropped, zero, a), noise_shape)
-        # Scale the mask, which all rows share. "No NaN": what is dropped is 0 even where it was not finite.
-        return self.drop(
-            x, rate, lambda a, dropped: tf.math.multiply_no_nan(a, tf.where(dropped, zero, scale)), noise_shape
-        )
+        return inverted_dropout(self, x, rate, noise_shape)
 
     def normal(self, x: Tensor, combine: Callable[[Tensor, Tensor], Tensor], noise_shape: Any = None) -> Tensor:
         """Apply `combine(x, z)`, where z is standard normal, independent for each unit."""
-        source = self._passes.source
-        return self._meet(
+        sampler = self._context.sampler
+        return self._combine(
             x,
             noise_shape,
-            lambda units: source.normals(self._stream(), units),
+            lambda units: sampler.normals(self._stream(), units),
             lambda a, z: combine(a, tf.cast(z, a.dtype)),
         )
 
     def uniform(self, x: Tensor, combine: Callable[[Tensor, Tensor], Tensor], noise_shape: Any = None) -> Tensor:
         """Apply `combine(x, u)`, where u is uniform on (0, 1), independent for each unit."""
-        source = self._passes.source
-        return self._meet(
+        sampler = self._context.sampler
+        return self._combine(
             x,
             noise_shape,
-            lambda units: source.uniforms(self._stream(), units),
+            lambda units: sampler.uniforms(self._stream(), units),
             lambda a, u: combine(a, tf.cast(u, a.dtype)),
         )
 
     def identity(self, x: Tensor) -> Tensor:
         """`x` for every pass, without noise."""
-        return x if self._wide else self._passes.widen(x)
+        return x if self.wide else self._context.widen(x)
 
-    def _meet(
+    def _combine(
         self,
         x: Tensor,
         noise_shape: Any,
@@ -177,35 +176,35 @@ class Draw:
         T is 1 unless layers before folded another axis into the rows (windows, time steps): such positions belong to
         one row, and as in Keras each has its own noise. Meeting the narrow (1, B, ...) saves a copy of x for each pass.
         """
-        passes = self._passes
+        context = self._context
         shape = _dims(x)
-        layout = passes.layouts.get(self._call)
+        layout = context.layouts.get(self._call)
         if layout is not None:
             folded: Any = layout.folded
         else:
-            folded = tf.shape(x)[0] // (passes.rows * passes.count if self._wide else passes.rows)
+            folded = tf.shape(x)[0] // (context.rows * context.count if self.wide else context.rows)
         shared, noise_tail = _noise_tail(noise_shape, shape)
         noise_dims = [1 if shared else folded, *noise_tail]
         noise = draw(_product(noise_dims))
-        owners = passes.rows if noise.shape[1] is None else noise.shape[1]
+        owners = context.rows if noise.shape[1] is None else noise.shape[1]
         plain = isinstance(folded, int) and folded == 1
         if plain:  # nothing is folded: an axis less
-            noise = tf.reshape(noise, [passes.count, owners, *noise_tail])
-            laid = tf.reshape(x, [passes.count if self._wide else 1, passes.rows, *shape[1:]])
+            noise = tf.reshape(noise, [context.count, owners, *noise_tail])
+            laid = tf.reshape(x, [context.count if self.wide else 1, context.rows, *shape[1:]])
         else:
-            noise = tf.reshape(noise, [passes.count, owners, *noise_dims])
-            laid = tf.reshape(x, [passes.count if self._wide else 1, passes.rows, folded, *shape[1:]])
-        met = combine(laid, noise)
-        passes.met.append(met)
-        out = tf.reshape(met, [passes.row_passes if plain else passes.row_passes * folded, *shape[1:]])
+            noise = tf.reshape(noise, [context.count, owners, *noise_dims])
+            laid = tf.reshape(x, [context.count if self.wide else 1, context.rows, folded, *shape[1:]])
+        noisy = combine(laid, noise)
+        context.noisy.append(noisy)
+        out = tf.reshape(noisy, [context.row_passes if plain else context.row_passes * folded, *shape[1:]])
         out.set_shape([None, *x.shape[1:]])
         return out
 
     def _dropped(self, units: Tensor, rate: float) -> Tensor:
-        if self._drawn == 0 and self._call in self._passes.pool:
+        if self._drawn == 0 and self._call in self._context.pool:
             self._drawn += 1
-            return self._passes.pool[self._call]
-        return self._passes.source.dropped_alike(self._stream(), rate, units)
+            return self._context.pool[self._call]
+        return self._context.sampler.dropped_alike(self._stream(), rate, units)
 
     def _stream(self) -> int:
         """A number of its own for each time that a call draws."""

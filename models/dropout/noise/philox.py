@@ -1,9 +1,12 @@
 """Counter-based random words: what is drawn depends on (seed, site, pass) and on nothing else.
 
-Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a key and a 128-bit counter to random
+Philox maps a key and a 128-bit counter to random
 bits without any state. Here the key is the request's seed, the high half of the counter is the site, and the low half
 runs through passes and units. So pass s is the same pass whether it is drawn alone, among 10 or among 1,000, in one
 block or in several, today or when the answer is replayed.
+
+References:
+    Salmon et al. 2011, Parallel Random Numbers: As Easy as 1, 2, 3, https://doi.org/10.1145/2063384.2063405
 """
 
 from __future__ import annotations

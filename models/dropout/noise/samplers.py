@@ -4,27 +4,29 @@ Either way a single pass is an exact draw: units are independent of each other, 
 differ in how passes relate. *Independent* passes do not. In *stratified* ones each unit is dropped in exactly
 floor(32 r) or ceil(32 r) of the 32 passes of a block, at positions drawn for that unit alone, and a normal variate of
 a unit comes once from each of 32 equally likely slices. Averages over passes stay unbiased, and have a smaller error:
-this is Latin hypercube sampling (McKay, Beckman & Conover 1979) over the passes of a block.
+this is Latin hypercube sampling over the passes of a block.
+
+References:
+    McKay, Beckman & Conover 1979, A Comparison of Three Methods for Selecting Values of Input Variables,
+    https://doi.org/10.2307/1268522
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from thinned.models.dropout.noise.philox import LANE_VALUES, LANES, RandomWords
+from thinned.models.sampling import BLOCK, Sampling
 
-__all__ = ["BLOCK", "Independent", "Sampling", "Sampler", "Stratified", "make_sampler"]
+__all__ = ["Independent", "Sampler", "Stratified", "make_sampler"]
 
 Tensor = Any
-Sampling = Literal["stratified", "independent"]
-BLOCK = 32
-"""Passes in a stratified block."""
 _FEW_UNITS = 4096
 _ORBITS = LANE_VALUES // BLOCK
 
@@ -71,7 +73,7 @@ def make_sampler(sampling: Sampling, words: RandomWords, first: Tensor, count: T
 
 
 class Independent(Sampler):
-    """Passes that know nothing of each other."""
+    """Passes that are independent of each other."""
 
     def _dropped(self, stream: int, rates: npt.NDArray[np.float64], units: Tensor) -> Tensor:
         # 16 bits a unit, and one word a pass to settle rates that fall between two 16-bit thresholds.

@@ -9,14 +9,21 @@ multi-head attention) is one operation, and suffix as a whole if it holds a site
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-from keras.src.models.functional import Functional  # private, and its only name (Keras 3.15)
 
-__all__ = ["Plan", "Step", "forced_layers", "graph_of", "partition_graph"]
+from thinned.models.compat.keras import (
+    enter_functional,
+    flatten_layers,
+    functional_graph,
+    nodes_in_order,
+    takes_training_from_context,
+)
+
+__all__ = ["Partition", "Step", "forced_layers", "partition_graph"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Step:
 
 
 @dataclass
-class Plan:
+class Partition:
     """The steps in order, and which values cross from the prefix to the suffix."""
 
     steps: list[Step] = field(default_factory=list)
@@ -66,16 +73,7 @@ class Plan:
         return len(self.wide) - 1
 
 
-def graph_of(operation: Any) -> Any | None:
-    """The functional graph that an operation runs, or None when it is not known."""
-    if isinstance(operation, keras.Sequential) and type(operation).call is keras.Sequential.call:
-        return operation._functional
-    if isinstance(operation, Functional) and type(operation).call is Functional.call:
-        return operation
-    return None
-
-
-def partition_graph(model: Any, holds_site: Callable[[Any], bool], widens: Callable[[Any], bool]) -> Plan | None:
+def partition_graph(model: Any, holds_site: Callable[[Any], bool], widens: Callable[[Any], bool]) -> Partition | None:
     """Flatten `model` and tell prefix from suffix; None when the model's graph is not known.
 
     Args:
@@ -83,25 +81,17 @@ def partition_graph(model: Any, holds_site: Callable[[Any], bool], widens: Calla
         holds_site: Whether an operation is, or contains, an active site.
         widens: Whether an operation itself turns narrow values into wide ones.
     """
-    graph = graph_of(model)
+    graph = functional_graph(model)
     if graph is None:
         return None
-    plan = Plan()
-    plan.inputs = [plan.new_value(False) for _ in graph.inputs]
-    plan.outputs = _walk(plan, graph, plan.inputs, holds_site, widens)
-    return plan
-
-
-def nodes_in_order(graph: Any) -> Iterator[Any]:
-    """The nodes of a functional graph that compute something, in Keras's own order."""
-    for depth in sorted(graph._nodes_by_depth, reverse=True):
-        for node in graph._nodes_by_depth[depth]:
-            if node.operation is not None and not node.is_input:
-                yield node
+    partition = Partition()
+    partition.inputs = [partition.new_value(False) for _ in graph.inputs]
+    partition.outputs = _walk(partition, graph, partition.inputs, holds_site, widens)
+    return partition
 
 
 def _walk(
-    plan: Plan,
+    partition: Partition,
     graph: Any,
     inputs: Sequence[int],
     holds_site: Callable[[Any], bool],
@@ -112,15 +102,15 @@ def _walk(
         if any(id(tensor) not in values for tensor in node.input_tensors):
             continue
         reads = {id(tensor): values[id(tensor)] for tensor in node.input_tensors}
-        inner = graph_of(node.operation) if holds_site(node.operation) else None
+        inner = functional_graph(node.operation) if holds_site(node.operation) else None
         if inner is not None and _is_plain_call(node):
-            entered = _enter(plan, node, inner, reads)
-            written = _walk(plan, inner, entered, holds_site, widens)
+            entered = _enter(partition, node, inner, reads)
+            written = _walk(partition, inner, entered, holds_site, widens)
         else:
-            wide = holds_site(node.operation) or any(plan.wide[value] for value in reads.values())
-            written = [plan.new_value(wide) for _ in node.outputs]
+            wide = holds_site(node.operation) or any(partition.wide[value] for value in reads.values())
+            written = [partition.new_value(wide) for _ in node.outputs]
             step = Step(node.operation, _caller(node), reads, tuple(written), wide, widens(node.operation))
-            plan.steps.append(step)
+            partition.steps.append(step)
         values.update((id(tensor), value) for tensor, value in zip(node.outputs, written, strict=True))
     return [values[id(tensor)] for tensor in graph.outputs]
 
@@ -131,22 +121,22 @@ def _is_plain_call(node: Any) -> bool:
     return len(node.arguments.args) == 1 and set(kwargs) <= {"training", "mask"} and kwargs.get("mask") is None
 
 
-def _enter(plan: Plan, node: Any, inner: Any, reads: dict[int, int]) -> list[int]:
+def _enter(partition: Partition, node: Any, inner: Any, reads: dict[int, int]) -> list[int]:
     """The step by which values enter a nested model: it orders, casts and shapes them as Keras does at that border."""
-    wide = any(plan.wide[value] for value in reads.values())
-    written = [plan.new_value(wide) for _ in inner.inputs]
+    wide = any(partition.wide[value] for value in reads.values())
+    written = [partition.new_value(wide) for _ in inner.inputs]
 
     def call(tensors: dict[int, Any]) -> Any:
         args, _ = node.arguments.fill_in(tensors)
-        return inner._standardize_inputs(args[0])
+        return enter_functional(inner, args[0])
 
-    plan.steps.append(Step(None, call, reads, tuple(written), wide, False))
+    partition.steps.append(Step(None, call, reads, tuple(written), wide, False))
     return written
 
 
 def _caller(node: Any) -> Callable[[dict[int, Any]], Any]:
     operation = node.operation
-    takes_training = "training" in getattr(operation, "_call_context_args", {})
+    takes_training = takes_training_from_context(operation)
 
     def call(tensors: dict[int, Any]) -> Any:
         args, kwargs = node.arguments.fill_in(tensors)
@@ -163,13 +153,13 @@ def forced_layers(model: Any) -> set[int]:
 
     def walk(graph: Any) -> None:
         for node in nodes_in_order(graph):
-            inner = graph_of(node.operation)
+            inner = functional_graph(node.operation)
             if node.arguments.kwargs.get("training") is True and isinstance(node.operation, keras.layers.Layer):
-                forced.update(id(layer) for layer in node.operation._flatten_layers())
+                forced.update(id(layer) for layer in flatten_layers(node.operation))
             if inner is not None:
                 walk(inner)
 
-    graph = graph_of(model)
+    graph = functional_graph(model)
     if graph is not None:
         walk(graph)
     return forced

@@ -6,44 +6,43 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.util import (
-    deprecation,
-)  # private: the profiler has no newer name than compat.v1, and warns of it (TF 2.21)
 
 from thinned.models.card import SplitSpec
-from thinned.models.dropout.partition.graph_partition import Plan, Step
+from thinned.models.dropout.partition.graph_partition import Partition, Step
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH, ModelSignature
 from thinned.models.dropout.sites.discovery import layer_paths
 
-__all__ = ["describe_split", "floating_point_operations", "one_row"]
+__all__ = ["describe_split", "one_row"]
 
 
-def describe_split(plan: Plan | None, interface: ModelSignature, model: Any, once: int, all_of_it: int) -> SplitSpec:
+def describe_split(
+    partition: Partition | None, signature: ModelSignature, model: Any, once: int, all_of_it: int
+) -> SplitSpec:
     """Name the layers of the prefix and the suffix, and the prefix's share of the work.
 
     Args:
-        plan: The plan, or None when all of the model is suffix.
-        interface: The model's inputs.
+        partition: The partition, or None when all of the model is suffix.
+        signature: The model's inputs.
         model: The Keras model.
         once: Floating-point operations of the prefix for one row.
         all_of_it: Floating-point operations of the whole model for one row, in the same count.
     """
     share = min(1.0, once / all_of_it) if all_of_it else None
-    if plan is None:
-        inputs = tuple(spec.name for spec in interface.inputs)
+    if partition is None:
+        inputs = tuple(spec.name for spec in signature.inputs)
         return SplitSpec(prefix_layers=(), suffix_layers=(model.name,), frontier=inputs, prefix_share=0.0)
     paths = layer_paths(model)
 
     def names(steps: Sequence[Step]) -> tuple[str, ...]:
         return tuple(paths.get(id(step.operation), step.operation.name) for step in steps if step.operation is not None)
 
-    writers = {value: spec.name for value, spec in zip(plan.inputs, interface.inputs, strict=True)}
-    for step in plan.steps:
+    writers = {value: spec.name for value, spec in zip(partition.inputs, signature.inputs, strict=True)}
+    for step in partition.steps:
         writers.update((value, name) for name in names([step]) for value in step.writes)
     return SplitSpec(
-        prefix_layers=names(plan.prefix),
-        suffix_layers=names(plan.suffix),
-        frontier=tuple(writers.get(value, "") for value in plan.frontier),
+        prefix_layers=names(partition.prefix),
+        suffix_layers=names(partition.suffix),
+        frontier=tuple(writers.get(value, "") for value in partition.frontier),
         prefix_share=share,
     )
 
@@ -54,12 +53,3 @@ def one_row(signature: Sequence[tf.TensorSpec]) -> list[tf.TensorSpec]:
         tf.TensorSpec([1] + [UNKNOWN_LENGTH if n is None else n for n in spec.shape[1:]], spec.dtype)
         for spec in signature
     ]
-
-
-def floating_point_operations(graph: Any) -> int:
-    """Operations that TensorFlow's profiler counts in a traced graph."""
-    builder = tf.compat.v1.profiler.ProfileOptionBuilder
-    options = builder(builder.float_operation()).with_empty_output().build()
-    with deprecation.silence():
-        profile = tf.compat.v1.profiler.profile(graph, options=options)
-    return int(profile.total_float_ops) if profile else 0

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from thinned.models.card import InputSpec
-from thinned.models.dropout.partition.graph_partition import graph_of
+from thinned.models.compat.keras import functional_graph, input_tensors, inputs_structure, producer
 from thinned.models.errors import UnsupportedModelError
 
 __all__ = ["OutputSignature", "ModelSignature", "read_signature", "read_outputs"]
@@ -32,10 +32,10 @@ class OutputSignature:
 
 @dataclass(frozen=True)
 class ModelSignature:
-    """The inputs in the flat order in which the model takes them, and how to call it with them."""
+    """The inputs in the flat order in which the model takes them, as tensors, and how to call it with them."""
 
     inputs: tuple[InputSpec, ...]
-    signature: tuple[tf.TensorSpec, ...]
+    tensors: tuple[tf.TensorSpec, ...]
     call: Callable[[Sequence[Any], bool], Any]
 
 
@@ -57,15 +57,15 @@ def read_signature(model: Any, given: Sequence[InputSpec] | None = None) -> Mode
             f"Model '{model.name}' is not built: it has no weights yet. "
             "Call it once on a batch of data, train it, and save it again."
         )
-    graph = graph_of(model)
+    graph = functional_graph(model)
     if graph is not None:
         return _functional(model, graph, given)
     return _subclassed(model, given)
 
 
 def _functional(model: Any, graph: Any, given: Sequence[InputSpec] | None) -> ModelSignature:
-    struct = graph._inputs_struct
-    names = sorted(struct) if isinstance(struct, dict) else [t._keras_history.operation.name for t in graph.inputs]
+    structure = inputs_structure(graph)
+    names = sorted(structure) if isinstance(structure, dict) else [producer(t).operation.name for t in graph.inputs]
     if given is not None and len(given) == len(names):
         names = [spec.name for spec in given]
     specs = tuple(
@@ -79,7 +79,7 @@ def _functional(model: Any, graph: Any, given: Sequence[InputSpec] | None) -> Mo
         )
 
     def call(tensors: Sequence[Any], training: bool) -> Any:
-        return model(keras.tree.pack_sequence_as(struct, list(tensors)), training=training)
+        return model(keras.tree.pack_sequence_as(structure, list(tensors)), training=training)
 
     return ModelSignature(specs, _signature(specs), call)
 
@@ -138,7 +138,7 @@ def read_outputs(model: Any, structure: Any) -> tuple[OutputSignature, ...]:
     Raises:
         UnsupportedModelError: An output has no axis of rows.
     """
-    graph = graph_of(model)
+    graph = functional_graph(model)
     flat = keras.tree.flatten(structure)
     if isinstance(structure, dict):
         names = [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(structure)]
@@ -164,14 +164,14 @@ def _distinct(names: list[str]) -> list[str]:
 def _activation(tensor: Any) -> str | None:
     """The function behind an output, followed through layers that only pass numbers on, and into nested models."""
     while True:
-        history = tensor._keras_history
-        operation = history.operation
-        inner = graph_of(operation)
+        made = producer(tensor)
+        operation = made.operation
+        inner = functional_graph(operation)
         if inner is not None:
-            tensor = inner.outputs[history.tensor_index]
+            tensor = inner.outputs[made.tensor_index]
             continue
         if isinstance(operation, _PASS_THROUGH):
-            tensor = operation._inbound_nodes[history.node_index].input_tensors[0]
+            tensor = input_tensors(made)[0]
             continue
         if isinstance(operation, keras.layers.Softmax):
             return "softmax"

@@ -6,7 +6,9 @@ from typing import Any
 
 import keras
 
-from thinned.models.dropout.sites.noise_layers import Here, Patches, kind_of
+from thinned.models.compat.keras import COMPUTE_ATTENTION, attention_dropout, attention_einsum, flatten_layers
+from thinned.models.dropout.sites.custom_noise import sites_of
+from thinned.models.dropout.sites.noise_layers import NoiseProvider, Patches
 
 __all__ = ["attend", "attends_with_noise"]
 
@@ -18,18 +20,18 @@ def attends_with_noise(layer: Any) -> bool:
     """Whether a layer is multi-head attention, Keras's own, whose only site is the dropout of its attention weights."""
     if type(layer) not in _MULTI_HEAD:
         return False
-    return [site.layer for inner in layer._flatten_layers() for site in kind_of(inner)] == [layer._dropout_layer]
+    return [site.layer for inner in flatten_layers(layer) for site in sites_of(inner)] == [attention_dropout(layer)]
 
 
-def attend(layer: Any, here: Here) -> Patches:
+def attend(layer: Any, provider: NoiseProvider) -> Patches:
     """Have multi-head attention compute its weights once for each row, where no noise has touched its inputs.
 
     Only what comes after the dropout of the weights, the sum of values, is different in every pass.
     """
-    original = layer._compute_attention
+    original = getattr(layer, COMPUTE_ATTENTION)
 
     def compute_attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if not here.narrow():
+        if not provider.narrow():
             return original(query, key, value, *args, **kwargs)
         kept: list[Tensor] = []
 
@@ -37,18 +39,18 @@ def attend(layer: Any, here: Here) -> Patches:
             kept.append(weights)
             return weights
 
-        dropout = layer._dropout_layer.__dict__
-        stochastic = dropout["call"]
+        dropout = attention_dropout(layer).__dict__
+        drawing = dropout["call"]
         dropout["call"] = keep
         try:
             _, scores = original(query, key, value, *args, **kwargs)
         finally:
-            dropout["call"] = stochastic
-        draw = here.draw(kept[0])
+            dropout["call"] = drawing
+        draw = provider.draw(kept[0])
         if draw is None:
-            raise RuntimeError(f"'{layer.name}' was stochastic without noise")
-        weights = draw.bernoulli(kept[0], layer._dropout_layer.rate)
-        attended = keras.ops.einsum(layer._combine_equation, weights, draw.identity(value))
+            raise RuntimeError(f"'{layer.name}' was traced without noise")
+        weights = draw.bernoulli(kept[0], attention_dropout(layer).rate)
+        attended = keras.ops.einsum(attention_einsum(layer), weights, draw.identity(value))
         return attended, None if scores is None else draw.identity(scores)
 
-    return {"_compute_attention": compute_attention}
+    return {COMPUTE_ATTENTION: compute_attention}

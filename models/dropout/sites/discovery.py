@@ -16,12 +16,14 @@ from typing import Any
 import tensorflow as tf
 
 from thinned.models.card import SiteSpec
+from thinned.models.compat.keras import flatten_layers, inner_layers
 from thinned.models.dropout.noise.noise_context import Call, Draw, Layout
+from thinned.models.dropout.sites.custom_noise import sites_of
 from thinned.models.dropout.sites.layer_patching import patched
-from thinned.models.dropout.sites.noise_layers import NoiseShape, SiteLayer, kind_of
+from thinned.models.dropout.sites.noise_layers import NoiseShape, SiteLayer
 from thinned.models.errors import UnknownNoiseError, UnsupportedModelError
 
-__all__ = ["Site", "DiscoveredSites", "layer_paths", "survey"]
+__all__ = ["Site", "DiscoveredSites", "layer_paths", "discover_sites"]
 
 Tensor = Any
 _RANDOM = re.compile(
@@ -72,7 +74,7 @@ class CallRecorder:
         self.lengths.append((tf.shape(x)[0], padded[0] == 1))
         return None
 
-    def seen(self, training: bool | None) -> None:
+    def record_call(self, training: bool | None) -> None:
         self.trainings.append(training)
 
     def narrow(self) -> bool:
@@ -84,7 +86,7 @@ def layer_paths(model: Any) -> dict[int, str]:
     paths: dict[int, str] = {}
 
     def walk(layer: Any, prefix: str) -> None:
-        for inner in layer._layers:
+        for inner in inner_layers(layer):
             if id(inner) not in paths:
                 paths[id(inner)] = prefix + inner.name
                 walk(inner, prefix + inner.name + "/")
@@ -93,7 +95,7 @@ def layer_paths(model: Any) -> dict[int, str]:
     return paths
 
 
-def survey(
+def discover_sites(
     model: Any,
     signature: Sequence[tf.TensorSpec],
     call: Callable[[Sequence[Tensor], bool], Any],
@@ -113,8 +115,8 @@ def survey(
     """
     paths = layer_paths(model)
     # Keras's own flattening turns the order inside each nested layer round; this order is the same at any depth.
-    layers = {id(layer): layer for layer in model._flatten_layers()}
-    sources = [source for key in paths for source in kind_of(layers[key])]
+    layers = {id(layer): layer for layer in flatten_layers(model)}
+    sources = [source for key in paths for source in sites_of(layers[key])]
     training = {id(s): CallRecorder() for s in sources}
     inference = {id(s): CallRecorder() for s in sources}
     for witnesses, flag, when in ((training, True, "training"), (inference, False, "predicting")):
@@ -188,8 +190,8 @@ def _refuse_unknown_noise(model: Any, graph: Any, claims: RandomOpAttribution, *
     named = ", ".join(f"'{path}' ({cls})" for path, cls in sorted(claims.owners.items()))
     named = named or f"'{model.name}' ({type(model).__name__})"
     raise UnknownNoiseError(
-        f"Layer {named} draws its own noise when {when}, in a way that cannot be replaced, so its share of the variance would "
-        "be missing. Say how it draws with thinned.register_noise in the module given by --module "
+        f"Layer {named} draws its own noise when {when}, in a way that cannot be replaced, so its share of the "
+        "variance would be missing. Say how it draws with thinned.register_noise in the module given by --module "
         "(armed=None keeps it off), or build it from Keras's own Dropout, GaussianDropout or GaussianNoise layers."
     )
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import keras
 
+from thinned.models.compat.keras import attention_dropout, clear_losses, flatten_layers, is_augmentation, takes_training
 from thinned.models.dropout.sites.attention import attend, attends_with_noise
-from thinned.models.dropout.sites.noise_layers import Here, SiteLayer
+from thinned.models.dropout.sites.noise_layers import NoiseProvider, SiteLayer
 
 __all__ = ["TRACING", "patched"]
 
@@ -28,34 +29,34 @@ _ABSENT = object()
 def patched(
     model: Any,
     sites: Sequence[SiteLayer],
-    here_of: Callable[[SiteLayer], Here],
+    provider_of: Callable[[SiteLayer], NoiseProvider],
     *,
     also: Callable[[Any], Callable[..., Any]] | None = None,
 ) -> Iterator[None]:
-    """Arm `sites` of `model` for the duration of a trace.
+    """Replace the draws of `sites` of `model` for the duration of a trace.
 
     Args:
         model: The Keras model.
-        sites: The layers to arm.
-        here_of: Gives each site its noise.
+        sites: The layers whose draws are replaced.
+        provider_of: Gives each site its noise.
         also: Given any layer of the model, makes a further replacement of its `call`.
     """
     with TRACING:
         changes: list[tuple[Any, str, Any]] = []
-        armed: set[int] = set()
-        made: list[Here] = []
+        patched_ids: set[int] = set()
+        made: list[NoiseProvider] = []
         try:
             for site in sites:
-                armed.add(id(site.layer))
-                made.append(here_of(site))
-                for name, method in site.arm(made[-1]).items():
+                patched_ids.add(id(site.layer))
+                made.append(provider_of(site))
+                for name, method in site.patches(made[-1]).items():
                     _replace(changes, site.layer, name, method)
-            heres = {id(site.layer): here for site, here in zip(sites, made, strict=True)}
-            for layer in model._flatten_layers():
-                if attends_with_noise(layer) and id(layer._dropout_layer) in heres:
-                    for name, value in attend(layer, heres[id(layer._dropout_layer)]).items():
+            providers = {id(site.layer): provider for site, provider in zip(sites, made, strict=True)}
+            for layer in flatten_layers(model):
+                if attends_with_noise(layer) and id(attention_dropout(layer)) in providers:
+                    for name, value in attend(layer, providers[id(attention_dropout(layer))]).items():
                         _replace(changes, layer, name, value)
-                for name, value in _side_patches(layer, armed).items():
+                for name, value in _side_patches(layer, patched_ids).items():
                     _replace(changes, layer, name, value)
                 if also is not None:
                     _replace(changes, layer, "call", also(layer))
@@ -66,7 +67,7 @@ def patched(
                     del layer.__dict__[name]
                 else:
                     layer.__dict__[name] = before
-            model._clear_losses()  # activity regularisers leave tensors of the finished graph on their layers
+            clear_losses(model)
 
 
 def _replace(changes: list[tuple[Any, str, Any]], layer: Any, name: str, value: Any) -> None:
@@ -74,26 +75,21 @@ def _replace(changes: list[tuple[Any, str, Any]], layer: Any, name: str, value: 
     layer.__dict__[name] = value
 
 
-def _side_patches(layer: Any, armed: set[int]) -> dict[str, Any]:
-    """What must change around the sites: augmentation never runs, and no fast path goes round an armed layer."""
-    if _is_augmentation(layer) and id(layer) not in armed:
+def _side_patches(layer: Any, patched_ids: set[int]) -> dict[str, Any]:
+    """What must change around the sites: augmentation never runs, and no fast path goes round a replaced draw."""
+    if is_augmentation(layer) and id(layer) not in patched_ids:
         return {"call": _never_training(layer.call)}
-    if not armed:
+    if not patched_ids:
         return {}
-    if isinstance(layer, keras.layers.RNN) and getattr(layer, "use_cudnn", False) and _holds(layer, armed):
+    if isinstance(layer, keras.layers.RNN) and getattr(layer, "use_cudnn", False) and _holds(layer, patched_ids):
         return {"use_cudnn": False}  # the fused kernel never calls the cell
-    if isinstance(layer, keras.layers.TimeDistributed) and _holds(layer, armed):
+    if isinstance(layer, keras.layers.TimeDistributed) and _holds(layer, patched_ids):
         return {"call": _fold_time(layer)}
     return {}
 
 
-def _holds(layer: Any, armed: set[int]) -> bool:
-    return any(id(inner) in armed for inner in layer._flatten_layers())
-
-
-def _is_augmentation(layer: Any) -> bool:
-    """Keras's preprocessing layers that are random when training, with `training=True` as their default."""
-    return type(layer).__module__.startswith("keras.src.layers.preprocessing") and layer._call_has_training_arg
+def _holds(layer: Any, patched_ids: set[int]) -> bool:
+    return any(id(inner) in patched_ids for inner in flatten_layers(layer))
 
 
 def _never_training(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,7 +113,7 @@ def _fold_time(wrapper: Any) -> Callable[..., Any]:
         shape = ops.shape(inputs)
         rows, steps = shape[0], shape[1]
         folded = ops.reshape(inputs, (-1, *inputs.shape[2:]))
-        kwargs = {"training": training} if wrapper.layer._call_has_training_arg else {}
+        kwargs = {"training": training} if takes_training(wrapper.layer) else {}
         out = wrapper.layer.call(folded, **kwargs)
         return ops.reshape(out, (rows, steps, *out.shape[1:]))
 

@@ -1,4 +1,4 @@
-"""The measuring client against a small server of the standard library."""
+"""The benchmark's HTTP client against a server of the standard library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from thinned.loadtest.benchmarks.http_client import BrokenAnswerError, Client, drive, request
+from thinned.loadtest.benchmarks.http_client import BrokenAnswerError, HttpClient, encode_request, run_clients
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -40,28 +40,30 @@ def port() -> Iterator[int]:
 
 def test_answers_come_back_whole(port: int) -> None:
     body = b"x" * 300_000
-    with Client(port) as client:
+    with HttpClient(port) as client:
         for content in (b"{}", body, b""):
-            answer = client.ask(request("/echo", content))
+            answer = client.ask(encode_request("/echo", content))
             assert (answer.status, answer.body) == (200, content)
             assert 0 < answer.took_s < 10
 
 
 def test_an_answer_of_unknown_length_is_refused(port: int) -> None:
-    with Client(port) as client, pytest.raises(BrokenAnswerError, match="content-length"):
-        client.ask(request("/endless", b"1"))
+    with HttpClient(port) as client, pytest.raises(BrokenAnswerError, match="content-length"):
+        client.ask(encode_request("/endless", b"1"))
 
 
 def test_many_clients_ask_in_turn_until_the_count_is_reached(port: int) -> None:
-    told: list[float] = []
-    times = drive(port, [request("/echo", b"1")], clients=4, seconds=60, at_most=41, tick=told.append)
+    elapsed: list[float] = []
+    times = run_clients(port, [encode_request("/echo", b"1")], clients=4, seconds=60, at_most=41, tick=elapsed.append)
     assert len(times.took_s) == 41
     assert times.failed == 0
     assert times.per_second > 0
     assert times.quantile_ms(0.5) <= times.quantile_ms(1.0) == 1e3 * max(times.took_s)
-    assert all(0 <= part <= 1 for part in told)
+    assert all(0 <= part <= 1 for part in elapsed)
 
 
-def test_refusals_are_counted_apart(port: int) -> None:
-    times = drive(port, [request("/fails", b"1"), request("/echo", b"1")], clients=1, seconds=60, at_most=10)
+def test_refusals_are_counted_separately(port: int) -> None:
+    times = run_clients(
+        port, [encode_request("/fails", b"1"), encode_request("/echo", b"1")], clients=1, seconds=60, at_most=10
+    )
     assert (times.failed, len(times.took_s)) == (5, 5)

@@ -1,4 +1,4 @@
-"""The reference run that the README stands on: whole, small enough, and quoted as it is."""
+"""The reference run behind the README's figures: complete, small, and quoted without changes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 from tests.load.sweep.test_results_document import errors_of
 from tests.serving import ROOT
 from thinned.loadtest.report.plots import PLOTS
-from thinned.loadtest.report.readme_table import digest
-from thinned.loadtest.sweep.results_document import read
+from thinned.loadtest.report.readme_table import readme_table
+from thinned.loadtest.sweep.results_document import read_results
 
 FOLDER = ROOT / "load" / "results" / "reference"
 README = (ROOT / "README.md").read_text()
 
 
 def test_it_fits_its_schema_and_is_whole() -> None:
-    results = read(FOLDER / "results.json")
+    results = read_results(FOLDER / "results.json")
     assert errors_of(results) == []
     assert not results["partial"]
     assert results["verdict"] in ("met", "missed")
@@ -24,8 +24,8 @@ def test_it_fits_its_schema_and_is_whole() -> None:
 
 
 def test_the_readme_quotes_it() -> None:
-    results = read(FOLDER / "results.json")
-    assert digest(results) in README
+    results = read_results(FOLDER / "results.json")
+    assert readme_table(results) in README
     assert results["run"]["command"] in README
     for link in re.findall(r"\]\((load/results/[^)]+)\)", README):
         assert (ROOT / link).exists(), link

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.load.made import results
-from thinned.loadtest.report.plots import PLOTS, draw
+from tests.load.sample_results import results
+from thinned.loadtest.report.plots import PLOTS, render
 from thinned.loadtest.report.write import main, write_report
-from thinned.loadtest.sweep.results_document import write
+from thinned.loadtest.sweep.results_document import write_results
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -22,7 +22,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = results(slo={"p99": 50.0}, tolerance=0.1)
     path = tmp_path_factory.mktemp("report")
-    write(made, path)
+    write_results(made, path)
     write_report(made, path)
     return path
 
@@ -94,7 +94,7 @@ def test_nothing_measured_is_reported_too(tmp_path: Path) -> None:
     made = {**results(baseline=False), "cells": [], "fits": [], "precision": None, "recommendation": None}
     write_report(made, tmp_path)
     assert "small" in (tmp_path / "report.html").read_text()
-    assert all(draw(plot, made) is None for plot in PLOTS)
+    assert all(render(plot, made) is None for plot in PLOTS)
 
 
 def test_a_report_is_written_anew_from_its_results(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sets with fixed splits: read as they lie, trained as Keras would, gone on with after a stop."""
+"""UCI sets: reading, training equal to that of Keras, scores, resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from thinned.loadtest.studies.uci_data import LayoutError, find_sets, read_set, same_length
-from thinned.loadtest.studies.uci_networks import Networks, Plan
-from thinned.loadtest.studies.uci_scores import Sampler, log_likelihoods
 from thinned.loadtest.studies import uci
+from thinned.loadtest.studies.uci_data import LayoutError, find_sets, read_set, same_length
+from thinned.loadtest.studies.uci_networks import Networks, TrainingPlan
+from thinned.loadtest.studies.uci_scores import NetworkSampler, log_likelihoods
 
 SPLITS, ROWS = 3, 60
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set `waves` in the layout of the public repository, made up here."""
+    """A set `waves` in the layout of the public repository, with random rows."""
     folder = tmp_path_factory.mktemp("uci") / "waves"
-    place = folder / "data"
-    place.mkdir(parents=True)
+    data = folder / "data"
+    data.mkdir(parents=True)
     draw = np.random.default_rng(0)
     x = draw.normal(size=(ROWS, 3))
     y = np.sin(x[:, 0]) + 0.5 * x[:, 1] + 0.1 * draw.normal(size=ROWS)
-    np.savetxt(place / "data.txt", np.c_[x, np.ones(ROWS), 10 * y + 30])
+    np.savetxt(data / "data.txt", np.c_[x, np.ones(ROWS), 10 * y + 30])
     for name, values in {"features": range(4), "target": [4]}.items():
-        np.savetxt(place / f"index_{name}.txt", list(values))
-    np.savetxt(place / "n_splits.txt", [SPLITS])
-    np.savetxt(place / "n_hidden.txt", [8])
+        np.savetxt(data / f"index_{name}.txt", list(values))
+    np.savetxt(data / "n_splits.txt", [SPLITS])
+    np.savetxt(data / "n_hidden.txt", [8])
     for split in range(SPLITS):
         order = draw.permutation(ROWS)
-        np.savetxt(place / f"index_train_{split}.txt", order[:54])
-        np.savetxt(place / f"index_test_{split}.txt", order[54:])
+        np.savetxt(data / f"index_train_{split}.txt", order[:54])
+        np.savetxt(data / f"index_test_{split}.txt", order[54:])
     return folder
 
 
-def test_a_set_is_read_as_it_lies(folder: Path) -> None:
+def test_a_set_is_read_from_its_layout(folder: Path) -> None:
     assert find_sets(folder) == find_sets(folder.parent) == [folder]
     found = read_set(folder)
     assert (found.name, found.x.shape, found.hidden) == ("waves", (60, 4), 8)
@@ -64,11 +64,11 @@ def test_what_is_no_set_is_refused(tmp_path: Path) -> None:
         read_set(tmp_path)
 
 
-def plan(rate: float, decay: float = 0.0) -> Plan:
+def plan(rate: float, decay: float = 0.0) -> TrainingPlan:
     draw = np.random.default_rng(1)
     x = draw.normal(size=(2, 40, 3)).astype(np.float32)
     y = (x[..., 0] - x[..., 1]).astype(np.float32)
-    return Plan(x, y, np.full((2, 2), rate, np.float32), np.full((2, 2), decay, np.float32), 6, 40, 5)
+    return TrainingPlan(x, y, np.full((2, 2), rate, np.float32), np.full((2, 2), decay, np.float32), 6, 40, 5)
 
 
 def test_without_dropout_each_network_is_trained_as_keras_trains_it() -> None:
@@ -89,7 +89,7 @@ def test_without_dropout_each_network_is_trained_as_keras_trains_it() -> None:
         assert_allclose(own, keras_own, atol=2e-5)
 
 
-def test_training_goes_on_where_it_stopped() -> None:
+def test_training_resumes_from_its_state() -> None:
     whole, first = Networks(plan(0.2)), Networks(plan(0.2))
     whole.train(6)
     first.train(2)
@@ -100,10 +100,10 @@ def test_training_goes_on_where_it_stopped() -> None:
     assert not np.array_equal(whole.weights(0, 0)[0], whole.weights(1, 0)[0])
 
 
-def test_the_engine_asks_the_trained_network() -> None:
+def test_the_engine_runs_the_trained_network() -> None:
     many = Networks(plan(0.1))
     many.train(3)
-    sampler, x = Sampler(3, 6), many.plan.x[0].astype(np.float64)
+    sampler, x = NetworkSampler(3, 6), many.plan.x[0].astype(np.float64)
     for rate, fold in ((0, 0), (1, 1)):
         kernel_1, bias_1, kernel_2, bias_2 = many.weights(rate, fold)
         expected = np.maximum(x @ kernel_1 + bias_1, 0) @ kernel_2 + bias_2
@@ -120,7 +120,7 @@ def test_the_log_likelihood_is_that_of_the_paper() -> None:
     assert_allclose(log_likelihoods(passes, targets, np.array([tau])), np.log(density.mean(axis=0)).sum(), rtol=1e-5)
 
 
-def test_a_run_is_kept_and_gone_on_with(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_is_kept(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--data", str(folder), "--out", str(tmp_path), "--epochs", "12", "--passes", "64"]
     uci.main(common)
     written = capsys.readouterr()
@@ -137,17 +137,17 @@ def test_splits_of_unlike_length_are_stacked() -> None:
     assert_array_equal(same_length([np.arange(3), np.arange(2)]), [[0, 1, 2], [0, 1, 0]])
 
 
-def test_a_stopped_run_ends_where_a_whole_one_does(folder: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_gives_the_result_of_an_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
     def stop_at_the_last_networks(what: str, share: float) -> None:
         if "final" in what:
             raise KeyboardInterrupt
 
-    whole = uci.run_set(folder, uci.Options(tmp_path / "whole", epochs=40, passes=64), lambda what, share: None)
-    cut = uci.Options(tmp_path / "cut", epochs=40, passes=64)
+    whole = uci.run_set(folder, uci.UciOptions(tmp_path / "whole", epochs=40, passes=64), lambda what, share: None)
+    cut = uci.UciOptions(tmp_path / "cut", epochs=40, passes=64)
     with pytest.raises(KeyboardInterrupt):
         uci.run_set(folder, cut, stop_at_the_last_networks)
     assert (tmp_path / "cut" / "waves" / "grid.npz").exists()
-    told: list[str] = []
-    resumed = uci.run_set(folder, cut, lambda what, share: told.append(what))
-    assert not any("grid" in what for what in told)
+    steps: list[str] = []
+    resumed = uci.run_set(folder, cut, lambda what, share: steps.append(what))
+    assert not any("grid" in what for what in steps)
     assert (resumed.rates, resumed.rmse, resumed.log_likelihood) == (whole.rates, whole.rmse, whole.log_likelihood)

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thinned.loadtest.sweep.intervals import estimate, fit_line, student
+from thinned.loadtest.sweep.intervals import estimate, fit_line, student_quantile
 
 
 def test_students_t_is_that_of_the_tables() -> None:
-    assert student(1) == pytest.approx(12.706, abs=1e-3)
-    assert student(4) == pytest.approx(2.776, abs=1e-3)
-    assert student(9, 0.99) == pytest.approx(3.250, abs=1e-3)
+    assert student_quantile(1) == pytest.approx(12.706, abs=1e-3)
+    assert student_quantile(4) == pytest.approx(2.776, abs=1e-3)
+    assert student_quantile(9, 0.99) == pytest.approx(3.250, abs=1e-3)
 
 
 def test_an_estimate_covers_as_often_as_it_says() -> None:

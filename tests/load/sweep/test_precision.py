@@ -11,7 +11,7 @@ from thinned.loadtest.sweep.precision import measure_precision
 def independent(spread: float) -> Any:
     """A service whose passes are independent normal numbers; two outputs of unlike size."""
 
-    def ask(n_samples: int, seed: int) -> dict[str, Any]:
+    def answer(n_samples: int, seed: int) -> dict[str, Any]:
         passes = np.random.default_rng(seed).normal(5, spread, (n_samples, 8))
         parts: dict[str, Any] = {}
         for name, factor in (("y", 1.0), ("z", 100.0)):
@@ -22,7 +22,7 @@ def independent(spread: float) -> Any:
                 parts.setdefault(part, {})[name] = array.tolist()
         return parts
 
-    return ask
+    return answer
 
 
 def test_independent_passes_have_the_error_that_they_must() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.load.made import results
+from tests.load.sample_results import results
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tests.load.made import results
-from thinned.loadtest.sweep.results_document import SCHEMA, read, write
+from tests.load.sample_results import results
+from thinned.loadtest.sweep.results_document import SCHEMA, read_results, write_results
 
 
 def errors_of(document: Any) -> list[str]:
@@ -22,8 +22,8 @@ def errors_of(document: Any) -> list[str]:
     "given", [{}, {"slo": {"p99": 50.0}}, {"interrupted": "1 of 2", "repeats": 1}, {"errors": {"503": 1}}]
 )
 def test_results_fit_their_schema(given: dict[str, Any], tmp_path: Path) -> None:
-    write(results(**given), tmp_path)
-    document = read(tmp_path / "results.json")
+    write_results(results(**given), tmp_path)
+    document = read_results(tmp_path / "results.json")
     assert errors_of(document) == []
     assert errors_of({**document, "cells": [{}]})
 
@@ -69,4 +69,4 @@ def test_other_documents_are_refused(tmp_path: Path) -> None:
     for text in ("{", "[]", '{"format": "other"}', '{"format": "thinned-load", "format_version": 99}'):
         path.write_text(text)
         with pytest.raises(ValueError, match="expected"):
-            read(path)
+            read_results(path)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thinned.loadtest.sweep.slo import Trial, find_ceiling, parse_slo, percentile
+from thinned.loadtest.sweep.slo import RateTrial, find_largest_rate, parse_slo, percentile
 
 
 def test_limits_are_read() -> None:
@@ -25,21 +25,21 @@ def test_percentiles_are_exact() -> None:
 
 
 @pytest.mark.parametrize("true", [3.0, 41.0, 100.0, 390.0])
-def test_the_ceiling_is_found_within_a_tenth(true: float) -> None:
-    found = find_ceiling(lambda rate: Trial(rate, {}, 0, rate <= true), 100.0, trials=12)
+def test_the_largest_rate_is_found_within_a_tenth(true: float) -> None:
+    found = find_largest_rate(lambda rate: RateTrial(rate, {}, 0, rate <= true), 100.0, trials=12)
     assert found.rate <= true < (found.missed_at or 0)
     assert true / found.rate <= 1.1
 
 
 def test_rates_that_tell_nothing_are_not_tried() -> None:
-    found = find_ceiling(lambda rate: Trial(rate, {}, 0, False), 100.0, least=20.0)
+    found = find_largest_rate(lambda rate: RateTrial(rate, {}, 0, False), 100.0, least=20.0)
     assert [trial.rate for trial in found.trials] == [100.0, 50.0, 25.0]
 
 
 def test_nothing_meets_it_and_everything_does() -> None:
-    none = find_ceiling(lambda rate: Trial(rate, {}, 0, False), 100.0)
+    none = find_largest_rate(lambda rate: RateTrial(rate, {}, 0, False), 100.0)
     assert none.rate == 0
     assert len(none.trials) == 8
-    everything = find_ceiling(lambda rate: Trial(rate, {}, 0, True), 100.0)
+    everything = find_largest_rate(lambda rate: RateTrial(rate, {}, 0, True), 100.0)
     assert everything.missed_at is None
     assert everything.rate > 1000

@@ -1,4 +1,4 @@
-"""The sweep in processes of its own, since Locust changes the sockets of the process that imports it."""
+"""Sweeps in child processes, because Locust replaces the sockets of the process that imports it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.load.fake import fake
+from tests.load.fake_service import fake_service
 from tests.load.sweep.test_results_document import errors_of
 from tests.serving import ROOT, Service, free_port
 
@@ -72,8 +72,8 @@ def test_a_sweep_of_the_real_service_beside_the_baseline(service: Service, digit
 
 
 def test_open_load_sees_a_stall_that_closed_load_hides(tmp_path: Path) -> None:
-    """The server stalls for half a second out of two: a quarter of those who come would wait."""
-    with fake(every_s=2.0, stall_s=0.5) as url:
+    """The server stalls for half a second out of two, so a quarter of the arrivals has to wait."""
+    with fake_service(every_s=2.0, stall_s=0.5) as url:
         loads = ["--samples", "10", "--clients", "1", "--rate", "100", "--duration", "2"]
         done = sweep("--target", url, *loads, *BRIEF, out=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -82,15 +82,15 @@ def test_open_load_sees_a_stall_that_closed_load_hides(tmp_path: Path) -> None:
     p95 = {cell["mode"]: cell["latency_ms"]["p95"]["value"] for cell in (closed, opened)}
     assert p95["closed"] < 50
     assert 250 < p95["open"] < 650
-    # Both met it: the closed client once for each stall, and asked no one meanwhile.
+    # Both saw it: the closed client with one request for each stall.
     assert closed["largest_ms"] > 250
     assert opened["arrivals"]["offered"] == pytest.approx(200, abs=60)
     assert opened["arrivals"]["dropped"] == 0
     assert opened["seeds"][0]["arrivals"][0] == 1
 
 
-def test_arrivals_beyond_what_may_be_under_way_are_dropped_and_told(tmp_path: Path) -> None:
-    with fake(every_s=1.0, stall_s=0.6) as url:
+def test_arrivals_beyond_the_largest_number_in_flight_are_dropped_and_counted(tmp_path: Path) -> None:
+    with fake_service(every_s=1.0, stall_s=0.6) as url:
         loads = ["--samples", "10", "--clients", "", "--rate", "100", "--duration", "2", "--max-in-flight", "5"]
         done = sweep("--target", url, *loads, *BRIEF, out=tmp_path)
     (cell,) = results_of(tmp_path)["cells"]
@@ -111,7 +111,7 @@ def test_arrivals_beyond_what_may_be_under_way_are_dropped_and_told(tmp_path: Pa
 def test_the_exit_status(
     attributes: dict[str, Any], more: list[str], status: int, kind: str | None, tmp_path: Path
 ) -> None:
-    with fake(**attributes) as url:
+    with fake_service(**attributes) as url:
         loads = ["--samples", "0,10", "--clients", "1", "--duration", "0.4", "--no-bisect"]
         done = sweep("--target", url, *loads, *BRIEF, *more, out=tmp_path)
     assert done.returncode == status, done.stdout + done.stderr
@@ -122,7 +122,7 @@ def test_the_exit_status(
 
 
 def test_the_largest_rate_is_searched(tmp_path: Path) -> None:
-    with fake() as url:
+    with fake_service() as url:
         loads = ["--samples", "10", "--clients", "1", "--duration", "0.2", "--slo-ms", "p50=0.001"]
         done = sweep("--target", url, *loads, *BRIEF, out=tmp_path)
     assert done.returncode == 1
@@ -149,7 +149,7 @@ def test_what_cannot_run_says_why(arguments: list[str], said: str, tmp_path: Pat
 
 
 def test_more_samples_than_the_service_answers_are_refused(tmp_path: Path) -> None:
-    with fake() as url:
+    with fake_service() as url:
         done = sweep("--target", url, "--samples", "2000", out=tmp_path)
     assert done.returncode == 2
     assert "at most 1000 samples" in done.stderr
@@ -193,7 +193,7 @@ def test_interrupted_it_leaves_partial_results_and_no_process(digits: str, tmp_p
     [("load/locustfile.py", ["Mc10User"]), ("load/locustfile_open.py", ["--rate", "20", "Mc10Arrivals"])],
 )
 def test_the_same_users_on_two_workers(file: str, users: Sequence[str], tmp_path: Path) -> None:
-    with fake() as url:
+    with fake_service() as url:
         port = str(free_port())
         locust = [sys.executable, "-m", "locust", "-f", file]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -206,7 +206,8 @@ def test_the_same_users_on_two_workers(file: str, users: Sequence[str], tmp_path
         workers = [subprocess.Popen([*locust, "--worker", "--master-port", port, *users], **given) for _ in range(2)]
         try:
             lead = [*locust, "--master", "--master-bind-port", port, "--expect-workers", "2", "--headless"]
-            lead += ["-u", "4", "-r", "20", "-t", "2s", "--host", url, "--csv", str(tmp_path / "d"), *users]
+            lead += ["-u", "4", "-r", "20", "-t", "2s", "--host", url, "--csv", str(tmp_path / "d")]
+            lead += ["--exit-code-on-error", "0", *users]
             done = subprocess.run(
                 lead, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
             )
@@ -216,7 +217,10 @@ def test_the_same_users_on_two_workers(file: str, users: Sequence[str], tmp_path
             for worker in workers:
                 worker.kill()
     total = next(row for row in rows_of(tmp_path / "d_stats.csv") if row["Name"].endswith("N=10"))
-    assert int(total["Failure Count"]) == 0
+    # On a busy machine an arrival of each user may be due before the end of the run, and be sent too late for it.
+    failures = rows_of(tmp_path / "d_failures.csv")
+    assert all("the run was over before it could be sent" in failure["Error"] for failure in failures)
+    assert int(total["Failure Count"]) <= (4 if "--rate" in users else 0)
     if "--rate" in users:
         # Four users, each a stream of its own at 20 a second, over about two seconds.
         assert int(total["Request Count"]) == pytest.approx(160, abs=90)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from pathlib import Path
 from typing import Any
 
+import bentoml
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 
+from thinned.models.compat.bentoml import ACCESS_LOG, METRICS, costly_middlewares, model_store_folder
 from thinned.service.app import UncertaintyService
-from thinned.service.http.fast_path import FastPath
+from thinned.service.http.middleware import ProblemMiddleware
+from thinned.service.http.request_log import RequestLog
 
 
 def test_bentoml_still_leaves_a_timer_behind_for_every_request() -> None:
@@ -42,7 +47,30 @@ def test_bentoml_still_leaves_a_timer_behind_for_every_request() -> None:
     assert asyncio.run(ask()) == 3
 
 
-def test_the_lanes_stand_outermost() -> None:
-    app = UncertaintyService.to_asgi()
-    assert app.user_middleware[0].cls is FastPath
-    assert set(app.user_middleware[0].kwargs["lanes"]) == {"/predict", "/predict_mc"}
+def test_metrics_and_log_of_every_request_still_cost_a_middleware_each() -> None:
+    """When this fails, BentoML names or places its middlewares otherwise: look at `costly_middlewares` again."""
+    names = [getattr(m.cls, "__name__", "") for m in bentoml.Service.to_asgi(UncertaintyService).user_middleware]
+    assert costly_middlewares() <= {*names, "OpenTelemetryMiddleware"}
+    assert {"OpenTelemetryMiddleware", METRICS, ACCESS_LOG} <= set(names)
+
+
+def test_ours_stand_outermost_and_the_costly_ones_are_left_out() -> None:
+    classes = [middleware.cls for middleware in UncertaintyService.to_asgi().user_middleware]
+    assert classes[:2] == [RequestLog, ProblemMiddleware]
+    assert not {getattr(cls, "__name__", "") for cls in classes} & costly_middlewares()
+
+
+def test_there_is_still_no_public_way_to_the_models_folder_nor_to_create_elsewhere() -> None:
+    """When this fails, `bentoml.models` tells its folder, or takes another: use that."""
+    assert not {"store_dir", "path", "folder", "store"} & set(dir(bentoml.models))
+    public = [name for name in inspect.signature(bentoml.models.create).parameters if not name.startswith("_")]
+    assert "model_store" not in public
+    assert "store" not in public
+    assert model_store_folder().is_dir()
+
+
+def test_bento_builds_still_leave_links_out(tmp_path: Path) -> None:
+    """When this fails, a bento keeps `thinned/models` and its like, and `thinned/__init__` need not look beside it."""
+    source = inspect.getsource(bentoml.Bento.create)
+    assert "for root, _, files in os.walk(ctx_path)" in source
+    assert "followlinks" not in source

@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
+
 import thinned
 
 ROOT = Path(thinned.__file__).resolve().parent.parent
@@ -51,3 +53,28 @@ def test_what_was_said_before_a_failure_is_shown() -> None:
 def test_the_version_is_that_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project.get("version", thinned.__version__) == thinned.__version__
+
+
+def test_calls_of_concrete_functions_still_take_the_short_way() -> None:
+    """When this fails, TensorFlow has renamed what `call_concrete` uses; it then takes the public, slower call."""
+    import tensorflow as tf
+
+    from thinned.models.compat.tensorflow import call_concrete, floating_point_operations
+
+    weight = tf.Variable(3.0)
+    concrete = tf.function(lambda x, y: [x * weight, x + y]).get_concrete_function(
+        *[tf.TensorSpec([None], tf.float32)] * 2
+    )
+    assert callable(concrete._inference_function.call_preflattened)
+    found = call_concrete(concrete, [np.ones(2, "float32"), tf.ones(2)])
+    assert [tensor.numpy().tolist() for tensor in found] == [[3.0, 3.0], [2.0, 2.0]]
+    fixed = tf.function(lambda x: tf.matmul(x, x)).get_concrete_function(tf.TensorSpec([4, 4], tf.float32))
+    assert floating_point_operations(fixed.graph) == 2 * 4**3
+
+
+def test_the_profiler_still_has_no_name_but_a_deprecated_one() -> None:
+    """When this fails, count operations by the public name."""
+    import tensorflow as tf
+
+    assert not hasattr(tf.profiler, "profile")
+    assert not hasattr(tf.profiler.experimental, "float_operation")

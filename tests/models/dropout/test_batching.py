@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from tests.zoo import build
-from thinned.models.dropout import Ask, Sampling, StochasticModel, Summaries, enable_mc_dropout, example_inputs
+from thinned.models.dropout import BatchItem, StochasticModel, enable_mc_dropout, example_inputs
+from thinned.models.sampling import Sampling
+from thinned.models.uncertainty import BlockStatistics
 
 FAMILIES = [
     "convolutional",
@@ -30,10 +32,12 @@ def make(family: str) -> StochasticModel:
     return enable_mc_dropout(build(family), classes=wanted) if classes.get(family) else stochastic
 
 
-def check(whole: Summaries, part: Summaries) -> None:
-    np.testing.assert_array_equal(whole.counts, part.counts)
-    for name, expected in whole.outputs.items():
-        for a, b in zip(expected, part.outputs[name], strict=True):
+def check(whole: dict[str, BlockStatistics], part: dict[str, BlockStatistics]) -> None:
+    assert whole.keys() == part.keys()
+    for name, expected in whole.items():
+        np.testing.assert_array_equal(expected.counts, part[name].counts)
+        for field in ("mean", "deviations", "probabilities", "entropy", "passes"):
+            a, b = getattr(expected, field), getattr(part[name], field)
             assert (a is None) == (b is None)
             if a is not None:
                 scale = np.abs(a).max()
@@ -42,37 +46,46 @@ def check(whole: Summaries, part: Summaries) -> None:
 
 @pytest.mark.parametrize("sampling", ["stratified", "independent"])
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("seeds", [(4, 4, 4), (4, 9, 4)], ids=["shared", "several"])
+@pytest.mark.parametrize("seeds", [(4, 4, 4), (4, 9, 4)], ids=["same draw", "several"])
 def test_together_is_what_each_gets_alone(family: str, sampling: Sampling, seeds: tuple[int, ...]) -> None:
-    stochastic = make(family)
-    counts, sizes = (10, 70, 33), (1, 3, 2)
-    asks, alone = [], []
-    for i, (seed, count, size) in enumerate(zip(seeds, counts, sizes, strict=True)):
-        x = example_inputs(stochastic.inputs, size, seed=i)
-        asks.append(Ask(size, seed, 0, count, inputs=x))
-        (expected,) = stochastic.summarise(x, n_samples=count, seed=seed, sampling=sampling)
-        alone.append(expected)
-    for expected, part in zip(alone, stochastic.summarise_together(asks, sampling=sampling), strict=True):
+    model = make(family)
+    items = [
+        BatchItem(
+            size, seed, 0, count, inputs=example_inputs(model.inputs, size, seed=i), keep_passes=family == "transformer"
+        )
+        for i, (seed, count, size) in enumerate(zip(seeds, (10, 70, 33), (1, 3, 2), strict=True))
+    ]
+    alone = [model.draw([item], sampling=sampling)[0] for item in items]
+    for expected, part in zip(alone, model.draw(items, sampling=sampling), strict=True):
         check(expected, part)
+
+
+def test_passes_are_kept_for_those_alone_who_ask() -> None:
+    model = make("convolutional")
+    items = [BatchItem(1, 4, 0, n, inputs=example_inputs(model.inputs, 1), keep_passes=n == 9) for n in (5, 9)]
+    without, with_passes = (next(iter(part.values())) for part in model.draw(items))
+    assert without.passes is None
+    assert with_passes.passes is not None
+    assert with_passes.passes.shape[:2] == (9, 1)
 
 
 @pytest.mark.parametrize("family", ["convolutional", "folded_rows"])
 def test_passes_can_go_on_from_a_frontier(family: str) -> None:
-    stochastic = make(family)
-    rows = [example_inputs(stochastic.inputs, size, seed=size) for size in (2, 3)]
-    frontiers = [stochastic.prefix(x) for x in rows]
-    asks = [Ask(2, 1, 32, 40, frontier=frontiers[0]), Ask(3, 8, 64, 5, frontier=frontiers[1])]
-    for ask, x, part in zip(asks, rows, stochastic.summarise_together(asks), strict=True):
-        (expected,) = stochastic.summarise(x, n_samples=ask.count, seed=ask.seed, first_pass=ask.first)
-        check(expected, part)
-    (one,) = stochastic.summarise_together(asks[:1])
-    (expected,) = stochastic.summarise(rows[0], n_samples=40, seed=1, first_pass=32)
-    check(expected, one)
+    model = make(family)
+    rows = [example_inputs(model.inputs, size, seed=size) for size in (2, 3)]
+    frontiers = [model.prefix(x) for x in rows]
+    items = [BatchItem(2, 1, 32, 40, frontier=frontiers[0]), BatchItem(3, 8, 64, 5, frontier=frontiers[1])]
+    fresh = [BatchItem(i.rows, i.seed, i.first, i.count, inputs=x) for i, x in zip(items, rows, strict=True)]
+    expected = [model.draw([item])[0] for item in fresh]
+    for whole, part in zip(expected, model.draw(items), strict=True):
+        check(whole, part)
+    check(expected[0], model.draw(items[:1])[0])
 
 
-def test_an_ask_that_makes_no_sense_is_refused() -> None:
-    x = example_inputs(make("subclassed").inputs, 1)
-    with pytest.raises(ValueError, match="multiple of 32"):
-        Ask(1, 0, 5, 3, inputs=x)
+def test_an_item_that_makes_no_sense_is_refused() -> None:
+    model = make("subclassed")
+    x = example_inputs(model.inputs, 1)
+    with pytest.raises(ValueError, match="multiples of 32"):
+        model.draw([BatchItem(1, 0, 5, 3, inputs=x), BatchItem(1, 1, 0, 3, inputs=x)])
     with pytest.raises(ValueError, match="both or neither"):
-        Ask(1, 0, 0, 3)
+        BatchItem(1, 0, 0, 3)

@@ -117,7 +117,7 @@ def test_a_model_without_sites_answers_and_refuses_passes() -> None:
     assert len(stochastic.predict(x)) == 1
     for ask in (
         lambda: stochastic.sample(x, n_samples=3, seed=0),
-        lambda: next(stochastic.sample_blocks(x, n_samples=3, seed=0)),
+        lambda: stochastic.summary(x, n_samples=3, seed=0),
     ):
         with pytest.raises(NoSitesError, match="no active dropout or noise layer"):
             ask()

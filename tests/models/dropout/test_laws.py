@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 from tests.zoo import FAMILIES, SITES, build
+from thinned.models.compat.keras import flatten_layers
 from thinned.models.dropout import (
-    Sampling,
+    BatchItem,
     StochasticModel,
     check_laws,
     check_untouched,
     enable_mc_dropout,
     example_inputs,
 )
+from thinned.models.sampling import BLOCK, Sampling
+from thinned.models.uncertainty import BlockStatistics
 
 ROWS = 5
 HALF = {"mixed_float16": 3e-3, "mixed_bfloat16": 3e-2}
@@ -46,6 +49,13 @@ def family(request: pytest.FixtureRequest) -> str:
 
 def rows(inputs: dict[str, np.ndarray], which: slice) -> dict[str, np.ndarray]:
     return {name: x[which] for name, x in inputs.items()}
+
+
+def passes_of(made: Made, *, first: int, count: int, seed: int) -> dict[str, np.ndarray]:
+    """Passes `first` and on, drawn by themselves."""
+    item = BatchItem(ROWS, seed, first, count, inputs=made.inputs, keep_passes=True)
+    (drawn,) = made.stochastic.draw([item])
+    return {name: blocks.passes for name, blocks in drawn.items() if blocks.passes is not None}
 
 
 def assert_close(family: str, a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
@@ -97,7 +107,7 @@ def test_first_ten_of_a_hundred(family: str) -> None:
     ten = made.stochastic.sample(made.inputs, n_samples=10, seed=5)
     hundred = made.stochastic.sample(made.inputs, n_samples=100, seed=5)
     assert_close(family, ten, {name: values[:10] for name, values in hundred.items()})
-    later = made.stochastic.sample(made.inputs, n_samples=7, seed=5, first_pass=53)
+    later = passes_of(made, first=53, count=7, seed=5)
     assert_close(family, later, {name: values[53:60] for name, values in hundred.items()})
 
 
@@ -111,17 +121,36 @@ def test_neighbours_do_not_matter(family: str) -> None:
     assert_close(family, one, {name: values[3:4] for name, values in answer.items()})
 
 
-@pytest.mark.parametrize("budget", [1, 3, 7, 20])
-def test_blocks_do_not_matter(family: str, budget: int) -> None:
+@pytest.mark.parametrize("row_passes", [1, 40, 100])
+def test_pieces_do_not_matter(family: str, row_passes: int) -> None:
+    """Whatever is computed at once, in pieces of rows and of whole blocks, the passes and statistics are the same."""
     made = make(family)
-    whole = made.stochastic.sample(made.inputs, n_samples=6, seed=5)
-    pieced = {name: np.full_like(values, np.nan) for name, values in whole.items()}
-    for block in made.stochastic.sample_blocks(made.inputs, n_samples=6, seed=5, budget=budget):
-        for name, values in block.outputs.items():
-            assert values.shape[0] * values.shape[1] <= budget
-            assert np.isnan(pieced[name][block.first : block.first + len(values), block.rows]).all()
-            pieced[name][block.first : block.first + len(values), block.rows] = values
-    assert_close(family, whole, pieced)
+    whole = made.stochastic.sample(made.inputs, n_samples=BLOCK + 6, seed=5)
+    pieces = made.stochastic.sample(made.inputs, n_samples=BLOCK + 6, seed=5, row_passes=row_passes)
+    assert_close(family, whole, pieces)
+    summary = made.stochastic.summary(made.inputs, n_samples=BLOCK + 6, seed=5, row_passes=row_passes)
+    for name, values in pieces.items():
+        passes = values.astype("float64")
+        scale = np.abs(passes).max()
+        np.testing.assert_allclose(summary[name].mean, passes.mean(axis=0), rtol=1e-5, atol=1e-6 * scale)
+        np.testing.assert_allclose(summary[name].variance, passes.var(axis=0, ddof=1), rtol=1e-4, atol=1e-9 * scale**2)
+
+
+def test_no_call_holds_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make("convolutional")
+    calls: list[int] = []
+    draw = StochasticModel.draw
+
+    def counted(self: StochasticModel, items: Any, *, sampling: Sampling) -> Any:
+        calls.append(sum(item.rows for item in items) * max(item.count for item in items))
+        return draw(self, items, sampling=sampling)
+
+    monkeypatch.setattr(StochasticModel, "draw", counted)
+    for row_passes in (1, 40, 100, 10_000):
+        calls.clear()
+        made.stochastic.sample(made.inputs, n_samples=200, seed=5, row_passes=row_passes)
+        assert sum(calls) == 200 * ROWS
+        assert max(calls) <= max(BLOCK, row_passes)  # a call holds 32 passes of a row at least
 
 
 def test_passes_differ_and_no_variable_changes(family: str) -> None:
@@ -146,7 +175,7 @@ def build_variables(family: str, made: Made) -> list[Any]:
 
 def test_the_model_is_left_as_it_was(family: str) -> None:
     made = make(family)
-    for layer in made.model._flatten_layers():
+    for layer in flatten_layers(made.model):
         assert "call" not in layer.__dict__
         assert not any(name.startswith("get_") for name in layer.__dict__)
 
@@ -221,48 +250,41 @@ def test_independent_passes_obey_the_same_laws(family: str) -> None:
     assert_close(family, ten, {name: values[:10] for name, values in whole.items()})
     alone = made.stochastic.sample(rows(made.inputs, slice(3, 4)), n_samples=40, seed=5, sampling=sampling)
     assert_close(family, alone, {name: values[:, 3:4] for name, values in whole.items()})
-    pieces = made.stochastic.sample_blocks(made.inputs, n_samples=40, seed=5, sampling=sampling, budget=7 * ROWS)
-    joined = [piece.outputs for piece in pieces]
-    assert_close(family, whole, {name: np.concatenate([piece[name] for piece in joined]) for name in whole})
+    pieces = made.stochastic.sample(made.inputs, n_samples=40, seed=5, sampling=sampling, row_passes=7 * ROWS)
+    assert_close(family, whole, pieces)
 
 
 @pytest.mark.parametrize("sampling", ["stratified", "independent"])
-@pytest.mark.parametrize("budget", [3, 7 * ROWS, 100 * ROWS])
+@pytest.mark.parametrize("from_frontier", [False, True])
 @pytest.mark.parametrize("family", ["named_inputs_and_outputs", "convolutional", "lstm"])
-def test_summaries_are_those_of_the_passes(family: str, budget: int, sampling: Sampling) -> None:
+def test_block_statistics_are_those_of_the_passes(family: str, from_frontier: bool, sampling: Sampling) -> None:
     made = make(family)
-    n = 70
-    passes = made.stochastic.sample(made.inputs, n_samples=n, seed=5, first_pass=3, sampling=sampling)
-    covered = np.zeros((n, ROWS), bool)
-    for piece in made.stochastic.summarise(
-        made.inputs, n_samples=n, seed=5, first_pass=3, sampling=sampling, budget=budget
-    ):
-        start = piece.first - 3
-        for count, *_ in zip(piece.counts, strict=True):
-            for name, summary in piece.outputs.items():
-                g = int(np.searchsorted(np.cumsum(piece.counts), start - (piece.first - 3), side="right"))
-                block = passes[name][start : start + count, piece.rows].astype("float64")
-                np.testing.assert_allclose(summary.mean[g], block.mean(axis=0), rtol=1e-5, atol=1e-6)
-                deviations = ((block - block.mean(axis=0)) ** 2).sum(axis=0)
-                np.testing.assert_allclose(summary.deviations[g], deviations, rtol=1e-3, atol=1e-9)
-            assert not covered[start : start + count, piece.rows].any()
-            covered[start : start + count, piece.rows] = True
-            start += count
-    assert covered.all()
+    rows_of = {"frontier": made.stochastic.prefix(made.inputs)} if from_frontier else {"inputs": made.inputs}
+    item = BatchItem(ROWS, 5, 3, 70, keep_passes=True, **rows_of)
+    (drawn,) = made.stochastic.draw([item], sampling=sampling)
+    for blocks in drawn.values():
+        assert blocks.counts.tolist() == [29, 32, 9]
+        assert blocks.passes is not None
+        expected = BlockStatistics.of_passes(blocks.passes, first=3)
+        np.testing.assert_array_equal(blocks.counts, expected.counts)
+        np.testing.assert_allclose(blocks.mean, expected.mean, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(blocks.deviations, expected.deviations, rtol=1e-3, atol=1e-9)
+        for block, one in zip(blocks.blocks(), (29, 32, 9), strict=True):
+            assert block.count == one
+            assert block.passes is not None
+            np.testing.assert_allclose(block.mean[0], block.passes.astype("float64").mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
 def test_graphs_are_traced_once_whatever_the_sizes() -> None:
     stochastic = enable_mc_dropout(build("convolutional"))
     check_laws(stochastic)
     for sampling in ("stratified", "independent"):
-        list(stochastic.summarise(example_inputs(stochastic.inputs, 2), n_samples=4, seed=0, sampling=sampling))
-        list(
-            stochastic.summarise(example_inputs(stochastic.inputs, 2), n_samples=4, seed=0, sampling=sampling, budget=2)
-        )
+        stochastic.summary(example_inputs(stochastic.inputs, 2), n_samples=4, seed=0, sampling=sampling)
+        stochastic.summary(example_inputs(stochastic.inputs, 2), n_samples=4, seed=0, sampling=sampling, row_passes=2)
     before = stochastic.graphs.traced
     for rows_asked, n in ((1, 2), (1, 100), (17, 33), (64, 10)):
         x = example_inputs(stochastic.inputs, rows_asked)
         stochastic.predict(x)
         for sampling in ("stratified", "independent"):
-            list(stochastic.summarise(x, n_samples=n, seed=n, sampling=sampling, budget=200))
+            stochastic.summary(x, n_samples=n, seed=n, sampling=sampling, row_passes=200)
     assert stochastic.graphs.traced == before

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tests.zoo import build
 from thinned.models.dropout import enable_mc_dropout
+from thinned.models.sampling import BLOCK
 
 L = keras.layers
 
@@ -46,13 +47,13 @@ def test_the_prefix_runs_once_whatever_n_is() -> None:
     stochastic = enable_mc_dropout(keras.Model(inputs, after(inner(before(inputs)))))
     x = {stochastic.inputs[0].name: np.ones((3, 4), "float32")}
     for layer in (before, inside, after):
-        layer.taken()  # forget what arming ran
+        layer.taken()  # forget what was run to find the sites
     for n in (2, 10, 50):
         stochastic.sample(x, n_samples=n, seed=0)
         assert before.taken() == [3]
         assert inside.taken() == [3]  # the part of a nested model that lies before its site
         assert after.taken() == [3 * n]
-        list(stochastic.sample_blocks(x, n_samples=n, seed=0, budget=6))
+        stochastic.sample(x, n_samples=n, seed=0, row_passes=3 * BLOCK)  # 50 passes take two calls
         assert before.taken() == [3]
         assert inside.taken() == [3]
         assert sum(after.taken()) == 3 * n

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from thinned.models.dropout import BLOCK, Sampling, StochasticModel, enable_mc_dropout
+from thinned.models.dropout import StochasticModel, enable_mc_dropout
 from thinned.models.dropout.noise.philox import RandomWords
 from thinned.models.dropout.noise.samplers import make_sampler
+from thinned.models.sampling import BLOCK, Sampling
 
 L = keras.layers
 BOTH: tuple[Sampling, ...] = ("stratified", "independent")
@@ -85,7 +86,8 @@ def test_passes_are_the_same_wherever_a_draw_begins(sampling: Sampling, first: i
             a, b = (s.dropped_alike(3, 0.3, 50).numpy() for s in (whole, part))
         else:
             a, b = (getattr(s, method)(3, 50).numpy() for s in (whole, part))
-        np.testing.assert_array_equal(a[first : first + n], b)
+        # The inverse of the normal distribution function rounds by where a number stands in the processor's vectors.
+        np.testing.assert_allclose(a[first : first + n], b, rtol=1e-6 if method == "normals" else 0, atol=0)
 
 
 @pytest.mark.parametrize("sampling", BOTH)

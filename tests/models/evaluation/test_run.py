@@ -53,7 +53,7 @@ def evaluated(task: Any, *, calibration: Calibration | None = None, noise: Any =
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_is_scored_drawn_and_written(task: str) -> None:
-    found = evaluated(task, strange={"x": ROWS * 5})
+    found = evaluated(task, ood={"x": ROWS * 5})
     assert [series.n_samples for series in found.series][:2] == [(0,), (1, 8, 64)]
     json.dumps(found.to_json(), allow_nan=False)
     made = list(drawings(found))

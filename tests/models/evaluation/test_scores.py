@@ -17,9 +17,16 @@ from thinned.models.evaluation.classification import (
     expected_calibration_error,
     reliability,
 )
-from thinned.models.evaluation.predictive import Values, class_targets, classes_of, value_targets, values_of
+from thinned.models.evaluation.predictive import (
+    Values,
+    class_targets,
+    classes_of,
+    log_likelihood,
+    value_targets,
+    values_of,
+)
 from thinned.models.evaluation.ranking import area_under, auroc, risk_coverage
-from thinned.models.evaluation.regression import coverage_curve, crps_gaussian, log_likelihood, regression_scores
+from thinned.models.evaluation.regression import coverage_curve, crps_gaussian, regression_scores
 from thinned.models.evaluation.rows import ClassRows, ValueRows
 from thinned.models.uncertainty import temper
 

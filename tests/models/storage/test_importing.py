@@ -13,7 +13,9 @@ from thinned.models.card import InputSpec, SiteSpec
 from thinned.models.dropout import OutputSignature, enable_mc_dropout
 from thinned.models.errors import ModelExistsError, ModelFileError, UnsupportedModelError
 from thinned.models.storage import model_store
-from thinned.models.storage.importing import import_model, output_specs, read_keras
+from thinned.models.storage.importing import import_model
+from thinned.models.storage.keras_archive import read_keras
+from thinned.models.storage.output_task import output_specs
 
 pytestmark = pytest.mark.usefixtures("store")
 

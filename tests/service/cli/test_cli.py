@@ -226,7 +226,7 @@ def test_predict_answers_as_the_engine_does(thinned: Thinned, folder: Path) -> N
     answer = json.loads(done.out)
     assert (done.status, done.err) == (0, "")
     assert answer["model"] == {"name": "pets", "version": stored.version}
-    np.testing.assert_array_equal(answer["outputs"], Engine(stored).predict({"x": X})["kind"])
+    np.testing.assert_array_equal(answer["outputs"], Engine(stored).model.predict({"x": X})["kind"])
     table = thinned("predict", "pets", "--input", folder / "x.csv").out
     for row, probs in enumerate(np.asarray(answer["outputs"])):
         assert f" {row}     {('cat', 'dog', 'eel')[probs.argmax()]} " in table
@@ -354,7 +354,8 @@ def test_serve_says_where_and_becomes_bentoml(thinned: Thinned, monkeypatch: pyt
 def test_the_curl_sends_what_the_model_takes(name: str) -> None:
     import shlex
 
-    from thinned.service.schema.request_fields import parse, read_predict, read_predict_mc
+    from thinned.service.schema.request_body import parse
+    from thinned.service.schema.request_fields import read_predict, read_predict_mc
     from thinned.service.settings import Settings
 
     card = model_store.find(name).card

@@ -16,7 +16,7 @@ from thinned.models.errors import InputError
 from thinned.models.storage import model_store
 from thinned.models.storage.importing import import_model
 from thinned.service.cli import main as cli
-from thinned.service.cli.labelled_data import read_labelled, read_rows
+from thinned.service.cli.data_files import read_labelled, read_rows
 
 Run = Callable[..., tuple[Any, str, str]]
 X = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
@@ -87,8 +87,8 @@ def test_csv_and_npz_hold_the_same(folder: Path) -> None:
         ("scored.keras", None, r"a \.npz or \.csv"),
         ("absent.csv", "y", "no such file"),
         ("ragged.csv", "y", "line 2: expected 7 values, received 3"),
-        ("words.csv", "price", "line 2: expected a number, received 'one'"),
-        ("narrow.csv", "price", "received 2 numbers"),
+        ("words.csv", "price", "line 2, column 1: expected a number, received 'one'"),
+        ("narrow.csv", "price", "expected 6 numbers beside the target, received 2"),
         ("uneven.npz", None, "as many targets as rows, received 3 and 40"),
     ],
 )

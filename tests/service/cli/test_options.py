@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from thinned.models.card import InputSpec
+from thinned.models.errors import UsageError
 from thinned.service.cli import options as cli_options
-from thinned.service.cli.options import UsageError
 
 
 @pytest.mark.parametrize(

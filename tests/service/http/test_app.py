@@ -17,7 +17,6 @@ from openapi_spec_validator import validate
 from tests.service.conftest import Served
 from tests.serving import ROOT, Service
 from thinned.service.app import UncertaintyService, http
-from thinned.service.http.bentoml_server import ThinnedService
 
 IMAGE = [[[0.0]] * 8] * 8
 
@@ -120,19 +119,18 @@ def test_health_answers_while_a_heavy_request_runs(service: Service) -> None:
     assert max(waits) < took[0] / 2
 
 
-def test_no_timer_outlives_its_request() -> None:
-    """BentoML's TimeoutMiddleware leaves one for each; its name must still be the one that is left out."""
-    from bentoml._internal.server.http.traffic import TimeoutMiddleware
-    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-
-    assert isinstance(UncertaintyService, ThinnedService)
-    app = UncertaintyService.to_asgi()
-    used = {middleware.cls for middleware in app.user_middleware}
-    assert not used & {TimeoutMiddleware, OpenTelemetryMiddleware}
+def test_the_metrics_have_the_names_and_labels_that_bentoml_gives_them(service: Service) -> None:
+    httpx.post(service.url + "/predict", json={"inputs": [IMAGE]})
+    assert "path=/predict,length=" in service.log()
+    metrics = httpx.get(service.url + "/metrics").text
+    labels = 'runner_name="UncertaintyService",service_name="UncertaintyService",service_version="not available"'
+    assert f'bentoml_service_request_total{{endpoint="/predict",http_response_code="200",{labels}}}' in metrics
+    for name in ("request_duration_seconds_bucket", "request_in_progress", "last_request_timestamp_seconds"):
+        assert f"bentoml_service_{name}{{" in metrics
 
 
 def test_before_the_model_is_loaded_the_service_lives_but_is_not_ready(loading: Served) -> None:
-    http.state.host = loading.host
+    http.state.manager = loading.manager
     server = UncertaintyService.to_asgi()
     assert loading.ask_of(server, "GET", "/livez").status_code == 200
     response = loading.ask_of(server, "GET", "/readyz")

@@ -23,6 +23,8 @@ def test_the_built_bento_serves(digits: str, tmp_path: Path) -> None:
     requirements = Path(bento.path, "env", "python", "requirements.txt").read_text()
     assert "keras==3" in requirements
     assert "--hash=sha256:" in requirements
+    for tool in ("pytest", "hypothesis", "locust", "matplotlib", "scikit-learn", "mypy"):
+        assert f"\n{tool}==" not in requirements
 
     # From a folder that is not the repository: what is served is the bento's own copy of the code.
     with start_service(digits, target="thinned:tested", cwd=tmp_path) as service:

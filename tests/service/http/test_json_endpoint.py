@@ -67,32 +67,32 @@ def test_a_deadline_is_answered_504(classes: Served) -> None:
     response = classes.ask("POST", "/predict_mc", json={**HEAVY, "timeout_ms": 5})
     assert (response.status_code, response.json()["title"]) == (504, "The answer was not there in time")
     assert "within 5 ms" in response.json()["detail"]
-    assert classes.host._admitted == 0
+    assert classes.manager._admitted == 0
     assert classes.ask("POST", "/predict", json={"inputs": ROWS, "timeout_ms": 60_000}).status_code == 200
 
 
-def held_up(host: ModelManager, monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+def held_up(manager: ModelManager, monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
     """Has the engine wait in its next call: set when it has begun, and to let it go on."""
     began, go = threading.Event(), threading.Event()
-    engine = host.engine
-    real = engine.summarise_together
+    model = manager.engine.model
+    real = model.draw
 
-    def slow(*arguments: Any) -> Any:
+    def slow(*arguments: Any, **named: Any) -> Any:
         began.set()
         assert go.wait(30)
-        return real(*arguments)
+        return real(*arguments, **named)
 
-    monkeypatch.setattr(engine, "summarise_together", slow)
+    monkeypatch.setattr(model, "draw", slow)
     return began, go
 
 
 def test_a_full_queue_refuses_at_once(serve: Serve, models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     busy = serve(models["classes"], max_waiting=2)
-    began, go = held_up(busy.host, monkeypatch)
+    began, go = held_up(busy.manager, monkeypatch)
     waiting = [busy.begin("POST", "/predict_mc", json=HEAVY)]
     assert began.wait(30)
     waiting += [busy.begin("POST", "/predict_mc", json={"inputs": ROWS}) for _ in range(2)]
-    while busy.host._admitted < 3:
+    while busy.manager._admitted < 3:
         time.sleep(0.01)
     asked = time.monotonic()
     refused = busy.ask("POST", "/predict", json={"inputs": ROWS})
@@ -106,7 +106,7 @@ def test_a_client_that_goes_frees_its_place(
     serve: Serve, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     busy = serve(models["classes"])
-    began, go = held_up(busy.host, monkeypatch)
+    began, go = held_up(busy.manager, monkeypatch)
     sent: list[Any] = []
 
     async def leave() -> None:
@@ -123,16 +123,16 @@ def test_a_client_that_goes_frees_its_place(
             sent.append(message)
 
         scope = {"type": "http", "method": "POST", "path": "/predict_mc", "headers": []}
-        await create_app(busy.host).state.lanes["/predict_mc"]({**scope, "app": None}, receive, send)
+        await create_app(busy.manager)(scope, receive, send)
 
     busy.run(leave()).result(30)
     assert sent == []
-    assert busy.host._admitted == 0
-    calls = busy.host._coalescer.calls  # type: ignore[union-attr]
+    assert busy.manager._admitted == 0
+    calls = busy.manager._scheduler.calls  # type: ignore[union-attr]
     go.set()
     assert busy.ask("POST", "/predict", json={"inputs": ROWS}).status_code == 200
     # The call under way ended; of the seven more that the request would have needed, none was made.
-    assert busy.host._coalescer.calls <= calls + 2  # type: ignore[union-attr]
+    assert busy.manager._scheduler.calls <= calls + 2  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

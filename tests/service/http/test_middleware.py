@@ -8,8 +8,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tests.service.conftest import Served
+from thinned.models.errors import NotReadyError
 from thinned.service.http.middleware import ProblemMiddleware
-from thinned.service.http.problem_details import NotReadyError, ProblemResponse
+from thinned.service.http.problem_details import ProblemResponse
 
 
 async def fails(_: Request) -> Response:

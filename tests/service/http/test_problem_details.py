@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from starlette.exceptions import HTTPException
 
-from thinned.models import errors as model_errors
-from thinned.models.errors import InputError, NoSitesError, Problem
-from thinned.service.http import problem_details as errors
-from thinned.service.http.problem_details import TABLE, ProblemResponse, problem
+from thinned.models import errors
+from thinned.models.errors import InputError, NoSitesError, Problem, ThinnedError
+from thinned.service.http.problem_details import ProblemResponse, problem
+from thinned.service.schema.problem_table import TABLE
 
 
 def document(response: ProblemResponse) -> dict[str, object]:
@@ -40,9 +41,43 @@ def test_every_error_of_a_client_has_its_status(error: Exception, status: int) -
     assert ("retry-after" in response.headers) == (status == 503)
 
 
-def test_every_error_of_the_service_is_in_the_table() -> None:
-    own = [item for item in vars(errors).values() if isinstance(item, type) and item.__module__ == errors.__name__]
-    assert {item for item in own if issubclass(item, model_errors.ThinnedError)} <= set(TABLE)
+def kinds(of: type[ThinnedError]) -> set[type[ThinnedError]]:
+    return {of}.union(*(kinds(kind) for kind in of.__subclasses__()))
+
+
+# Raised by commands, or before the service listens.
+NOT_OF_REQUESTS = {
+    errors.UnsupportedModelError,
+    errors.UnknownNoiseError,
+    errors.WarmUpError,
+    errors.ModelFileError,
+    errors.ModelNotFoundError,
+    errors.ModelExistsError,
+    errors.ModelCorruptError,
+    errors.UsageError,
+    errors.SettingsError,
+}
+BASES = {errors.ThinnedError, errors.StoreError, errors.RequestError, errors.AvailabilityError}
+
+
+def test_every_error_is_in_the_table_or_is_none_of_a_request() -> None:
+    of_requests = kinds(ThinnedError) - NOT_OF_REQUESTS - BASES - {errors.ClientGoneError}
+    assert {kind for kind in of_requests if kind.__module__ == errors.__name__} == set(TABLE)
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    drawn = [line for line in (errors.__doc__ or "").splitlines() if re.search(r"\w+Error\b", line)]
+    parents: list[str] = []
+    seen = {}
+    for line in drawn:
+        name = re.search(r"\w+Error\b", line)
+        if name is None or line.startswith("Every"):
+            continue
+        depth = name.start() // 4
+        parents[depth:] = [name[0]]
+        seen[name[0]] = parents[depth - 1] if depth else "Exception"
+    own = {kind for kind in kinds(ThinnedError) if kind.__module__ == errors.__name__}
+    assert seen == {kind.__name__: kind.__bases__[0].__name__ for kind in own}
 
 
 def test_one_problem_is_the_detail_with_its_place() -> None:
@@ -55,7 +90,7 @@ def test_several_problems_are_listed_with_their_places() -> None:
     assert read["detail"] == "2 problems; see errors"
 
 
-@pytest.mark.parametrize("error", [RuntimeError("secret"), model_errors.ModelCorruptError("secret")])
+@pytest.mark.parametrize("error", [RuntimeError("secret"), errors.ModelCorruptError("secret")])
 def test_nothing_of_an_unexpected_error_is_shown(error: Exception) -> None:
     response = problem(error)
     assert response.status_code == 500

@@ -30,9 +30,9 @@ def test_predict_answers_the_model_bit_for_bit(classes: Served) -> None:
     assert response.status_code == 200
     answer = response.json()
     classes.fits(answer, "PredictAnswer")
-    expected = classes.host.engine.predict({"x": np.float32(ROWS)})
+    expected = classes.manager.engine.model.predict({"x": np.float32(ROWS)})
     assert np.array_equal(np.float32(answer["outputs"]), next(iter(expected.values())))
-    assert answer["model"] == {"name": "classes", "version": classes.host.stored.version}
+    assert answer["model"] == {"name": "classes", "version": classes.manager.stored.version}
 
 
 def test_predict_mc_answers_moments_and_entropies(classes: Served) -> None:
@@ -166,7 +166,7 @@ def test_until_the_model_is_loaded_requests_are_told_to_come_again(loading: Serv
     assert (response.status_code, response.headers["retry-after"]) == (503, "2")
     assert "being loaded" in response.json()["detail"]
     assert loading.ask("GET", "/model").status_code == 200
-    loading.host.load()
+    loading.manager.load()
     assert loading.ask("POST", "/predict", json={"inputs": ROWS}).status_code == 200
 
 
@@ -177,7 +177,7 @@ def test_a_model_that_cannot_be_loaded_says_why(
         raise ThinnedError("its weights are gone")
 
     monkeypatch.setattr("thinned.service.inference.engine.Engine.warm_up", refuse)
-    loading.host.load()
+    loading.manager.load()
     response = loading.ask("POST", "/predict", json={"inputs": ROWS})
     assert response.status_code == 503
     assert "its weights are gone" in response.json()["detail"]
@@ -187,18 +187,18 @@ def test_a_model_that_cannot_be_loaded_says_why(
 def test_no_more_wait_than_may(serve: Serve, models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     busy = serve(models["classes"], max_waiting=1)
     began, go = threading.Event(), threading.Event()
-    real = type(busy.host.engine).predict
+    real = busy.manager.engine.model.predict
 
     def slow(*arguments: Any) -> Any:
         began.set()
         assert go.wait(30)
         return real(*arguments)
 
-    monkeypatch.setattr(type(busy.host.engine), "predict", slow)
+    monkeypatch.setattr(busy.manager.engine.model, "predict", slow)
     first = busy.begin("POST", "/predict", json={"inputs": ROWS})
     assert began.wait(30)
     second = busy.begin("POST", "/predict", json={"inputs": ROWS})
-    while busy.host._admitted < 2:
+    while busy.manager._admitted < 2:
         threading.Event().wait(0.01)
     third = busy.ask("POST", "/predict", json={"inputs": ROWS})
     assert (third.status_code, third.headers["retry-after"]) == (503, "1")
@@ -214,7 +214,7 @@ def test_an_unexpected_error_is_logged_and_not_shown(
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(type(classes.host.engine), "predict", fail)
+    monkeypatch.setattr(classes.manager.engine.model, "predict", fail)
     response = classes.ask("POST", "/predict", json={"inputs": ROWS})
     assert response.status_code == 500
     assert "secret" not in response.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,12 +12,15 @@ import numpy as np
 import pytest
 
 from tests.service.conftest import Served
-from thinned.models.errors import InputError
+from thinned.models.dropout import MonteCarloRun, StochasticModel
+from thinned.models.errors import ClientGoneError, DeadlineError, InputError
+from thinned.models.uncertainty import RunningStatistics
 from thinned.service.inference.engine import Engine
-from thinned.service.inference.jobs import Job, PredictJob, SampleJob, answer_alone
-from thinned.service.inference.scheduler import AbandonedError, DeadlineError_, Scheduler
+from thinned.service.inference.jobs import Job, PredictJob, SampleJob
+from thinned.service.inference.scheduler import Scheduler
 
 BUDGET = 256
+OUTPUT = "y"
 
 
 class Loop:
@@ -48,8 +52,8 @@ def finished(job: Job) -> bool:
     return id(job) in DONE
 
 
-class Bench:
-    """A coalescer over one engine, whose calls are recorded and can be held up."""
+class Recorded:
+    """A scheduler over one engine, whose calls are recorded and can be held up."""
 
     def __init__(self, engine: Engine, *, join: bool = True) -> None:
         self.engine = engine
@@ -58,20 +62,20 @@ class Bench:
         self.order: list[Job] = []
         self.go = threading.Event()
         self.go.set()
-        real = engine.summarise_together
+        real = engine.model.draw
 
-        def recorded(asks: Any, sampling: Any) -> Any:
+        def recorded(items: Any, *, sampling: Any) -> Any:
             assert self.go.wait(30)
-            self.calls.append(list(asks))
-            return real(asks, sampling)
+            self.calls.append(list(items))
+            return real(items, sampling=sampling)
 
-        engine.summarise_together = recorded  # type: ignore[method-assign]
-        self.coalescer = Scheduler(engine, soon=self.loop.soon, soon_from_elsewhere=self.loop.soon, join=join)
+        engine.model.draw = recorded  # type: ignore[method-assign]
+        self.scheduler = Scheduler(engine, soon=self.loop.soon, soon_from_elsewhere=self.loop.soon, join=join)
 
     def submit(self, *jobs: Job) -> list[Job]:
         for job in jobs:
             job.answered = lambda job=job: (self.order.append(job), DONE.add(id(job)))  # type: ignore[misc]
-            self.coalescer.submit(job)
+            self.scheduler.submit(job)
         return list(jobs)
 
     def answer(self, *jobs: Job) -> list[Job]:
@@ -82,55 +86,72 @@ class Bench:
 @pytest.fixture
 def engine(classes: Served) -> Iterator[Engine]:
     """An engine of its own: the real one of `classes`, with a smaller budget and unspoilt methods."""
-    yield_ = Engine(classes.host.stored, block_row_passes=BUDGET)
+    yield_ = Engine(classes.manager.stored, block_row_passes=BUDGET)
     yield_.warm_up()
     return yield_  # type: ignore[return-value]
 
 
 @pytest.fixture
-def bench(engine: Engine) -> Iterator[Bench]:
-    made = Bench(engine)
+def bench(engine: Engine) -> Iterator[Recorded]:
+    made = Recorded(engine)
     yield made
     made.go.set()
-    made.coalescer.close()
+    made.scheduler.close()
 
 
 def rows(count: int, seed: int = 0) -> dict[str, Any]:
     return {"x": np.random.default_rng(seed).normal(size=(count, 3)).astype("float32")}
 
 
-def only(job: SampleJob) -> Any:
-    (found,) = job.statistics().values()
-    return found
+def sampled(count: int, salt: int = 0, *, inputs: Any = None, deadline: float = math.inf, **drawn: Any) -> SampleJob:
+    """A job of `count` rows; its run is what `ModelManager.sample` would make of a request."""
+    x = rows(count, salt) if inputs is None else inputs
+    run = MonteCarloRun(x, [OUTPUT], row_passes=BUDGET, **{"seed": None, **drawn})
+    return SampleJob(x, run, deadline=deadline)
 
 
-def same(a: Any, b: Any) -> None:
-    for name in ("mean", "variance", "standard_error", "predictive_entropy", "mutual_information"):
+def only(job: SampleJob) -> RunningStatistics:
+    return job.run.statistics()[OUTPUT]
+
+
+@pytest.fixture
+def alone(classes: Served) -> StochasticModel:
+    """The same model in an engine of its own: what each request gets by itself."""
+    return classes.manager.engine.model
+
+
+def same(a: RunningStatistics, b: RunningStatistics) -> None:
+    assert a.count == b.count
+    for name in ("mean", "variance", "mean_probabilities", "mean_entropy"):
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-5, atol=1e-7)
-    assert a.standard_error_from == b.standard_error_from
+    for x, y in zip(a.standard_error("stratified"), b.standard_error("stratified"), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-7) if isinstance(x, np.ndarray) else None
+        assert isinstance(x, np.ndarray) or x == y
 
 
-def test_joined_answers_are_those_of_each_request_alone(bench: Bench, engine: Engine) -> None:
+def test_joined_answers_are_those_of_each_request_alone(bench: Recorded, alone: StochasticModel) -> None:
     asked = [(1, 30, 5), (3, 20, 6), (2, 31, 5), (1, 16, 9)]
-    jobs = [SampleJob(rows(n, i), n_samples=s, seed=seed) for i, (n, s, seed) in enumerate(asked)]
+    jobs = [sampled(n, i, n_samples=s, seed=seed) for i, (n, s, seed) in enumerate(asked)]
     bench.answer(*jobs)
     assert len(bench.calls) == 1
     assert len(bench.calls[0]) == 4
     for i, (job, (n, s, seed)) in enumerate(zip(jobs, asked, strict=True)):
-        (expected,) = engine.predict_mc(rows(n, i), n_samples=s, seed=seed).values()
-        assert job.passes == s
+        (expected,) = alone.summary(rows(n, i), n_samples=s, seed=seed).values()
+        assert job.run.drawn == s
         same(only(job), expected)
 
 
-def test_deterministic_requests_are_joined_too(bench: Bench, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deterministic_requests_are_joined_too(
+    bench: Recorded, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes: list[int] = []
-    real = engine.predict
+    real = engine.model.predict
 
     def counted(inputs: Any) -> Any:
         sizes.append(len(inputs["x"]))
         return real(inputs)
 
-    monkeypatch.setattr(engine, "predict", counted)
+    monkeypatch.setattr(engine.model, "predict", counted)
     jobs = [PredictJob(rows(n, n)) for n in (1, 2, 4)]
     bench.answer(*jobs)
     assert sizes == [7]
@@ -141,215 +162,152 @@ def test_deterministic_requests_are_joined_too(bench: Bench, engine: Engine, mon
 
 
 def test_without_joining_each_has_a_call_of_its_own(engine: Engine) -> None:
-    bench = Bench(engine, join=False)
-    bench.answer(*(SampleJob(rows(1), n_samples=8, seed=None) for _ in range(3)))
+    bench = Recorded(engine, join=False)
+    bench.answer(*(sampled(1, n_samples=8, seed=None) for _ in range(3)))
     assert [len(call) for call in bench.calls] == [1, 1, 1]
     assert len({call[0].seed for call in bench.calls}) == 3
-    bench.coalescer.close()
+    bench.scheduler.close()
 
 
-def test_requests_without_a_seed_share_one_only_within_a_call(bench: Bench) -> None:
-    first = [SampleJob(rows(1, i), n_samples=8, seed=None) for i in range(3)]
-    named = SampleJob(rows(1), n_samples=8, seed=3)
+def test_requests_without_a_seed_share_one_only_within_a_call(bench: Recorded) -> None:
+    first = [sampled(1, i, n_samples=8, seed=None) for i in range(3)]
+    named = sampled(1, n_samples=8, seed=3)
     bench.answer(*first, named)
-    later = SampleJob(rows(1), n_samples=8, seed=None)
+    later = sampled(1, n_samples=8, seed=None)
     bench.answer(later)
-    assert len({job.known_seed for job in first}) == 1
-    assert named.known_seed == 3
-    assert later.known_seed != first[0].known_seed
+    assert len({job.run.seed for job in first}) == 1
+    assert named.run.seed == 3
+    assert later.run.seed != first[0].run.seed
 
 
-def test_requests_of_different_sampling_or_length_do_not_share_calls(bench: Bench) -> None:
+def test_requests_of_different_sampling_or_length_do_not_share_calls(bench: Recorded) -> None:
     jobs = [
-        SampleJob(rows(1), n_samples=8, seed=1),
-        SampleJob(rows(1), n_samples=8, seed=1, sampling="independent"),
-        SampleJob(rows(1), n_samples=8, seed=1),
+        sampled(1, n_samples=8, seed=1),
+        sampled(1, n_samples=8, seed=1, sampling="independent"),
+        sampled(1, n_samples=8, seed=1),
     ]
     bench.answer(*jobs)
     assert sorted(len(call) for call in bench.calls) == [1, 2]
 
 
-def test_a_call_holds_no_more_than_the_budget_nor_twice_what_was_asked(bench: Bench) -> None:
-    jobs = [SampleJob(rows(n, n), n_samples=s, seed=None) for n, s in [(4, 30)] * 5 + [(10, 4), (1, 200)]]
+def test_a_call_holds_no_more_than_the_budget_nor_twice_what_was_asked(bench: Recorded) -> None:
+    jobs = [sampled(n, n, n_samples=s, seed=None) for n, s in [(4, 30)] * 5 + [(10, 4), (1, 200)]]
     bench.answer(*jobs)
     for call in bench.calls:
-        work = sum(ask.rows for ask in call) * max(ask.count for ask in call)
+        work = sum(item.rows for item in call) * max(item.count for item in call)
         assert work <= BUDGET
-        assert work <= 2 * sum(ask.rows * ask.count for ask in call)
-    assert sum(ask.count * ask.rows for call in bench.calls for ask in call) == 5 * 120 + 40 + 200
+        assert work <= 2 * sum(item.rows * item.count for item in call)
+    assert sum(item.count * item.rows for call in bench.calls for item in call) == 5 * 120 + 40 + 200
 
 
 @pytest.mark.parametrize(("count", "passes"), [(1, 1000), (5, 300), (40, 100), (300, 33)])
 def test_a_request_of_many_calls_equals_the_same_in_one(
-    bench: Bench, engine: Engine, classes: Served, count: int, passes: int
+    bench: Recorded, alone: StochasticModel, count: int, passes: int
 ) -> None:
-    job = SampleJob(rows(count), n_samples=passes, seed=4)
+    job = sampled(count, n_samples=passes, seed=4)
     bench.answer(job)
-    whole = Engine(classes.host.stored, block_row_passes=10**6)
-    (expected,) = whole.predict_mc(rows(count), n_samples=passes, seed=4).values()
-    assert job.passes == passes
+    (expected,) = alone.summary(rows(count), n_samples=passes, seed=4, row_passes=10**6).values()
+    assert job.run.drawn == passes
     assert len(bench.calls) > 1
     same(only(job), expected)
 
 
-def test_kept_passes_are_those_of_the_seed(bench: Bench, engine: Engine) -> None:
-    jobs = [
-        SampleJob(rows(2), n_samples=300, seed=4, quantiles=[0.1, 0.9], return_samples=True),
-        SampleJob(rows(2), n_samples=20, seed=4, return_samples=True),
-    ]
+def test_kept_passes_are_those_of_the_seed(bench: Recorded, alone: StochasticModel) -> None:
+    jobs = [sampled(2, n_samples=300, seed=4, keep_passes=True), sampled(2, n_samples=20, seed=4, keep_passes=True)]
     bench.answer(*jobs)
     for job, count in zip(jobs, (300, 20), strict=True):
-        (expected,) = engine.predict_mc(
-            rows(2), n_samples=count, seed=4, quantiles=[0.1, 0.9], return_samples=True
-        ).values()
-        np.testing.assert_allclose(only(job).samples, expected.samples, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(only(jobs[0]).quantiles.shape, (2, 2, 4))
+        expected = alone.sample(rows(2), n_samples=count, seed=4)[OUTPUT]
+        np.testing.assert_allclose(job.run.passes[OUTPUT], expected, rtol=1e-5, atol=1e-7)
 
 
-def test_a_big_request_delays_a_small_one_by_one_call(bench: Bench) -> None:
-    big = SampleJob(rows(8), n_samples=3000, seed=1)
+def test_a_big_request_delays_a_small_one_by_one_call(bench: Recorded) -> None:
+    big = sampled(8, n_samples=3000, seed=1)
     bench.go.clear()
     bench.submit(big)
     bench.loop._waiting.pop(0)()  # The loop's next round hands it to the owner of the engine.
-    small = SampleJob(rows(1), n_samples=10, seed=1)
+    small = sampled(1, n_samples=10, seed=1)
     bench.submit(small)
     bench.go.set()
     bench.loop.run_until([small])
-    served = next(i for i, call in enumerate(bench.calls) if any(ask.count == 10 for ask in call))
+    served = next(i for i, call in enumerate(bench.calls) if any(item.count == 10 for item in call))
     assert served <= 1
     bench.loop.run_until([big])
     assert bench.order == [small, big]
     assert len(bench.calls) > 50
 
 
-def test_two_big_requests_advance_side_by_side(bench: Bench) -> None:
-    jobs = [SampleJob(rows(1, i), n_samples=2000, seed=i) for i in range(2)]
+def test_two_big_requests_advance_side_by_side(bench: Recorded) -> None:
+    jobs = [sampled(1, i, n_samples=2000, seed=i) for i in range(2)]
     bench.answer(*jobs)
     together = sum(len(call) == 2 for call in bench.calls)
     assert together >= 0.8 * len(bench.calls)
 
 
 def test_one_that_the_model_refuses_takes_nobody_with_it(
-    bench: Bench, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    bench: Recorded, engine: Engine, alone: StochasticModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, bad = engine.summarise_together, rows(1, 99)
+    real, bad = engine.model.draw, rows(1, 99)
 
-    def refusing(asks: Any, sampling: Any) -> Any:
-        if any(ask.inputs is not None and np.array_equal(ask.inputs["x"], bad["x"]) for ask in asks):
+    def refusing(items: Any, *, sampling: Any) -> Any:
+        if any(item.inputs is not None and np.array_equal(item.inputs["x"], bad["x"]) for item in items):
             raise InputError([])
-        return real(asks, sampling)
+        return real(items, sampling=sampling)
 
-    monkeypatch.setattr(engine, "summarise_together", refusing)
-    good = [SampleJob(rows(1, i), n_samples=10, seed=i) for i in range(3)]
-    wrong = SampleJob(bad, n_samples=10, seed=1)
+    monkeypatch.setattr(engine.model, "draw", refusing)
+    good = [sampled(1, i, n_samples=10, seed=i) for i in range(3)]
+    wrong = sampled(1, inputs=bad, n_samples=10, seed=1)
     bench.answer(good[0], wrong, *good[1:])
     assert isinstance(wrong.error, InputError)
     for i, job in enumerate(good):
         assert job.error is None
-        (expected,) = engine.predict_mc(rows(1, i), n_samples=10, seed=i).values()
+        (expected,) = alone.summary(rows(1, i), n_samples=10, seed=i).values()
         same(only(job), expected)
 
 
 def test_whatever_goes_wrong_the_next_request_is_answered(
-    bench: Bench, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    bench: Recorded, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(engine), "budget", property(lambda self: 1 / 0))
-    broken = SampleJob(rows(1), n_samples=10, seed=1)
-    bench.submit(broken)
-    with pytest.raises(ZeroDivisionError):
-        bench.loop.run_until([broken])
+    monkeypatch.setattr(type(engine), "row_passes", property(lambda self: 1 / 0))
+    broken = sampled(1, n_samples=10, seed=1)
+    bench.answer(broken)
+    assert isinstance(broken.error, ZeroDivisionError)
     monkeypatch.undo()
     bench.answer(PredictJob(rows(1)))
 
 
-def test_a_deadline_ends_the_work_between_calls(bench: Bench) -> None:
-    late = SampleJob(rows(1), n_samples=10**7, seed=1, deadline=time.monotonic() + 0.3)
+def test_a_deadline_ends_the_work_between_calls(bench: Recorded) -> None:
+    late = sampled(1, n_samples=10**7, seed=1, deadline=time.monotonic() + 0.3)
     past = PredictJob(rows(1), deadline=time.monotonic() - 1)
     bench.answer(late, past)
-    assert isinstance(late.error, DeadlineError_)
-    assert isinstance(past.error, DeadlineError_)
+    assert isinstance(late.error, DeadlineError)
+    assert isinstance(past.error, DeadlineError)
     calls = len(bench.calls)
     bench.answer(PredictJob(rows(1)))
     assert len(bench.calls) == calls
 
 
-def test_one_that_nobody_waits_for_takes_no_further_call(bench: Bench) -> None:
-    gone = SampleJob(rows(1), n_samples=10**7, seed=1)
+def test_one_that_nobody_waits_for_takes_no_further_call(bench: Recorded) -> None:
+    gone = sampled(1, n_samples=10**7, seed=1)
     bench.submit(gone)
     bench.loop._waiting.pop(0)()
     time.sleep(0.1)
-    bench.coalescer.give_up(gone)
+    bench.scheduler.abandon(gone)
     bench.loop.run_until([gone])
-    assert isinstance(gone.error, AbandonedError)
+    assert isinstance(gone.error, ClientGoneError)
 
 
-def test_a_short_call_is_made_where_it_arrives(bench: Bench, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_call_is_made_where_it_arrives(
+    bench: Recorded, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made_by: list[str] = []
-    real = engine.predict
+    real = engine.model.predict
 
     def noting(inputs: Any) -> Any:
         made_by.append(threading.current_thread().name)
         return real(inputs)
 
-    monkeypatch.setattr(engine, "predict", noting)
+    monkeypatch.setattr(engine.model, "predict", noting)
     for _ in range(20):
         bench.answer(PredictJob(rows(1)))
     assert made_by[0] == "thinned-compute"
     assert threading.current_thread().name in made_by
-
-
-# Adaptive requests
-
-
-@pytest.mark.parametrize("sampling", ["stratified", "independent"])
-@pytest.mark.parametrize("tolerance", [0.02, 0.008, 0.004])
-def test_an_adaptive_answer_is_the_fixed_answer_of_its_passes(engine: Engine, sampling: Any, tolerance: float) -> None:
-    job = SampleJob(rows(3), n_samples=5000, seed=11, sampling=sampling, tolerance=tolerance)
-    answer_alone(job, engine)
-    assert job.passes % 32 == 0 or job.passes == 5000
-    (expected,) = engine.predict_mc(rows(3), n_samples=job.passes, seed=11, sampling=sampling).values()
-    same(only(job), expected)
-    converged = job.converged()
-    assert converged is not None
-    assert converged.tolist() == (expected.standard_error.max(axis=1) < tolerance).tolist()
-    if job.passes < 5000:
-        assert converged.all()
-
-
-def test_where_it_stops_does_not_depend_on_company_or_budget(bench: Bench, classes: Served) -> None:
-    def asked(i: int) -> SampleJob:
-        return SampleJob(rows(1 + i, i), n_samples=4000, seed=i, tolerance=0.01)
-
-    jobs = [asked(i) for i in range(4)]
-    bench.answer(*jobs, SampleJob(rows(5), n_samples=400, seed=8))
-    for budget in (64, 10_000):
-        engine = Engine(classes.host.stored, block_row_passes=budget)
-        for i, job in enumerate(jobs):
-            alone = answer_alone(asked(i), engine)
-            assert alone.passes == job.passes
-            same(only(alone), only(job))
-
-
-def test_a_tolerance_that_is_not_met_ends_at_the_cap(engine: Engine) -> None:
-    job = answer_alone(SampleJob(rows(2), n_samples=100, seed=1, tolerance=1e-9), engine)
-    assert job.passes == 100
-    assert job.converged().tolist() == [False, False]  # type: ignore[union-attr]
-
-
-def test_a_budget_of_time_stops_at_a_block(engine: Engine) -> None:
-    began = time.monotonic()
-    job = answer_alone(SampleJob(rows(1), n_samples=10**6, seed=1, budget_ms=200), engine)
-    assert time.monotonic() - began < 2
-    assert job.passes % 32 == 0
-    assert 32 <= job.passes < 10**6
-    assert job.converged() is None
-    (expected,) = engine.predict_mc(rows(1), n_samples=job.passes, seed=1).values()
-    same(only(job), expected)
-    assert answer_alone(SampleJob(rows(1), n_samples=1000, seed=1, budget_ms=1e-6), engine).passes == 32
-
-
-def test_a_budget_of_time_keeps_the_passes_it_had(engine: Engine) -> None:
-    job = SampleJob(rows(2), n_samples=500, seed=1, tolerance=0.02, return_samples=True, quantiles=[0.5])
-    answer_alone(job, engine)
-    assert only(job).samples.shape == (job.passes, 2, 4)
-    np.testing.assert_allclose(only(job).samples.mean(axis=0), only(job).mean, rtol=1e-5, atol=1e-7)

@@ -15,7 +15,7 @@ from tests.service.cards import CLASSES, IMAGE, SCALAR, TOKENS, VALUE, card
 from tests.service.schema.test_input_arrays import ANY_JSON, ROW
 from thinned.models.card import InputSpec, ModelCard
 from thinned.models.errors import InputError
-from thinned.service.inference.seeds import SEEDS
+from thinned.models.sampling import SEEDS
 from thinned.service.schema.openapi import describe_api
 from thinned.service.schema.request_fields import read_predict_mc
 from thinned.service.settings import Settings

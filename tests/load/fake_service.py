@@ -1,4 +1,4 @@
-"""A service that knows one model, answers at once, and misbehaves as it is told to."""
+"""A fake service of one model: answers at once, and can stall, answer an error, or answer wrong numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CARD: dict[str, Any] = {
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Of every `every_s` seconds it stalls for the first `stall_s`."""
+    """Stalls for the first `stall_s` of every `every_s` seconds."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1
@@ -38,19 +38,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        left = self.stall_s - time.time() % self.every_s
-        if left > 0:
-            time.sleep(left)
+        stall = self.stall_s - time.time() % self.every_s
+        if stall > 0:
+            time.sleep(stall)
         rows = len(request["inputs"])
         model = {"name": "small", "version": "v1"}
         if self.path == "/predict":
             self.answer({"outputs": [[1.0]] * rows, "model": model})
         else:
-            # Some noise that the seed decides, so that there is an error to measure.
+            # The mean depends on the seed, so that there is a Monte Carlo error to measure.
             mean = 1 + (request["seed"] % 1000 - 500) / 1000 / request["n_samples"]
-            spread = {"variance": [[self.variance]] * rows, "standard_error": [[0.1]] * rows}
+            errors = {"variance": [[self.variance]] * rows, "standard_error": [[0.1]] * rows}
             echo = {name: request[name] for name in ("n_samples", "seed")}
-            self.answer({"mean": [[mean]] * rows, **spread, **echo, "model": model}, self.status)
+            self.answer({"mean": [[mean]] * rows, **errors, **echo, "model": model}, self.status)
 
     def answer(self, body: Any, status: int = 200) -> None:
         content = json.dumps(body).encode()
@@ -66,8 +66,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def fake(**attributes: Any) -> Iterator[str]:
-    """Its address, while it runs."""
+def fake_service(**attributes: Any) -> Iterator[str]:
+    """Runs the service; yields its address."""
     handler = type("Handler", (Handler,), attributes)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import keras
@@ -12,72 +11,70 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from thinned.models.dropout import BLOCK, Sampling, enable_mc_dropout
-from thinned.models.uncertainty import BlockMoments
+from thinned.models.dropout import enable_mc_dropout
+from thinned.models.sampling import BLOCK, Sampling
+from thinned.models.uncertainty import BlockStatistics, RunningStatistics
 
 L = keras.layers
 LEVEL = 0.95
 
 
-def pieces_of(passes: np.ndarray, cuts: list[int], size: int) -> BlockMoments:
-    """Feed passes in runs that end at `cuts`, each run cut at the borders of blocks as summaries are."""
-    moments = BlockMoments(size)
+def pieces_of(passes: np.ndarray, cuts: list[int]) -> RunningStatistics:
+    """Feed passes in runs that end at `cuts`, each run cut at the borders of blocks as the graph cuts them."""
+    statistics = RunningStatistics()
     ends = [*sorted({c for c in cuts if 0 < c < len(passes)}), len(passes)]
     start = 0
     for end in ends:
-        borders = [start, *range((start // size + 1) * size, end, size), end]
-        blocks = [passes[a:b] for a, b in itertools.pairwise(borders)]
-        moments.update(
-            start,
-            np.array([len(block) for block in blocks]),
-            np.stack([block.mean(axis=0) for block in blocks]),
-            np.stack([((block - block.mean(axis=0)) ** 2).sum(axis=0) for block in blocks]),
-        )
+        statistics.update(BlockStatistics.of_passes(passes[start:end], first=start))
         start = end
-    return moments
+    return statistics
 
 
 @given(
-    n=st.integers(2, 90),
-    cuts=st.lists(st.integers(1, 89), max_size=5),
-    size=st.sampled_from([1, 4, 8, 32]),
+    n=st.integers(2, 300),
+    cuts=st.lists(st.integers(1, 299), max_size=5),
     shift=st.sampled_from([0.0, 1e6]),
 )
-def test_blocks_give_the_moments_of_all_passes(n: int, cuts: list[int], size: int, shift: float) -> None:
+def test_blocks_give_the_moments_of_all_passes(n: int, cuts: list[int], shift: float) -> None:
     passes = np.random.default_rng(n).normal(size=(n, 3)) + shift
-    moments = pieces_of(passes, cuts, size)
-    assert moments.count == n
-    np.testing.assert_allclose(moments.mean, passes.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(moments.variance, passes.var(axis=0, ddof=1), rtol=1e-6)
-    np.testing.assert_allclose(moments.error_of_passes, passes.std(axis=0, ddof=1) / n**0.5, rtol=1e-6)
-    if moments.enough_blocks():
-        whole = passes[: n // size * size].reshape(-1, size, 3).mean(axis=1)
-        alike = pieces_of(passes[: len(whole) * size], [], size).error_of_blocks
+    statistics = pieces_of(passes, cuts)
+    assert statistics.count == n
+    np.testing.assert_allclose(statistics.mean, passes.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(statistics.variance, passes.var(axis=0, ddof=1), rtol=1e-6)
+    np.testing.assert_allclose(statistics.error_of_passes, passes.std(axis=0, ddof=1) / n**0.5, rtol=1e-6)
+    if statistics.enough_blocks():
+        whole = passes[: n // BLOCK * BLOCK].reshape(-1, BLOCK, 3).mean(axis=1)
+        error = pieces_of(passes[: len(whole) * BLOCK], []).error_of_blocks
         widening = stats.t.ppf(0.975, len(whole) - 1) / stats.norm.ppf(0.975)
-        np.testing.assert_allclose(alike, whole.std(axis=0, ddof=1) / len(whole) ** 0.5 * widening, rtol=5e-3)
+        np.testing.assert_allclose(error, whole.std(axis=0, ddof=1) / len(whole) ** 0.5 * widening, rtol=1e-9)
+
+
+def test_rows_that_were_added_apart_are_those_that_were_added_together() -> None:
+    passes = np.random.default_rng(0).normal(size=(200, 5, 2))
+    whole = pieces_of(passes, [70])
+    joined = RunningStatistics.of_rows([pieces_of(passes[:, :2], [32]), pieces_of(passes[:, 2:], [70, 100])])
+    for name in ("count", "mean", "variance", "error_of_passes", "error_of_blocks"):
+        np.testing.assert_allclose(getattr(joined, name), getattr(whole, name), rtol=1e-12)
 
 
 def test_too_few_blocks_and_passes_out_of_order_are_refused() -> None:
-    moments = pieces_of(np.ones((3 * 8 + 5, 2)), [], 8)
+    statistics = pieces_of(np.ones((3 * BLOCK + 5, 2)), [])
     with pytest.raises(ValueError, match="4 full blocks"):
-        _ = moments.error_of_blocks
-    with pytest.raises(ValueError, match="passes from 29 on"):
-        moments.update(40, np.array([1]), np.ones((1, 2)), np.zeros((1, 2)))
+        _ = statistics.error_of_blocks
+    with pytest.raises(ValueError, match="passes from 101 on"):
+        statistics.update(BlockStatistics.of_passes(np.ones((1, 2)), first=140))
 
 
 @pytest.fixture(scope="module")
 def network() -> tuple[Any, dict[str, np.ndarray], np.ndarray]:
-    """An stochastic network, rows, and the mean over so many passes that its own error does not count."""
+    """A network with dropout, rows, and the mean over so many passes that its own error does not count."""
     keras.utils.set_random_seed(8)
     x = inputs = keras.Input((5,))
     for _ in range(2):
         x = L.Dropout(0.2)(L.Dense(32, "relu")(x))
     stochastic = enable_mc_dropout(keras.Model(inputs, L.Dense(1)(x)))
     rows = {stochastic.inputs[0].name: np.random.default_rng(1).normal(size=(4, 5)).astype("float32")}
-    total = BlockMoments(BLOCK)
-    for piece in stochastic.summarise(rows, n_samples=400_000, seed=10**9, budget=80_000):
-        (summary,) = piece.outputs.values()
-        total.update(piece.first, piece.counts, summary.mean, summary.deviations)
+    (total,) = stochastic.summary(rows, n_samples=400_000, seed=10**9, row_passes=80_000).values()
     return stochastic, rows, total.mean
 
 
@@ -98,10 +95,7 @@ def test_the_stated_error_covers_the_true_one(network: Any, sampling: Sampling, 
     stochastic, rows, truth = network
     covered, errors, apart = [], [], []
     for seed in range(1000):
-        moments = BlockMoments(BLOCK)
-        for piece in stochastic.summarise(rows, n_samples=n, seed=seed, sampling=sampling):
-            (summary,) = piece.outputs.values()
-            moments.update(piece.first, piece.counts, summary.mean, summary.deviations)
+        (moments,) = stochastic.summary(rows, n_samples=n, seed=seed, sampling=sampling).values()
         assert moments.enough_blocks() == (n >= 4 * BLOCK)
         error = moments.error_of_blocks if by_blocks else moments.error_of_passes
         covered.append(np.abs(moments.mean - truth) <= stats.norm.ppf((1 + LEVEL) / 2) * error)

@@ -14,7 +14,7 @@ from thinned.models.calibration import fit, store_calibrated
 from thinned.models.dropout import enable_mc_dropout
 from thinned.models.storage.importing import import_model
 from thinned.models.storage.model_store import StoredModel, load_keras
-from thinned.models.uncertainty import gaussian_parts, softmax
+from thinned.models.uncertainty import softmax, split_gaussian
 
 X = np.random.default_rng(0).normal(size=(60, 3)).astype("float32")
 ASK = {"inputs": X[:4].tolist(), "n_samples": 64, "seed": 3, "return_samples": True}
@@ -82,7 +82,7 @@ def test_the_parts_are_those_of_the_passes(serve: Serve, stored: dict[str, Store
     assert "not_known" not in answer
     assert_allclose(epistemic + answer["aleatoric"], answer["total"])
     if task == "gaussian":
-        means, variances = gaussian_parts(passes)
+        means, variances = split_gaussian(passes)
         assert_allclose(epistemic, means.var(axis=0, ddof=1), rtol=1e-5)
         assert_allclose(answer["aleatoric"], variances.mean(axis=0), rtol=1e-5)
         return

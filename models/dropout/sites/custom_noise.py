@@ -1,0 +1,74 @@
+"""Custom layers that draw their own noise: how a user says so, and their sites beside those of Keras's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from thinned.models.compat.keras import takes_training
+from thinned.models.dropout.sites.noise_layers import NoiseProvider, Patches, SiteLayer, keras_sites
+
+__all__ = ["register_noise", "sites_of"]
+
+Tensor = Any
+_Registration = tuple[Callable[..., Tensor] | None, Callable[..., Tensor] | None]
+_REGISTERED: dict[type, _Registration] = {}
+
+
+def register_noise(
+    cls: type, *, armed: Callable[..., Tensor] | None, off: Callable[..., Tensor] | None = None, replace: bool = True
+) -> None:
+    """Say how a custom layer that draws its own noise is to be served.
+
+    Call it in the module given to `thinned import --module`, for instance for a layer that adds noise of its own::
+
+        from thinned import register_noise
+
+        register_noise(MyNoise, armed=lambda layer, draw, x: draw.normal(x, lambda a, z: a + layer.stddev * z))
+
+    Args:
+        cls: The layer class.
+        armed: `armed(layer, draw, inputs)` gives the layer's output with noise from `draw` (`Draw.bernoulli`,
+            `.normal`, `.uniform`, `.drop`), and never from `keras.random` or `tf.random`. None: the layer's noise is
+            for training only (augmentation) and stays off.
+        off: `off(layer, inputs)` gives the deterministic output; by default the layer's own `call` with
+            `training=False`.
+        replace: Whether an earlier registration of this class may be replaced.
+
+    Raises:
+        ValueError: `cls` is registered already and `replace` is False.
+    """
+    if not replace and cls in _REGISTERED:
+        raise ValueError(f"{cls.__name__} is registered already: pass replace=True to change how it draws.")
+    _REGISTERED[cls] = (armed, off)
+
+
+def sites_of(layer: Any) -> list[SiteLayer]:
+    """The sites of one layer, active or not: as it was registered, or as Keras's own."""
+    return [_registered(layer)] if type(layer) in _REGISTERED else keras_sites(layer)
+
+
+def _registered(layer: Any) -> SiteLayer:
+    armed, off = _REGISTERED[type(layer)]
+    original = layer.call
+    with_training = takes_training(layer)
+
+    def patches(provider: NoiseProvider) -> Patches:
+        def call(inputs: Tensor, *args: Any, training: bool | None = None, **kwargs: Any) -> Tensor:
+            provider.record_call(training if with_training else True)
+            draw = provider.draw(inputs) if armed is not None else None
+            if draw is not None and armed is not None:
+                return armed(layer, draw, inputs)
+            if off is not None:
+                return off(layer, inputs)
+            return original(inputs, *args, **kwargs, **({"training": False} if with_training else {}))
+
+        return {"call": call}
+
+    rate, stddev = getattr(layer, "rate", None), getattr(layer, "stddev", None)
+    if armed is None:
+        rate = stddev = 0.0
+    unmeasured = rate is None and stddev is None
+    return SiteLayer(
+        layer, type(layer).__name__, rate, stddev, patches, drops=False, widens=False, unmeasured=unmeasured
+    )

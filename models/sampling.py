@@ -1,0 +1,24 @@
+"""What a draw of Monte Carlo passes is named by: its seed, how passes relate to each other, the length of a block."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Literal, get_args
+
+__all__ = ["BLOCK", "SAMPLINGS", "SEEDS", "Sampling", "draw_seed"]
+
+Sampling = Literal["stratified", "independent"]
+"""How passes relate to each other; `thinned.models.dropout.noise.samplers` says what each does."""
+
+SAMPLINGS: tuple[Sampling, ...] = get_args(Sampling)
+
+BLOCK = 32
+"""Passes in a block. Stratified passes are negatively dependent within a block; blocks are independent."""
+
+SEEDS = 2**53
+"""Seeds are the integers below this: exact in every JSON client, whose numbers may be float64."""
+
+
+def draw_seed() -> int:
+    """A seed that nobody can have known."""
+    return secrets.randbelow(SEEDS)

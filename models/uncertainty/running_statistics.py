@@ -1,0 +1,214 @@
+"""Statistics of passes that come block by block, and how sure their mean is when passes of a block are stratified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
+
+from thinned.models.sampling import BLOCK, Sampling
+from thinned.models.uncertainty.moments import Moments
+
+__all__ = ["LEAST_BLOCKS", "BlockStatistics", "ErrorSource", "RunningStatistics"]
+
+Array = NDArray[np.float64]
+ErrorSource = Literal["passes", "blocks"]
+LEAST_BLOCKS = 4
+"""Full blocks from which their spread tells the error of the mean; fewer say too little."""
+_LEVEL = 0.975
+
+
+@dataclass(frozen=True, slots=True)
+class BlockStatistics:
+    """What some passes say of one output, block by block. A block has 32 passes, the first and the last maybe fewer.
+
+    `first` is the index of the first pass and `counts` (G,) tells how many passes each block has. `mean` and
+    `deviations` (sum of squared deviations from the block's mean) have shape (G, B, *output_shape), float64. For a
+    classification `probabilities` (G, B, ..., C) is the block's mean of class probabilities and `entropy` (G, B, ...)
+    its mean of the passes' entropies in nats. `passes` (S, B, *output_shape) are the passes themselves, where they were
+    asked for.
+    """
+
+    first: int
+    counts: NDArray[np.int64]
+    mean: Array
+    deviations: Array
+    probabilities: Array | None = None
+    entropy: Array | None = None
+    passes: NDArray[Any] | None = None
+
+    @classmethod
+    def of_passes(cls, passes: NDArray[Any], *, first: int = 0) -> BlockStatistics:
+        """Statistics of passes `first` and on, (S, B, ...), that are at hand; without class probabilities."""
+        values = np.asarray(passes, np.float64)
+        borders = [0, *range(BLOCK - first % BLOCK, len(values), BLOCK), len(values)]
+        blocks = [values[start:end] for start, end in pairwise(borders)]
+        return cls(
+            first,
+            np.array([len(block) for block in blocks], np.int64),
+            np.stack([block.mean(axis=0) for block in blocks]),
+            np.stack([((block - block.mean(axis=0)) ** 2).sum(axis=0) for block in blocks]),
+        )
+
+    @property
+    def count(self) -> int:
+        """Passes in all blocks, S."""
+        return int(self.counts.sum())
+
+    def blocks(self) -> Iterator[BlockStatistics]:
+        """The same, a block at a time."""
+        start = 0
+        for i, count in enumerate(self.counts.tolist()):
+            block, end = slice(i, i + 1), start + count
+            yield BlockStatistics(
+                self.first + start,
+                self.counts[block],
+                self.mean[block],
+                self.deviations[block],
+                None if self.probabilities is None else self.probabilities[block],
+                None if self.entropy is None else self.entropy[block],
+                None if self.passes is None else self.passes[start:end],
+            )
+            start = end
+
+
+class RunningStatistics:
+    """Mean, variance, standard error and entropies over the passes of some rows, added block by block from pass 0 on.
+
+    Blocks are independent of each other; passes within a stratified block are not. So the spread of the means of full
+    blocks tells the error of the mean, where the spread of passes would overstate it.
+
+    References:
+        McKay, Beckman & Conover 1979, A Comparison of Three Methods for Selecting Values of Input Variables,
+        https://doi.org/10.2307/1268522
+    """
+
+    def __init__(self) -> None:
+        self._all = Moments()
+        self._means = Moments()
+        self._open = Moments()
+        self._probabilities: Array | None = None
+        self._entropy: Array | None = None
+
+    def update(self, part: BlockStatistics) -> Self:
+        """Add blocks, or pieces of them.
+
+        Raises:
+            ValueError: Passes are missing, or come twice.
+        """
+        if part.first != self.count:
+            raise ValueError(f"expected passes from {self.count} on, received passes from {part.first} on")
+        whole = part.counts == BLOCK
+        self._means.update(part.mean[whole])
+        # Whole blocks are whole pieces; a block that was cut is put together from pieces that follow each other.
+        for i in np.flatnonzero(~whole).tolist():
+            end = part.first + int(part.counts[: i + 1].sum())
+            self._open.merge(Moments.from_parts(int(part.counts[i]), part.mean[i], part.deviations[i]))
+            if end % BLOCK == 0:
+                self._means.update(self._open.mean[np.newaxis])
+                self._open = Moments()
+        self._all.merge(_joined(part.counts, part.mean, part.deviations))
+        if part.probabilities is not None and part.entropy is not None:
+            self._probabilities = _add(self._probabilities, part.counts, part.probabilities)
+            self._entropy = _add(self._entropy, part.counts, part.entropy)
+        return self
+
+    @classmethod
+    def of_rows(cls, parts: Sequence[RunningStatistics]) -> RunningStatistics:
+        """Rows whose passes were added separately, as many for each, one below the other."""
+        if len(parts) == 1:
+            return parts[0]
+        made = cls()
+        made._all = Moments.of_rows([part._all for part in parts])
+        made._means = Moments.of_rows([part._means for part in parts])
+        made._open = Moments.of_rows([part._open for part in parts])
+        made._probabilities = _rows([part._probabilities for part in parts])
+        made._entropy = _rows([part._entropy for part in parts])
+        return made
+
+    @property
+    def count(self) -> int:
+        """Passes seen, S."""
+        return self._all.count
+
+    @property
+    def mean(self) -> Array:
+        """Mean over the passes, (B, *output_shape)."""
+        return self._all.mean
+
+    @property
+    def variance(self) -> Array:
+        """Sample variance over the passes (ddof=1), (B, *output_shape)."""
+        return self._all.variance
+
+    @property
+    def mean_probabilities(self) -> Array | None:
+        """Mean class probabilities, (B, ..., C), of a classification."""
+        return None if self._probabilities is None else self._probabilities / self.count
+
+    @property
+    def mean_entropy(self) -> Array | None:
+        """Mean entropy of the passes in nats, (B, ...), of a classification."""
+        return None if self._entropy is None else self._entropy / self.count
+
+    def standard_error(self, sampling: Sampling) -> tuple[Array, ErrorSource]:
+        """Standard error of the mean, and what told it: the spread of passes, or that of full blocks."""
+        if sampling == "stratified" and self.enough_blocks():
+            return self.error_of_blocks, "blocks"
+        return self.error_of_passes, "passes"
+
+    def enough_blocks(self) -> bool:
+        """Whether the spread of blocks can tell the error of the mean."""
+        return self._means.count >= LEAST_BLOCKS
+
+    @property
+    def error_of_passes(self) -> Array:
+        """Standard error of the mean, sqrt(variance / S): exact for independent passes, too large for stratified."""
+        return self._all.standard_error
+
+    @property
+    def error_of_blocks(self) -> Array:
+        """Standard error of the mean from the spread of full blocks.
+
+        It is widened by Student's t over the normal distribution, at 95 %, so that mean ± 1.96 standard errors covers
+        as often as it says however few blocks there are. Passes beyond the last full block count as independent ones.
+
+        Raises:
+            ValueError: There are fewer than 4 full blocks.
+        """
+        blocks = self._means.count
+        if not self.enough_blocks():
+            raise ValueError(f"expected {LEAST_BLOCKS} full blocks or more, received {blocks}; use error_of_passes")
+        within = blocks * BLOCK / self.count
+        widening = stdtrit(blocks - 1, _LEVEL) / ndtri(_LEVEL)
+        variance = within**2 * self._means.variance / blocks * widening**2
+        rest = 1.0 - within
+        if rest > 0:
+            variance = variance + rest**2 * self.variance / (self.count - blocks * BLOCK)
+        error: Array = np.sqrt(variance)
+        return error
+
+
+def _joined(counts: NDArray[np.int64], means: Array, deviations: Array) -> Moments:
+    """All pieces as one, at once: Chan, Golub & LeVeque (1983) for any number of parts."""
+    total = int(counts.sum())
+    weights = counts.reshape(-1, *([1] * (means.ndim - 1))).astype(np.float64)
+    mean = (weights * means).sum(axis=0) / total
+    squares = deviations.sum(axis=0) + (weights * (means - mean) ** 2).sum(axis=0)
+    return Moments.from_parts(total, mean, squares)
+
+
+def _add(total: Array | None, counts: NDArray[np.int64], means: Array) -> Array:
+    weighted = counts.astype(np.float64) @ means.reshape(len(means), -1)
+    added: Array = weighted.reshape(means.shape[1:])
+    return added if total is None else total + added
+
+
+def _rows(arrays: Sequence[Array | None]) -> Array | None:
+    found = [array for array in arrays if array is not None]
+    return np.concatenate(found) if found else None

@@ -1,0 +1,94 @@
+"""`thinned import`: a `.keras` file brought into the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thinned.service.cli import help_texts, options
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `thinned`."""
+    app.command("import", help=help_texts.IMPORT)(_import)
+
+
+def _import(
+    file: Annotated[Path, typer.Argument(metavar="FILE.keras", help='The file that model.save("FILE.keras") wrote.')],
+    task: Annotated[
+        list[str],
+        typer.Option(
+            metavar="[OUTPUT=]TASK",
+            help="classification or regression; multilabel for several sigmoids at once; gaussian for means and "
+            "then log-variances. With several outputs, once for each: --task mask=classification.",
+            show_default=False,
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(help="Its name in the store; the file's own by default. A name that is there gets a new version."),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[OUTPUT=]a,b,c|FILE",
+            help="Names of the classes in the order of the output, or a file with one a line. "
+            "For a single sigmoid unit: the names of 0 and of 1.",
+            show_default=False,
+        ),
+    ] = None,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[OUTPUT=]SCALE",
+            help="probabilities or logits: how a classification's numbers are to be read. Needed only where the last "
+            "activation (softmax, sigmoid) does not tell.",
+            show_default=False,
+        ),
+    ] = None,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE|FILE.py",
+            help="Defines the model's own layers. ITS CODE IS RUN, now and whenever the model is loaded; one file, a "
+            "copy of which is kept beside the model.",
+            show_default=False,
+        ),
+    ] = None,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[INPUT=]32,32,3",
+            help="Shape of one row, ? where it varies. Only for a subclassed model that does not know its inputs.",
+            show_default=False,
+        ),
+    ] = None,
+    input_dtype: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[INPUT=]DTYPE", help="Goes with --input-shape; float32 by default.", show_default=False),
+    ] = None,
+) -> None:
+    """Bring a Keras model into the store."""
+    from thinned.models.storage.custom_layers import find_module
+    from thinned.service.cli.tables import print_model
+
+    tasks, chosen = options.tasks(task), options.scales(scale or ())
+    names, specs = options.labels(labels or ()), options.input_specs(input_shape or (), input_dtype or ())
+    source = None if module is None else find_module(module)
+    from thinned.models.storage.importing import import_model
+
+    stored = import_model(
+        file,
+        name=file.stem if name is None else name,
+        tasks=tasks,
+        labels=names,
+        scale=chosen,
+        module=source,
+        input_specs=specs,
+    )
+    print_model(stored)
+    typer.echo(f"Stored as {stored.tag}. Next: thinned serve {stored.card.name}")

@@ -1,0 +1,105 @@
+"""The two answers: from the body of a request to the body of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+
+from thinned.models.uncertainty import answer_output
+from thinned.service.inference.model_manager import Gone, ModelManager
+from thinned.service.schema.request_body import parse
+from thinned.service.schema.request_fields import SampleRequest, read_predict, read_predict_mc
+from thinned.service.schema.response_body import encode, predict_answer, predict_mc_answer
+
+if TYPE_CHECKING:
+    from thinned.service.inference.jobs import Job, SampleJob
+
+__all__ = ["predict", "predict_mc"]
+
+T = TypeVar("T")
+
+# Beyond these, JSON takes longer to read or write than a thread to wake, and would hold up the event loop.
+INLINE_BYTES = 64 * 1024
+INLINE_NUMBERS = 4096
+JSON_THREADS = 2
+_json_threads = CapacityLimiter(JSON_THREADS)
+
+
+async def predict(body: bytes, manager: ModelManager, gone: Gone) -> tuple[bytes, bytes]:
+    """The deterministic answer, and its Server-Timing.
+
+    Raises:
+        ThinnedError: The body, its fields or the model refuse, or the answer was not there in time.
+    """
+    card, settings = manager.stored.card, manager.settings
+    request = await _here_or_in_a_thread(
+        lambda: read_predict(parse(body), card, settings), here=len(body) <= INLINE_BYTES
+    )
+    job = await manager.predict(request, gone)
+    outputs, most = job.outputs, settings.max_returned_numbers
+    content = await _here_or_in_a_thread(
+        lambda: encode(predict_answer(outputs, card, manager.stored.version, max_numbers=most)),
+        here=sum(array.size for array in outputs.values()) <= INLINE_NUMBERS,
+    )
+    return content, _timing(job)
+
+
+async def predict_mc(body: bytes, manager: ModelManager, gone: Gone) -> tuple[bytes, bytes]:
+    """The answer over passes, and its Server-Timing.
+
+    Raises:
+        ThinnedError: As for `predict`, or the model draws no noise.
+    """
+    card, settings = manager.stored.card, manager.settings
+    request = await _here_or_in_a_thread(
+        lambda: read_predict_mc(parse(body), card, settings), here=len(body) <= INLINE_BYTES
+    )
+    job = await manager.sample(request, gone)
+    run = job.run
+    numbers = run.size * (3 + len(request.quantiles or ()) + request.return_samples * run.drawn)
+    content = await _here_or_in_a_thread(lambda: _write(job, request, manager), here=numbers <= INLINE_NUMBERS)
+    return content, _timing(job)
+
+
+def _write(job: SampleJob, request: SampleRequest, manager: ModelManager) -> bytes:
+    card, run = manager.stored.card, job.run
+    statistics, passes = run.statistics(), run.passes
+    answers = {
+        spec.name: answer_output(
+            spec,
+            statistics[spec.name],
+            sampling=run.sampling,
+            passes=passes.get(spec.name),
+            quantiles=request.quantiles,
+            return_samples=request.return_samples,
+            separate=request.separate,
+            coverage=request.coverage,
+        )
+        for spec in card.outputs
+    }
+    return encode(
+        predict_mc_answer(
+            answers,
+            card,
+            manager.stored.version,
+            n_samples=run.drawn,
+            seed=cast(int, run.seed),
+            sampling=run.sampling,
+            converged=run.converged(),
+            coverage=request.coverage,
+            max_numbers=manager.settings.max_returned_numbers,
+        )
+    )
+
+
+async def _here_or_in_a_thread(call: Callable[[], T], *, here: bool) -> T:
+    return call() if here else await run_sync(call, limiter=_json_threads)
+
+
+def _timing(job: Job) -> bytes:
+    """The header Server-Timing: milliseconds in graph calls of its own, and in waiting for them."""
+    queue_ms = 1e3 * max(0.0, job.took_s - job.compute_s)
+    return b"queue;dur=%.3f, compute;dur=%.3f" % (queue_ms, 1e3 * job.compute_s)

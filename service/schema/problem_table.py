@@ -1,0 +1,51 @@
+"""The one table from errors to HTTP: status, title, and when to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+
+from thinned.models.errors import (
+    AnswerNotFiniteError,
+    BodyTooLargeError,
+    CalibrationError,
+    DeadlineError,
+    InputError,
+    MalformedBodyError,
+    NoSitesError,
+    NotReadyError,
+    OverloadedError,
+    UnsupportedBodyError,
+)
+
+__all__ = ["TABLE", "UNEXPECTED", "Meaning", "meaning_of"]
+
+
+class Meaning(NamedTuple):
+    """What an error is in HTTP."""
+
+    status: HTTPStatus
+    title: str
+    retry_after_s: int | None = None
+
+
+# The first class that fits counts.
+TABLE: Mapping[type[Exception], Meaning] = {
+    MalformedBodyError: Meaning(HTTPStatus.BAD_REQUEST, "The body is not a JSON object"),
+    UnsupportedBodyError: Meaning(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is not said to be JSON"),
+    BodyTooLargeError: Meaning(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large"),
+    InputError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The request does not fit the model or the limits"),
+    NoSitesError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The model draws no noise"),
+    CalibrationError: Meaning(HTTPStatus.CONFLICT, "The model is not calibrated for this coverage"),
+    AnswerNotFiniteError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The model's answer is not finite"),
+    NotReadyError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "The model is not ready", retry_after_s=2),
+    DeadlineError: Meaning(HTTPStatus.GATEWAY_TIMEOUT, "The answer was not there in time"),
+    OverloadedError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests wait", retry_after_s=1),
+}
+UNEXPECTED = Meaning(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error")
+
+
+def meaning_of(error: Exception) -> Meaning | None:
+    """What an error is in HTTP; None for one that no client is to blame for."""
+    return next((meaning for known, meaning in TABLE.items() if isinstance(error, known)), None)

@@ -1,0 +1,70 @@
+"""The body of a request, from bytes to one JSON object; what is wrong with it is said with its place."""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+
+from thinned.models.errors import MalformedBodyError
+from thinned.service.schema.input_arrays import describe
+
+__all__ = ["parse"]
+
+
+def parse(body: bytes) -> dict[str, object]:
+    """Read a body as one JSON object.
+
+    NaN and Infinity, which are not JSON but which many clients write, pass here: where they stand is told when the
+    numbers are checked.
+
+    Raises:
+        MalformedBodyError: It is not UTF-8, not JSON, not an object, nested too deep, or names a member twice.
+    """
+    document = _parse_fast(body)
+    return _parse_slowly(body) if document is None else document
+
+
+def _parse_fast(body: bytes) -> dict[str, object] | None:
+    """Read a body that is as it should be; None for any other, which is then read again to say what is wrong.
+
+    orjson takes the last of two members with the same name. As many quotation marks as the members and strings that
+    were found need shows that there are no such two, and no string inside a list.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if type(document) is not dict:
+        return None
+    inputs = document.get("inputs")
+    strings = len(document) + sum(type(value) is str for value in document.values())
+    if type(inputs) is dict:
+        strings += len(inputs)
+    return document if body.count(b'"') == 2 * strings else None
+
+
+def _parse_slowly(body: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(body.decode("utf-8"), object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise MalformedBodyError(f"expected JSON in UTF-8; byte {error.start} is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise MalformedBodyError(f"expected a JSON object; at {where}: {error.msg}") from None
+    except RecursionError:
+        raise MalformedBodyError("expected a JSON object; the lists in this one are nested too deep") from None
+    except ValueError as error:  # An integer of more digits than Python converts.
+        raise MalformedBodyError(f"expected a JSON object; {str(error).partition(';')[0]}") from None
+    if not isinstance(document, dict):
+        raise MalformedBodyError(f'expected a JSON object such as {{"inputs": [...]}}, received {describe(document)}')
+    return document
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MalformedBodyError(f"expected every member once; {describe(twice)} is there twice")
+    return document
