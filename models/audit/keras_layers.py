@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +14,7 @@ from thinned.models.compat.keras import APPLY_SCORES
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH
 from thinned.models.dropout.sites.noise_layers import SiteLayer
 
-__all__ = ["OwnLayer", "kept_variables", "measure_own_layer"]
+__all__ = ["OwnLayer", "measure_own_layer"]
 
 Array = npt.NDArray[Any]
 _UNITS = 100_000
@@ -39,17 +37,6 @@ class OwnLayer:
     mean_factor: float
     shared: bool
     identity: bool
-
-
-@contextmanager
-def kept_variables(model: Any) -> Iterator[None]:
-    """Put every variable of `model` back, seeds included, whatever is done to it inside."""
-    before = [(variable, variable.numpy()) for variable in model.variables]
-    try:
-        yield
-    finally:
-        for variable, value in before:
-            variable.assign(value)
 
 
 def measure_own_layer(source: SiteLayer, spec: SiteSpec, *, seed: int) -> OwnLayer | None:

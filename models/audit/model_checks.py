@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from thinned.models.audit.keras_layers import kept_variables
 from thinned.models.audit.probe import Normalised, ProbeRun
 from thinned.models.card import Finding
 from thinned.models.compat.keras import flatten_layers, non_trainable_variables
+from thinned.models.dropout.keras_draws import Gap, kept_variables
 from thinned.models.dropout.partition.signature import ModelSignature
 from thinned.models.dropout.sites.noise_layers import SiteLayer
 from thinned.models.uncertainty import BlockStatistics, RunningStatistics
@@ -24,6 +24,7 @@ __all__ = [
     "Shift",
     "gaps_from_mean",
     "findings_of_gaps",
+    "findings_of_keras_gaps",
     "findings_of_dormant",
     "findings_of_naive",
     "findings_of_shifts",
@@ -176,6 +177,20 @@ def gaps_from_mean(answers: Mapping[str, Array], run: ProbeRun, classes: Sequenc
         share = float((gap > ERRORS_APART * error + 1e-7 * np.abs(answers[name])).mean())
         found.append(MeanGap(name, float(gap.max()), typical, typical / max(deviation, 1e-30), share, labels))
     return found
+
+
+def findings_of_keras_gaps(found: Sequence[Gap]) -> Iterator[Finding]:
+    """An error for each output whose passes are not Keras's own draws."""
+    for gap in found:
+        yield Finding(
+            level="error",
+            code="passes-differ-from-keras",
+            text=f"Output {gap.output}: the {gap.moment} over passes is {gap.ours:.4g}, that over Keras's own draws "
+            f"with training=True {gap.keras:.4g}, {gap.errors:.0f} standard errors apart. Some noise is missing in the "
+            "passes, or is drawn otherwise.",
+            remedy="Look for a layer that draws by NumPy or Python, or whose registered noise is not its own, and say "
+            "how it draws with thinned.register_noise.",
+        )
 
 
 def findings_of_gaps(found: Sequence[MeanGap], *, made_up: bool) -> Iterator[Finding]:

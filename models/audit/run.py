@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from thinned.models.audit.keras_layers import OwnLayer, kept_variables, measure_own_layer
+from thinned.models.audit.keras_layers import OwnLayer, measure_own_layer
 from thinned.models.audit.model_checks import (
     findings_of_dormant,
     findings_of_gaps,
+    findings_of_keras_gaps,
     findings_of_naive,
     findings_of_shifts,
     gaps_from_mean,
@@ -25,6 +26,7 @@ from thinned.models.audit.report import Audit, SiteAudit
 from thinned.models.audit.site_checks import describe_site, findings_of_site, verdict
 from thinned.models.card import Finding, SiteSpec
 from thinned.models.dropout.compiled_graphs import NoNoise
+from thinned.models.dropout.keras_draws import find_gaps, kept_variables
 from thinned.models.dropout.self_check import example_inputs
 from thinned.models.dropout.sites.discovery import layer_paths
 from thinned.models.dropout.sites.noise_layers import SiteLayer
@@ -93,6 +95,8 @@ class _Audit:
         if self.found.active:
             sites, more, measured = self._measure()
             findings += more
+            if not self.short:  # an import compares them itself, and refuses the model
+                findings += findings_of_keras_gaps(find_gaps(self.model, self.inputs))
             figures |= measured
         return Audit(
             model=self.keras_model.name,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["call_concrete", "floating_point_operations", "import_tensorflow"]
+__all__ = ["call_concrete", "floating_point_operations", "import_tensorflow", "runs_once"]
 
 
 def call_concrete(concrete: Any, args: Sequence[Any]) -> list[Any]:
@@ -44,6 +44,21 @@ def floating_point_operations(graph: Any) -> int:
     with deprecation.silence():
         profile = tf.compat.v1.profiler.profile(graph, options=options)
     return int(profile.total_float_ops) if profile else 0
+
+
+def runs_once(graph: Any, within: Any) -> bool:
+    """Whether what stands in `graph` runs once at most in a run of `within`: it is that graph, or a branch in it.
+
+    The body of a loop, of a map and of a `tf.function` is traced once and may run often. That a graph is a branch of a
+    condition only its class tells, which has no public name.
+    """
+    from tensorflow.python.ops.control_flow_v2_func_graphs import CondBranchFuncGraph
+
+    while graph is not within:
+        if not isinstance(graph, CondBranchFuncGraph):
+            return False
+        graph = graph.outer_graph
+    return True
 
 
 def import_tensorflow() -> None:

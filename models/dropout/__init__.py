@@ -1,6 +1,7 @@
 """The engine: find where a Keras model draws noise, run what no noise reaches once, draw passes from a seed."""
 
 from thinned.models.dropout.batching import BatchItem, Frontier
+from thinned.models.dropout.keras_draws import check_against_keras
 from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
 from thinned.models.dropout.noise.noise_context import Draw
 from thinned.models.dropout.partition.signature import OutputSignature
@@ -15,6 +16,7 @@ __all__ = [
     "MonteCarloRun",
     "OutputSignature",
     "StochasticModel",
+    "check_against_keras",
     "check_laws",
     "check_untouched",
     "complete",

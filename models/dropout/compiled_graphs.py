@@ -18,10 +18,11 @@ from thinned.models.dropout.partition.signature import ModelSignature
 from thinned.models.dropout.sites.discovery import DiscoveredSites
 from thinned.models.dropout.sites.layer_patching import TRACING, patched
 from thinned.models.dropout.sites.noise_layers import NoiseShape, SiteLayer
+from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import Sampling
 from thinned.models.uncertainty import BlockStatistics
 
-__all__ = ["CompiledGraphs", "GraphKey", "NoNoise"]
+__all__ = ["CompiledGraphs", "GraphKey", "NoNoise", "call_model"]
 
 Tensor = Any
 _WIDTHS: Mapping[RowOwners, int] = {"one": 1, "same draw": 2, "several": 3}  # arguments before the rows
@@ -66,8 +67,8 @@ class CompiledGraphs:
         return len(self._compiled)
 
     def run(self, key: GraphKey, *args: Any) -> list[Tensor]:
-        """Run a graph on arrays or tensors."""
-        return call_concrete(self.get(key), args)
+        """Run a graph on arrays or tensors; errors are those of `call_model`."""
+        return call_model(self.get(key), args)
 
     def get(self, key: GraphKey) -> Any:
         """A graph as a concrete function."""
@@ -200,6 +201,19 @@ class CompiledGraphs:
         for provider in providers:
             provider.context = context
         return context, self.runner.suffix(context, frontier)
+
+
+def call_model(concrete: Any, args: Sequence[Any]) -> list[Tensor]:
+    """Call a concrete function of the model on its flat arguments.
+
+    Raises:
+        InputError: The model itself refuses the values, though they fit shape and dtype.
+    """
+    try:
+        return call_concrete(concrete, args)
+    except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
+        said = str(error.message).strip().splitlines()[0]
+        raise InputError([Problem(("inputs",), f"the model refuses these values: {said}")]) from error
 
 
 def _limits(key: GraphKey, args: Sequence[Tensor]) -> Tensor | None:

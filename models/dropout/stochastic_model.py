@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +13,10 @@ import tensorflow as tf
 
 from thinned.models.card import InputSpec, SiteSpec, SplitSpec
 from thinned.models.compat.keras import flatten_layers
-from thinned.models.compat.tensorflow import call_concrete, floating_point_operations
+from thinned.models.compat.tensorflow import floating_point_operations
 from thinned.models.dropout.batching import BatchItem, Frontier, graph_arguments, run_arguments
 from thinned.models.dropout.block_reduction import ClassScale
-from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey
+from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey, call_model
 from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
 from thinned.models.dropout.partition.graph_partition import Partition, forced_layers
 from thinned.models.dropout.partition.partition_runner import PartitionRunner, partition_of, single_precision
@@ -25,7 +24,7 @@ from thinned.models.dropout.partition.prefix_share import describe_split, one_ro
 from thinned.models.dropout.partition.signature import ModelSignature, OutputSignature, read_outputs, read_signature
 from thinned.models.dropout.sites.discovery import DiscoveredSites, discover_sites
 from thinned.models.dropout.sites.layer_patching import TRACING
-from thinned.models.errors import InputError, NoSitesError, Problem
+from thinned.models.errors import NoSitesError
 from thinned.models.sampling import Sampling
 from thinned.models.uncertainty import BlockStatistics, RunningStatistics
 
@@ -116,8 +115,7 @@ class StochasticModel:
         Raises:
             InputError: The model itself refuses the values, such as an index beyond an embedding's table.
         """
-        with _refusals():
-            return self._named(call_concrete(self._predict, self.flat(inputs)))
+        return self._named(call_model(self._predict, self.flat(inputs)))
 
     def prefix(self, inputs: Mapping[str, Array]) -> Frontier:
         """Run the prefix for some rows, once, for batch items to draw their passes from.
@@ -126,8 +124,7 @@ class StochasticModel:
             InputError: The model itself refuses the values.
         """
         flat = self.flat(inputs)
-        with _refusals():
-            return Frontier(len(flat[0]), tuple(self.graphs.run(GraphKey("prefix"), *flat)))
+        return Frontier(len(flat[0]), tuple(self.graphs.run(GraphKey("prefix"), *flat)))
 
     def draw(
         self, items: Sequence[BatchItem], *, sampling: Sampling = "stratified"
@@ -159,8 +156,7 @@ class StochasticModel:
         else:
             rows = [np.concatenate(column) if from_inputs else tf.concat(column, axis=0) for column in columns]
         key = GraphKey("from_inputs" if from_inputs else "from_frontier", sampling, owners)
-        with _refusals():
-            tensors = self.graphs.run(key, *arguments, *rows)
+        tensors = self.graphs.run(key, *arguments, *rows)
         return self.graphs.statistics(items, [output.name for output in self.outputs], tensors)
 
     def sample(
@@ -299,13 +295,3 @@ class StochasticModel:
             for output, value in zip(self.outputs, partition.outputs, strict=True)
             if not partition.wide[value]
         )
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn what TensorFlow says against values that fit shape and dtype, but not the model, into an `InputError`."""
-    try:
-        yield
-    except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
-        said = str(error.message).strip().splitlines()[0]
-        raise InputError([Problem(("inputs",), f"the model refuses these values: {said}")]) from error

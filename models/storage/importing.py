@@ -68,11 +68,18 @@ def import_model(
     # Not before the file was read: refusing one takes no TensorFlow, and reading one silences its greeting.
     import keras
 
-    from thinned.models.dropout import check_laws, check_untouched, enable_mc_dropout
+    from thinned.models.dropout import (
+        check_against_keras,
+        check_laws,
+        check_untouched,
+        enable_mc_dropout,
+        example_inputs,
+    )
 
     model = enable_mc_dropout(keras_model, input_specs=input_specs)
     outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
     check_untouched(model, keras_model)
+    check_against_keras(model, example_inputs(model.inputs, 1))
     noted = check_laws(model)
     card = ModelCard(
         name=name,
@@ -85,7 +92,7 @@ def import_model(
         keras_version=keras.__version__,
         thinned_version=__version__,
         created=datetime.datetime.now(datetime.UTC),
-        warnings=(*_warnings(model), *noted),
+        warnings=(*_warnings(model, outputs), *noted),
         audit=_short_audit(model, outputs),
         scores=dict(scores or {}),
     )
@@ -112,6 +119,11 @@ def _short_audit(model: StochasticModel, outputs: Sequence[OutputSpec]) -> Short
         return None
 
 
-def _warnings(model: StochasticModel) -> tuple[str, ...]:
-    found = tuple(model.warnings)
+def _warnings(model: StochasticModel, outputs: Sequence[OutputSpec]) -> tuple[str, ...]:
+    found = tuple(model.warnings) + tuple(
+        f"Output '{output.name}' has dropout behind its {output.activation}: the numbers of a pass need not lie "
+        "below 1 or sum to 1, and their entropies are not those of a distribution. Put the dropout before it."
+        for output, spec in zip(model.outputs, outputs, strict=True)
+        if output.noise_behind and spec.scale == "probabilities"
+    )
     return found if model.sites or _NO_SITES in found else (*found, _NO_SITES)

@@ -104,6 +104,12 @@ def _class_scale(output: OutputSignature, task: Task, scale: Scale | None) -> Sc
             f"the output {output.name!r} has shape {output.shape} for one row; {task} needs a last axis of a "
             "fixed number of classes: pass --task regression"
         )
+    if output.activation is not None and output.activation.startswith("softmax over"):
+        raise UnsupportedModelError(
+            f"the output {output.name!r} is a {output.activation}, and {task} needs its classes on the last axis; move "
+            "that axis last in the model (keras.layers.Permute, keras.ops.moveaxis) before the softmax, or pass "
+            "--task regression"
+        )
     if task == "classification" and output.activation == "sigmoid" and units > 1:
         raise UnsupportedModelError(
             f"the output {output.name!r} has {units} sigmoid units, that is, several labels at once, which is not "

@@ -28,6 +28,8 @@ class OutputSignature:
     shape: tuple[int | None, ...]
     dtype: str
     activation: str | None
+    noise_behind: bool = False
+    """Whether a dropout stands between that function and the output."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,8 @@ def read_outputs(model: Any, structure: Any) -> tuple[OutputSignature, ...]:
             raise UnsupportedModelError(
                 f"Output '{name}' has shape {tensor.shape}: expected one answer a row, rows on the first axis."
             )
-        activation = _activation(graph.outputs[i]) if graph is not None else None
-        outputs.append(OutputSignature(name, tuple(tensor.shape[1:]), tensor.dtype.name, activation))
+        activation, noisy = _activation(graph.outputs[i]) if graph is not None else (None, False)
+        outputs.append(OutputSignature(name, tuple(tensor.shape[1:]), tensor.dtype.name, activation, noisy))
     return tuple(outputs)
 
 
@@ -161,8 +163,13 @@ def _distinct(names: list[str]) -> list[str]:
     return names if len(set(names)) == len(names) else [f"{name}_{i}" for i, name in enumerate(names)]
 
 
-def _activation(tensor: Any) -> str | None:
-    """The function behind an output, followed through layers that only pass numbers on, and into nested models."""
+def _activation(tensor: Any) -> tuple[str | None, bool]:
+    """The function behind an output, and whether dropout stands behind it.
+
+    It is followed through layers that only pass numbers on, and into nested models. A softmax over another axis than
+    the last is "softmax over axis N".
+    """
+    noisy = False
     while True:
         made = producer(tensor)
         operation = made.operation
@@ -171,11 +178,18 @@ def _activation(tensor: Any) -> str | None:
             tensor = inner.outputs[made.tensor_index]
             continue
         if isinstance(operation, _PASS_THROUGH):
+            noisy |= isinstance(operation, keras.layers.Dropout) and operation.rate > 0
             tensor = input_tensors(made)[0]
             continue
-        if isinstance(operation, keras.layers.Softmax):
-            return "softmax"
-        function = getattr(operation, "activation", None)
-        if callable(function):
-            return str(getattr(function, "__name__", type(function).__name__)).lower()
-        return {"Softmax": "softmax", "Sigmoid": "sigmoid"}.get(type(operation).__name__)
+        return _function_of(operation, tensor), noisy
+
+
+def _function_of(operation: Any, tensor: Any) -> str | None:
+    name = {"Softmax": "softmax", "Sigmoid": "sigmoid"}.get(type(operation).__name__)
+    if name is not None:
+        axis = getattr(operation, "axis", -1)
+        if name == "softmax" and axis not in (-1, len(tensor.shape) - 1):
+            return f"softmax over axis {axis}"
+        return name
+    function = getattr(operation, "activation", None)
+    return str(getattr(function, "__name__", type(function).__name__)).lower() if callable(function) else None

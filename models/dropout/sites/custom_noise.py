@@ -8,7 +8,7 @@ from typing import Any
 from thinned.models.compat.keras import takes_training
 from thinned.models.dropout.sites.noise_layers import NoiseProvider, Patches, SiteLayer, keras_sites
 
-__all__ = ["register_noise", "sites_of"]
+__all__ = ["is_registered", "register_noise", "sites_of"]
 
 Tensor = Any
 _Registration = tuple[Callable[..., Tensor] | None, Callable[..., Tensor] | None]
@@ -43,9 +43,14 @@ def register_noise(
     _REGISTERED[cls] = (armed, off)
 
 
+def is_registered(layer: Any) -> bool:
+    """Whether it was said how a layer of this class draws."""
+    return type(layer) in _REGISTERED
+
+
 def sites_of(layer: Any) -> list[SiteLayer]:
     """The sites of one layer, active or not: as it was registered, or as Keras's own."""
-    return [_registered(layer)] if type(layer) in _REGISTERED else keras_sites(layer)
+    return [_registered(layer)] if is_registered(layer) else keras_sites(layer)
 
 
 def _registered(layer: Any) -> SiteLayer:

@@ -8,8 +8,7 @@ is switched off, so that any random operation left over belongs to a layer that 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,19 +16,22 @@ import tensorflow as tf
 
 from thinned.models.card import SiteSpec
 from thinned.models.compat.keras import flatten_layers, inner_layers
+from thinned.models.compat.tensorflow import runs_once
 from thinned.models.dropout.noise.noise_context import Call, Draw, Layout
 from thinned.models.dropout.sites.custom_noise import sites_of
 from thinned.models.dropout.sites.layer_patching import patched
 from thinned.models.dropout.sites.noise_layers import NoiseShape, SiteLayer
-from thinned.models.errors import UnknownNoiseError, UnsupportedModelError
+from thinned.models.dropout.sites.trace_checks import (
+    RandomOpAttribution,
+    refuse_repeated,
+    refuse_unknown_noise,
+    refuse_writes,
+)
+from thinned.models.errors import UnsupportedModelError
 
 __all__ = ["Site", "DiscoveredSites", "layer_paths", "discover_sites"]
 
 Tensor = Any
-_RANDOM = re.compile(
-    r"Random|Multinomial|TruncatedNormal|StandardNormal|StatefulUniform|RngReadAndSkip|StatelessShuffle|Poisson"
-)
-_WRITES = re.compile(r"^Assign\w*VariableOp$|^ResourceScatter|^ResourceStridedSliceAssign")
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,20 @@ class DiscoveredSites:
 
 @dataclass
 class CallRecorder:
-    """Notes how a site is called in a trace, and draws nothing."""
+    """The `NoiseProvider` of a trace that only looks: it notes how a site is called, and draws nothing."""
 
     trainings: list[bool | None] = field(default_factory=list)
     shapes: list[tuple[int | None, ...]] = field(default_factory=list)
     """Of each call: the shape of a pass's noise for one row."""
+    graph: Any = None
+    """The graph of the trace, outermost."""
+    repeated: bool = False
+    """Whether a call stands where it may run several times in one run: in a loop, a map, or another function."""
     lengths: list[tuple[Tensor, bool]] = field(default_factory=list)
     """Of each call: the length of the first axis, and whether noise is shared along it."""
 
     def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
+        self.repeated |= not runs_once(tf.compat.v1.get_default_graph(), self.graph)
         rank = len(x.shape)
         padded = (None,) * rank if noise_shape is None else ((1,) * rank + noise_shape)[-rank:]
         self.shapes.append(tuple(full if n is None else n for n, full in zip(padded[1:], x.shape[1:], strict=True)))
@@ -119,12 +126,12 @@ def discover_sites(
     sources = [source for key in paths for source in sites_of(layers[key])]
     training = {id(s): CallRecorder() for s in sources}
     inference = {id(s): CallRecorder() for s in sources}
-    for witnesses, flag, when in ((training, True, "training"), (inference, False, "predicting")):
-        claims = RandomOpAttribution(paths)
-        traced = _trace(model, sources, witnesses, claims, signature, call, training_flag=flag)
+    for recorders, flag, when in ((training, True, "training"), (inference, False, "predicting")):
+        attribution = RandomOpAttribution(paths)
+        traced = _trace(model, sources, recorders, attribution, signature, call, training_flag=flag)
         graph = traced.graph.as_graph_def()
-        _refuse_unknown_noise(model, graph, claims, when=when)
-    _refuse_writes(graph)
+        refuse_unknown_noise(model, graph, attribution, when=when)
+    refuse_writes(graph)
     layouts = _layouts(sources, [inference[id(s)] for s in sources], traced, signature)
     return _conclude(sources, training, inference, paths, forced_in_graph, layouts)
 
@@ -132,23 +139,25 @@ def discover_sites(
 def _trace(
     model: Any,
     sources: Sequence[SiteLayer],
-    witnesses: dict[int, CallRecorder],
-    claims: RandomOpAttribution,
+    recorders: dict[int, CallRecorder],
+    attribution: RandomOpAttribution,
     signature: Sequence[tf.TensorSpec],
     call: Callable[[Sequence[Tensor], bool], Any],
     *,
     training_flag: bool,
 ) -> Any:
-    def lengths(*inputs: Tensor) -> list[Tensor]:
+    def first_lengths(*inputs: Tensor) -> list[Tensor]:
         """Run the model, and give the first lengths of what meets its sites, as far as this graph reaches them."""
-        call(inputs, training_flag)
         graph = tf.compat.v1.get_default_graph()
-        met = [length for source in sources for length, _ in witnesses[id(source)].lengths]
-        return [length if length.graph is graph else tf.constant(-1) for length in met]
+        for recorder in recorders.values():
+            recorder.graph = graph
+        call(inputs, training_flag)
+        lengths = [length for source in sources for length, _ in recorders[id(source)].lengths]
+        return [length if length.graph is graph else tf.constant(-1) for length in lengths]
 
-    with patched(model, sources, lambda source: witnesses[id(source)], also=claims.watch):
+    with patched(model, sources, lambda source: recorders[id(source)], also=attribution.watch):
         try:
-            return tf.function(lengths, autograph=False).get_concrete_function(*signature)
+            return tf.function(first_lengths, autograph=False).get_concrete_function(*signature)
         except (TypeError, ValueError, NotImplementedError, tf.errors.OpError) as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UnsupportedModelError(
@@ -158,7 +167,7 @@ def _trace(
 
 
 def _layouts(
-    sources: Sequence[SiteLayer], witnesses: Sequence[CallRecorder], traced: Any, signature: Sequence[tf.TensorSpec]
+    sources: Sequence[SiteLayer], recorders: Sequence[CallRecorder], traced: Any, signature: Sequence[tf.TensorSpec]
 ) -> dict[Call, Layout]:
     """What is known of each call where all lengths are: found by running the model once, on two rows of zeros."""
     if any(n is None for spec in signature for n in spec.shape[1:]):
@@ -168,67 +177,14 @@ def _layouts(
     except tf.errors.OpError:
         return {}  # zeros mean nothing to this model: its sites find out when they run
     layouts: dict[Call, Layout] = {}
-    for number, (source, witness) in enumerate(zip(sources, witnesses, strict=True)):
-        for n, (shape, (_, shared)) in enumerate(zip(witness.shapes, witness.lengths, strict=True)):
+    for number, (source, recorder) in enumerate(zip(sources, recorders, strict=True)):
+        for n, (shape, (_, shared)) in enumerate(zip(recorder.shapes, recorder.lengths, strict=True)):
             folded, left = divmod(int(next(lengths)), 2)
             if folded < 1 or left or None in shape:
                 continue
             units = (1 if shared else folded) * math.prod(shape)  # type: ignore[arg-type]
             layouts[Call(number, n)] = Layout(folded, units, source.rate if source.drops else None)
     return layouts
-
-
-def _nodes(graph: Any) -> Iterable[Any]:
-    yield from graph.node
-    for function in graph.library.function:
-        yield from function.node_def
-
-
-def _refuse_unknown_noise(model: Any, graph: Any, claims: RandomOpAttribution, *, when: str) -> None:
-    if not any(_RANDOM.search(node.op) for node in _nodes(graph)):
-        return
-    named = ", ".join(f"'{path}' ({cls})" for path, cls in sorted(claims.owners.items()))
-    named = named or f"'{model.name}' ({type(model).__name__})"
-    raise UnknownNoiseError(
-        f"Layer {named} draws its own noise when {when}, in a way that cannot be replaced, so its share of the "
-        "variance would be missing. Say how it draws with thinned.register_noise in the module given by --module "
-        "(armed=None keeps it off), or build it from Keras's own Dropout, GaussianDropout or GaussianNoise layers."
-    )
-
-
-class RandomOpAttribution:
-    """Finds out whose call put a random operation into the graph: the innermost layer that was running."""
-
-    def __init__(self, paths: dict[int, str]) -> None:
-        self.owners: dict[str, str] = {}
-        self._paths = paths
-        self._claimed: set[int] = set()
-
-    def watch(self, layer: Any) -> Callable[..., Any]:
-        """`layer.call`, which notes the random operations that it leaves behind."""
-        call = layer.call
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            graph = tf.compat.v1.get_default_graph()
-            before = len(graph.get_operations())
-            result = call(*args, **kwargs)
-            for operation in graph.get_operations()[before:]:
-                if _RANDOM.search(operation.type) and id(operation) not in self._claimed:
-                    self._claimed.add(id(operation))
-                    self.owners[self._paths.get(id(layer), layer.name)] = type(layer).__name__
-            return result
-
-        return watched
-
-
-def _refuse_writes(graph: Any) -> None:
-    writes = sorted({node.name.rsplit("/", 1)[0] for node in _nodes(graph) if _WRITES.match(node.op)})
-    if writes:
-        raise UnsupportedModelError(
-            f"The model changes a variable when it only predicts (at {', '.join(writes)}), so one request would change "
-            "the answer to the next. Build recurrent layers with stateful=False, and call BatchNormalization without "
-            "training=True."
-        )
 
 
 def _conclude(
@@ -243,33 +199,35 @@ def _conclude(
     dormant: list[SiteLayer] = []
     warnings: list[str] = []
     for number, source in enumerate(sources):
-        witness = training[id(source)]
+        recorder = training[id(source)]
         path = paths.get(id(source.layer), source.layer.name)
-        if not source.active or not witness.shapes:
+        if not source.active or not recorder.shapes:
             dormant.append(source)
             continue
-        if not any(witness.trainings):
+        if not any(recorder.trainings):
             dormant.append(source)
             warnings.append(f"{path} ({source.kind}) gets training=False even when the model trains: it stays off.")
             continue
+        if recorder.repeated and not source.held:
+            refuse_repeated(path, source)
         forced = id(source.layer) in forced_in_graph or any(inference[id(source)].trainings)
         if forced:
             warnings.append(f"{path} ({source.kind}) was built with training=True; deterministic answers leave it off.")
         if source.rate is not None and source.rate >= 1:
             warnings.append(f"{path} ({source.kind}) has rate {source.rate:g}: it drops every unit in every pass.")
-        active.append(Site(number, source, _spec(source, witness, path, forced)))
+        active.append(Site(number, source, _spec(source, recorder, path, forced)))
     numbers = {site.number for site in active}
     known = {call: layout for call, layout in layouts.items() if call.site in numbers}
     return DiscoveredSites(tuple(active), tuple(dormant), tuple(warnings), known)
 
 
-def _spec(source: SiteLayer, witness: CallRecorder, path: str, forced: bool) -> SiteSpec:
+def _spec(source: SiteLayer, recorder: CallRecorder, path: str, forced: bool) -> SiteSpec:
     return SiteSpec(
         path=path,
         kind=source.kind,
         rate=source.rate,
         stddev=source.stddev,
-        shape=witness.shapes[0],
-        calls=len(witness.shapes),
+        shape=recorder.shapes[0],
+        calls=len(recorder.shapes),
         forced=forced,
     )

@@ -58,6 +58,8 @@ class SiteLayer:
     """Whether its noise is dropped units, at `rate`, and nothing else."""
     widens: bool = True
     """Whether it may be given rows that no noise has touched, and makes of them rows for every pass."""
+    held: bool = False
+    """Whether it keeps its noise through all turns of a loop, as the cells of Keras's recurrent layers do."""
     unmeasured: bool = False
     """A registered layer with neither a rate nor a stddev: taken to draw."""
 
@@ -166,7 +168,12 @@ def _cell(layer: Any) -> Iterator[SiteLayer]:
             continue
         rate = getattr(layer, attribute, 0.0)
         yield SiteLayer(
-            layer, f"{type(layer).__name__} {attribute}", rate, None, _cell_patch(layer, rate, getter, resetter)
+            layer,
+            f"{type(layer).__name__} {attribute}",
+            rate,
+            None,
+            _cell_patch(layer, rate, getter, resetter),
+            held=True,
         )
 
 

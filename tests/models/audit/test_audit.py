@@ -103,6 +103,18 @@ def test_what_is_armed_wrong_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.findings[0].level == "error"
 
 
+def test_passes_that_are_not_keras_own_draws_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Draw.bernoulli
+    monkeypatch.setattr(
+        Draw, "bernoulli", lambda self, x, rate, noise_shape=None: right(self, x, rate / 2, noise_shape)
+    )
+    monkeypatch.setattr("thinned.models.dropout.noise.noise_context._POOLED_UNITS", 0)
+    found = audited(zoo.build("sequential"))
+    (gap,) = [finding for finding in found.findings if finding.code == "passes-differ-from-keras"]
+    assert gap.level == "error"
+    assert "variance over passes is" in gap.text
+
+
 def test_a_network_built_wrong_is_told_each_of_its_faults() -> None:
     inputs = keras.Input((12, 12, 2))
     x = L.Conv2D(4, 3, activation="relu", name="conv")(inputs)

@@ -231,3 +231,55 @@ def test_means_and_log_variances_are_a_gaussian() -> None:
         settle(out("softplus", 2), tasks=gaussian)
     with pytest.raises(UnsupportedModelError, match="labels given for a regression"):
         settle(out("linear", 2), tasks=gaussian, labels={None: ("a", "b")})
+
+
+def small(*layers: Any, shape: tuple[int, ...] = (5, 8)) -> Any:
+    import keras
+
+    x = inputs = keras.Input(shape)
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+@pytest.mark.parametrize("as_operation", [False, True])
+def test_a_softmax_over_another_axis_is_no_classification_over_the_last(tmp_path: Path, as_operation: bool) -> None:
+    import keras
+
+    L = keras.layers
+    softmax = (lambda x: keras.ops.softmax(x, axis=1)) if as_operation else L.Softmax(axis=1)
+    small(L.Dropout(0.3), L.Dense(4), softmax).save(tmp_path / "axis.keras")
+    with pytest.raises(UnsupportedModelError, match=r"softmax over axis 1.*classes on the last axis"):
+        import_model(tmp_path / "axis.keras", name="axis", tasks={None: "classification"}, scale="probabilities")
+    small(L.Dropout(0.3), L.Dense(4), L.Softmax(axis=2)).save(tmp_path / "last.keras")
+    assert import_model(tmp_path / "last.keras", name="axis", tasks={None: "classification"}).card.outputs
+
+
+def test_dropout_behind_a_softmax_is_warned_of(tmp_path: Path) -> None:
+    import keras
+
+    L = keras.layers
+    small(L.Dense(4, "softmax"), L.Dropout(0.3), shape=(6,)).save(tmp_path / "behind.keras")
+    stored = import_model(tmp_path / "behind.keras", name="behind", tasks={None: "classification"})
+    assert any("dropout behind its softmax" in warning for warning in stored.card.warnings)
+
+
+def test_a_model_whose_noise_is_not_all_drawn_is_not_stored(tmp_path: Path, store: Path) -> None:
+    import keras
+
+    module = tmp_path / "frozen.py"
+    module.write_text(
+        "import keras, numpy as np\nDRAW = np.random.default_rng(0)\n"
+        "@keras.saving.register_keras_serializable('frozen')\n"
+        "class Frozen(keras.layers.Layer):\n"
+        "    def call(self, x, training=None):\n"
+        "        return x + DRAW.normal(size=(1, 6)).astype('float32') if training else x\n"
+    )
+    from thinned.models.storage.custom_layers import run_module
+
+    frozen = run_module(module).Frozen
+    L = keras.layers
+    small(frozen(), L.Dropout(0.2), L.Dense(1), shape=(6,)).save(tmp_path / "frozen.keras")
+    with pytest.raises(UnsupportedModelError, match=r"over Keras's own draws with training=True"):
+        import_model(tmp_path / "frozen.keras", name="frozen", tasks={None: "regression"}, module=module)
+    assert not list(store.rglob("*.keras"))
