@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.service.audited import faulty, sound
+from tests.service.cli.conftest import Run
 from thinned.models.card import ModelCard
 from thinned.models.storage.importing import import_model
-from thinned.service.cli import main as cli
-
-Run = Callable[..., tuple[Any, str, str]]
-
-
-@pytest.fixture
-def thinned(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr(cli, "_quieten", lambda: None)
-
-    def thinned(*arguments: object) -> tuple[Any, str, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(argument) for argument in arguments])
-        return (ended.value.code, *capfd.readouterr())
-
-    return thinned
 
 
 @pytest.fixture(scope="module")

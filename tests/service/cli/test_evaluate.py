@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.service.audited import sound
+from tests.service.cli.conftest import Run
 from thinned.models.card import InputSpec
 from thinned.models.errors import InputError
 from thinned.models.storage import model_store
 from thinned.models.storage.importing import import_model
-from thinned.service.cli import main as cli
 from thinned.service.cli.data_files import read_labelled, read_rows
 
-Run = Callable[..., tuple[Any, str, str]]
 X = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
 Y = X[:, 0] + 0.1
 SPECS = (InputSpec(name="x", shape=(6,), dtype="float32"),)
-
-
-@pytest.fixture
-def thinned(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr(cli, "_quieten", lambda: None)
-
-    def thinned(*arguments: object) -> tuple[Any, str, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(argument) for argument in arguments])
-        return (ended.value.code, *capfd.readouterr())
-
-    return thinned
 
 
 @pytest.fixture(scope="module")
