@@ -11,9 +11,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from thinned.models.errors import SettingsError
 
-__all__ = ["PREFIX", "Settings"]
+__all__ = ["DEBUG", "PREFIX", "Settings"]
 
 PREFIX = "THINNED_"
+DEBUG = "THINNED_DEBUG"
+"""No setting of the service: set by a person who wants the traceback of a command's error."""
 MIB = 1024 * 1024
 
 
@@ -115,7 +117,7 @@ def variable(name: str) -> str:
 
 
 def _known(name: str) -> bool:
-    return name.upper().removeprefix(PREFIX).lower() in Settings.model_fields
+    return name == DEBUG or name.upper().removeprefix(PREFIX).lower() in Settings.model_fields
 
 
 def _unknown(name: str) -> str:

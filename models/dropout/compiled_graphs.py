@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
+from thinned.models.compat.messages import message_of
 from thinned.models.compat.tensorflow import call_concrete
 from thinned.models.dropout.batching import BatchItem, RowOwners, block_counts
 from thinned.models.dropout.block_reduction import ClassScale, ReducedBlocks, reduce_blocks
@@ -212,8 +213,7 @@ def call_model(concrete: Any, args: Sequence[Any]) -> list[Tensor]:
     try:
         return call_concrete(concrete, args)
     except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
-        said = str(error.message).strip().splitlines()[0]
-        raise InputError([Problem(("inputs",), f"the model refuses these values: {said}")]) from error
+        raise InputError([Problem(("inputs",), f"the model refuses these values: {message_of(error)}")]) from error
 
 
 def _limits(key: GraphKey, args: Sequence[Tensor]) -> Tensor | None:

@@ -21,6 +21,7 @@ import tensorflow as tf
 from scipy.special import ndtri
 
 from thinned.models.compat.keras import flatten_layers, non_trainable_variables
+from thinned.models.compat.messages import message_of
 from thinned.models.dropout.compiled_graphs import NoNoise
 from thinned.models.dropout.sites.layer_patching import patched
 from thinned.models.dropout.stochastic_model import StochasticModel
@@ -100,10 +101,9 @@ def _gaps(model: StochasticModel, row: Mapping[str, Array], *, rows_at_once: int
         with kept_variables(model.keras_model), _held_still(model, row):
             theirs = _keras_draws(model, row, rows_at_once=rows_at_once)
     except (TypeError, ValueError, NotImplementedError, tf.errors.OpError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnsupportedModelError(
             f"Keras itself cannot call the model with training=True, so its passes have nothing to be compared with: "
-            f"{first} Check it with model(x, training=True) on rows of your data."
+            f"{message_of(error)} Check it with model(x, training=True) on rows of your data."
         ) from error
     # Stratified, as they are served: over 1,000 passes that lowers the sample variance by less than a thousandth.
     ours = model.sample(row, n_samples=DRAWS, seed=seed)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from thinned._version import __version__
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, Scale, ShortAudit, Task
+from thinned.models.compat.messages import message_of
+from thinned.models.errors import InputError, ThinnedError, UnsupportedModelError
 from thinned.models.storage.keras_archive import check_format, read_keras
 from thinned.models.storage.model_store import StoredModel, check_name, digest, store
 from thinned.models.storage.output_task import PerOutput, output_specs
@@ -76,26 +78,36 @@ def import_model(
         example_inputs,
     )
 
-    model = enable_mc_dropout(keras_model, input_specs=input_specs)
-    outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
-    check_untouched(model, keras_model)
-    check_against_keras(model, example_inputs(model.inputs, 1))
-    noted = check_laws(model)
-    card = ModelCard(
-        name=name,
-        inputs=model.inputs,
-        outputs=outputs,
-        sites=model.sites,
-        split=model.split,
-        sha256=sha256,
-        module_sha256=None if module is None else digest(module),
-        keras_version=keras.__version__,
-        thinned_version=__version__,
-        created=datetime.datetime.now(datetime.UTC),
-        warnings=(*_warnings(model, outputs), *noted),
-        audit=_short_audit(model, outputs),
-        scores=dict(scores or {}),
-    )
+    try:
+        model = enable_mc_dropout(keras_model, input_specs=input_specs)
+        outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
+        check_untouched(model, keras_model)
+        check_against_keras(model, example_inputs(model.inputs, 1))
+        noted = check_laws(model)
+        card = ModelCard(
+            name=name,
+            inputs=model.inputs,
+            outputs=outputs,
+            sites=model.sites,
+            split=model.split,
+            sha256=sha256,
+            module_sha256=None if module is None else digest(module),
+            keras_version=keras.__version__,
+            thinned_version=__version__,
+            created=datetime.datetime.now(datetime.UTC),
+            warnings=(*_warnings(model, outputs), *noted),
+            audit=_short_audit(model, outputs),
+            scores=dict(scores or {}),
+        )
+    except InputError as error:
+        raise UnsupportedModelError(f"made-up rows do not fit the model: {error}") from error
+    except ThinnedError:
+        raise
+    except Exception as error:  # whatever Keras and TensorFlow raise on a model that they cannot run as it is asked to
+        raise UnsupportedModelError(
+            f"the model cannot be run on made-up rows: {message_of(error)} ({type(error).__name__}). Expected a model "
+            "that model.predict(rows) answers for any number of rows, of the shapes that its inputs name"
+        ) from error
     return store(path, card, module=module)
 
 

@@ -1,4 +1,4 @@
-"""Errors of the command line: each that a person can act on is one line and an exit status."""
+"""Errors of the command line: each is one line and an exit status."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import typer
 
+from thinned.models.compat.messages import message_of
 from thinned.models.errors import InputError, ThinnedError
 
 __all__ = ["USAGE_STATUS", "Ending", "ending"]
@@ -21,8 +22,8 @@ class Ending(NamedTuple):
     status: int
 
 
-def ending(error: BaseException) -> Ending | None:
-    """What to say of an error, and the status to exit with; None for an error of ours, which needs its traceback."""
+def ending(error: BaseException) -> Ending:
+    """What to say of an error, and the status to exit with."""
     match error:
         case InputError(problems=problems) if len(problems) > _PROBLEMS_TOLD:
             told = InputError(problems[:_PROBLEMS_TOLD])
@@ -43,7 +44,7 @@ def ending(error: BaseException) -> Ending | None:
         return _ending(f"{message}; see {command} --help")
     if type(error).__module__.startswith("bentoml."):
         return _ending(str(error))
-    return None
+    return _ending(f"{message_of(error)} ({type(error).__name__}); THINNED_DEBUG=1 shows where it was raised")
 
 
 def _ending(message: str, status: int = USAGE_STATUS) -> Ending:

@@ -148,9 +148,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (Exception, KeyboardInterrupt) as error:
-        known = ending(error)
-        if known is None:
+        if os.environ.get("THINNED_DEBUG"):
             raise
+        known = ending(error)
         print(known.line, file=sys.stderr)
         sys.exit(known.status)
     sys.exit(status if isinstance(status, int) else 0)

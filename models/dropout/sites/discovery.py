@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from thinned.models.card import SiteSpec
 from thinned.models.compat.keras import flatten_layers, inner_layers
+from thinned.models.compat.messages import message_of
 from thinned.models.compat.tensorflow import runs_once
 from thinned.models.dropout.noise.noise_context import Call, Draw, Layout
 from thinned.models.dropout.sites.custom_noise import sites_of
@@ -159,10 +160,10 @@ def _trace(
         try:
             return tf.function(first_lengths, autograph=False).get_concrete_function(*signature)
         except (TypeError, ValueError, NotImplementedError, tf.errors.OpError) as error:
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UnsupportedModelError(
-                f"The model could not be traced as a TensorFlow graph with training={training_flag}: {first} Expected "
-                "a model that Keras itself can call on a batch of any number of rows; check it with model.predict()."
+                f"The model could not be traced as a TensorFlow graph with training={training_flag}: "
+                f"{message_of(error)} Expected a model that Keras itself can call on a batch of any number of rows; "
+                "check it with model.predict()."
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""Each error that a person can act on ends the command in one line; one of ours keeps its traceback."""
+"""Every error ends the command in one line; the traceback is there for who asks for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 import typer
 from bentoml.exceptions import BentoMLException
 
+from thinned.models.compat.messages import message_of
 from thinned.models.errors import InputError, ModelNotFoundError, Problem
 from thinned.service.cli import main as cli
 from thinned.service.cli.exit_status import ending
@@ -28,12 +29,50 @@ def test_it_is_one_line(error: BaseException, line: str, status: int) -> None:
     assert ending(error) == (line, status)
 
 
-def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+WRAPPED = """Exception encountered when calling Gone.call().
+
+\x1b[1mno such table\x1b[0m
+
+Arguments received by Gone.call():
+  • args=('tf.Tensor(shape=(None, 2))',)"""
+IN_GRAPH = """Graph execution error:
+
+Detected at node functional_1/add/Add defined at (most recent call last):
+<stack traces unavailable>
+Incompatible shapes: [24,6,4] vs. [4,6,4]
+\t [[{{node functional_1/add/Add}}]] [Op:__inference_1]"""
+NODE = "{{function_node __wrapped__AddV2}} Incompatible shapes: [2] vs. [3] [Op:AddV2] name: "
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError(WRAPPED), "in Gone.call(): no such table"),
+        (ValueError(IN_GRAPH), "Incompatible shapes: [24,6,4] vs. [4,6,4]"),
+        (ValueError(NODE), "Incompatible shapes: [2] vs. [3]"),
+        (ValueError("first\n\nsecond"), "first"),
+        (ZeroDivisionError(), "ZeroDivisionError"),
+        (ValueError("x" * 1000), "x" * 400 + "…"),
+    ],
+)
+def test_what_a_library_says_is_one_sentence(error: Exception, message: str) -> None:
+    assert message_of(error) == message
+    name = type(error).__name__
+    assert ending(error).line == f"thinned: {message} ({name}); THINNED_DEBUG=1 shows where it was raised"
+
+
+def test_no_error_ends_in_a_traceback_unless_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     def broken() -> None:
         raise ZeroDivisionError
 
-    assert ending(ZeroDivisionError()) is None
     monkeypatch.setattr(cli, "_quieten", lambda: None)
     monkeypatch.setattr("thinned.models.storage.model_store.find_all", broken)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["models"])
+    assert ended.value.code == 2
+    assert len(capfd.readouterr().err.splitlines()) == 1
+    monkeypatch.setenv("THINNED_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         cli.main(["models"])
