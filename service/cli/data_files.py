@@ -133,7 +133,14 @@ def _labelled_csv(path: Path, specs: Sequence[InputSpec], target: str | None) ->
         targets = np.asarray([float(word) for word in words])
     except ValueError:
         targets = np.asarray(words)
-    return check_inputs(_rows(path, lines[1:], specs, target=column), specs, max_rows=None), targets
+    rows = _rows(path, lines[1:], specs, target=column)
+    if None in specs[0].shape:  # the length that varies is what the numbers of a line make it
+        try:
+            rows = np.asarray(rows).reshape(len(rows), *(n or -1 for n in specs[0].shape))
+        except ValueError:
+            wanted = "×".join("?" if n is None else str(n) for n in specs[0].shape)
+            raise _wrong(path, f"expected rows of {wanted} numbers beside the target, as many in each line") from None
+    return check_inputs(rows, specs, max_rows=None), targets
 
 
 def _npy(path: Path) -> object:

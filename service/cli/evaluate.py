@@ -67,14 +67,15 @@ def _evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores and curves as JSON.")] = False,
 ) -> None:
+    from thinned.models.storage.model_store import find
     from thinned.service.cli.data_files import read_rows
     from thinned.service.cli.labelled import load_labelled
 
     counts = read_counts(n_samples)
     require_extra("report", "sklearn", "matplotlib")
+    other = None if ood is None else read_rows(ood, find(model).card.inputs)  # before the model, which takes seconds
     labelled = load_labelled(model, data, target=target, output=output)
     card = labelled.stored.card
-    other = None if ood is None else read_rows(ood, card.inputs)
     from thinned.models.evaluation import evaluate
 
     found = evaluate(

@@ -97,3 +97,15 @@ def test_wrong_use_is_one_line(thinned: Run, folder: Path) -> None:
         assert status == 2
         assert expected in err
         assert err.count("\n") == 1
+
+
+def test_a_csv_gives_a_length_that_varies_its_length(tmp_path: Path) -> None:
+    spec = InputSpec(name="steps", shape=(None, 2), dtype="float32")
+    path = tmp_path / "steps.csv"
+    path.write_text("a,b,c,d,y\n1,2,3,4,0.5\n5,6,7,8,1.5\n")
+    inputs, targets = read_labelled(path, (spec,), "y")
+    assert inputs["steps"].tolist() == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
+    assert targets.tolist() == [0.5, 1.5]
+    path.write_text("a,b,c,y\n1,2,3,0.5\n")
+    with pytest.raises(InputError, match=r"rows of .×2 numbers beside the target"):
+        read_labelled(path, (spec,), "y")
