@@ -14,6 +14,7 @@ __all__ = [
     "Level",
     "ModelCard",
     "OutputSpec",
+    "RowRecipe",
     "ShortAudit",
     "SiteSpec",
     "SplitSpec",
@@ -34,6 +35,25 @@ class InputSpec(_Frozen):
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+
+
+class RowRecipe(_Frozen):
+    """How example rows of one input are made up; "given" where they are rows of the user's data, kept in rows.npz."""
+
+    name: str
+    shape: tuple[int, ...] = Field(description="Of one row, lengths that may vary filled in.")
+    dtype: str = "float32"
+    values: Literal["normal", "uniform", "integers", "booleans", "given"]
+    low: float | None = Field(default=None, description="Least value; null where there is no bound.")
+    high: float | None = Field(default=None, description="Largest value.")
+
+    def describe(self) -> str:
+        """Of what kind the values are, in words."""
+        if self.values == "integers":
+            return f"integers from {self.low:.0f} to {self.high:.0f}"
+        if self.values == "uniform":
+            return f"numbers from {self.low:g} to {self.high:g}"
+        return {"normal": "standard normal numbers", "booleans": "true and false", "given": "of the data"}[self.values]
 
 
 class Calibration(_Frozen):
@@ -161,6 +181,14 @@ class ModelCard(_Frozen):
         default=None,
         pattern=r"^[0-9a-f]{64}$",
         description="Digest of layers.py, the module of custom objects, if there is one.",
+    )
+    examples: tuple[RowRecipe, ...] = Field(
+        default=(), description="Rows on which the model was checked at import, and is checked when it is loaded."
+    )
+    rows_sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Digest of rows.npz, a few rows of the user's data, if some were given.",
     )
     keras_version: str
     thinned_version: str

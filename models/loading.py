@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from thinned.models.dropout import StochasticModel, enable_mc_dropout
-from thinned.models.storage.model_store import StoredModel, find, load_keras
+from thinned.models.dropout import ExampleRows, StochasticModel, enable_mc_dropout
+from thinned.models.storage.model_store import StoredModel, find, load_keras, load_rows
 
 __all__ = ["load", "load_stored"]
 
@@ -29,4 +29,13 @@ def load_stored(stored: StoredModel) -> StochasticModel:
         for spec in stored.card.outputs
         if spec.task == "classification" and spec.scale != "values"
     }
-    return enable_mc_dropout(load_keras(stored), input_specs=stored.card.inputs, classes=classes)
+    return enable_mc_dropout(
+        load_keras(stored), input_specs=stored.card.inputs, classes=classes, examples=_examples(stored)
+    )
+
+
+def _examples(stored: StoredModel) -> ExampleRows | None:
+    """The rows on which the model was checked at import; None for a card that does not say them."""
+    if not stored.card.examples:
+        return None
+    return ExampleRows(stored.card.examples, load_rows(stored))

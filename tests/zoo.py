@@ -180,6 +180,15 @@ def time_distributed_any_length() -> Any:
     return keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling1D()(x)))
 
 
+def tagger() -> Any:
+    """A label for each word of a sentence of any length; words that are 0 are masked."""
+    inputs = keras.Input((None,), dtype="int32")
+    x = L.Embedding(12, 6, mask_zero=True)(inputs)
+    x = L.LSTM(5, return_sequences=True, dropout=0.3)(x)
+    inner = keras.Sequential([keras.Input((5,)), L.Dense(6, "relu"), L.Dropout(0.2), L.Dense(3, "softmax")])
+    return keras.Model(inputs, L.TimeDistributed(inner)(L.TimeDistributed(L.Dense(5))(x)))
+
+
 def folded_rows() -> Any:
     """Windows folded into the rows, as in window attention: each has noise of its own."""
     inputs = keras.Input((4, 5))
@@ -290,6 +299,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         conv_lstm,
         time_distributed,
         time_distributed_any_length,
+        tagger,
         folded_rows,
         drop_path,
         self_normalising,

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from thinned.models.audit.probe import Normalised, ProbeRun
 from thinned.models.card import Finding
 from thinned.models.compat.keras import flatten_layers, non_trainable_variables
-from thinned.models.dropout.keras_draws import Gap, kept_variables
+from thinned.models.dropout.kept_variables import kept_variables
+from thinned.models.dropout.keras_draws import Gap
 from thinned.models.dropout.partition.signature import ModelSignature
 from thinned.models.dropout.sites.noise_layers import SiteLayer
 from thinned.models.uncertainty import BlockStatistics, RunningStatistics

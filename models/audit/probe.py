@@ -209,6 +209,9 @@ class _Watching(NoNoise):
     def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
         return None if self.context is None else self.context.watch(self)
 
+    def narrow(self) -> bool:
+        return self.context is not None and not self.context.wide
+
 
 class _WatchedContext(NoiseContext):
     """NoiseContext whose draws are noted: by site number, the tensors that `SiteCounts` is made of."""

@@ -26,8 +26,8 @@ from thinned.models.audit.report import Audit, SiteAudit
 from thinned.models.audit.site_checks import describe_site, findings_of_site, verdict
 from thinned.models.card import Finding, SiteSpec
 from thinned.models.dropout.compiled_graphs import NoNoise
-from thinned.models.dropout.keras_draws import find_gaps, kept_variables
-from thinned.models.dropout.self_check import example_inputs
+from thinned.models.dropout.kept_variables import kept_variables
+from thinned.models.dropout.keras_draws import find_gaps
 from thinned.models.dropout.sites.discovery import layer_paths
 from thinned.models.dropout.sites.noise_layers import SiteLayer
 from thinned.models.dropout.stochastic_model import StochasticModel
@@ -45,6 +45,13 @@ _NOT_OFF = Finding(
     code="off-is-not-deterministic",
     text="With every site switched off the passes are not the deterministic answer.",
     remedy="Do not rely on the model's passes; report it with the model's file.",
+)
+
+_ONE_BY_ONE = Finding(
+    level="note",
+    code="noise-without-rows",
+    text="Noise meets a kernel, a table or another value that has no rows. Such sites are not measured one by one: "
+    "the mean and the variance of the answers are compared with Keras's own draws.",
 )
 
 
@@ -82,7 +89,7 @@ class _Audit:
         self.n_samples = 32 if large else 128 if short else 256
         most = 2 if large else 8 if short else 64
         self.made_up = inputs is None
-        given = example_inputs(model.inputs, most) if inputs is None else inputs
+        given = model.examples.rows(most) if inputs is None else inputs
         self.inputs = {name: x[:most] for name, x in given.items()}
         self.rows = len(next(iter(self.inputs.values())))
 
@@ -92,15 +99,17 @@ class _Audit:
         findings += findings_of_naive(naive)
         figures: dict[str, Any] = {"naive_training": None if naive is None else dataclasses.asdict(naive)}
         sites: tuple[SiteAudit, ...] = ()
-        if self.found.active:
+        if self.found.rowless:
+            findings.append(_ONE_BY_ONE)
+        elif self.found.active:
             sites, more, measured = self._measure()
             findings += more
-            if not self.short:  # an import compares them itself, and refuses the model
-                findings += findings_of_keras_gaps(find_gaps(self.model, self.inputs))
             figures |= measured
+        if self.found.active and not self.short:  # an import compares them itself, and refuses the model
+            findings += findings_of_keras_gaps(find_gaps(self.model, self.inputs))
         return Audit(
             model=self.keras_model.name,
-            verdict=verdict(sites),
+            verdict=_ONE_BY_ONE.text if self.found.rowless else verdict(sites),
             rows=self.rows,
             made_up_rows=self.made_up,
             n_samples=self.n_samples,

@@ -35,11 +35,13 @@ __all__ = [
     "input_tensors",
     "inputs_structure",
     "is_augmentation",
+    "is_built_in",
     "layer_noise_shape",
     "nodes_in_order",
     "non_trainable_variables",
     "producer",
     "set_keras_mask",
+    "takes_mask",
     "takes_training",
     "takes_training_from_context",
 ]
@@ -107,6 +109,11 @@ def input_tensors(made: Producer) -> list[Any]:
     return list(made.operation._inbound_nodes[made.node_index].input_tensors)
 
 
+def takes_mask(layer: Any) -> bool:
+    """Whether a layer's `call` has an argument `mask`."""
+    return bool(layer._call_has_mask_arg)
+
+
 def takes_training(layer: Any) -> bool:
     """Whether a layer's `call` has an argument `training`."""
     return bool(layer._call_has_training_arg)
@@ -148,6 +155,11 @@ def drops_attention_scores(layer: Any) -> bool:
 def is_augmentation(layer: Any) -> bool:
     """Keras's preprocessing layers that are random when training, with `training=True` as their default."""
     return type(layer).__module__.startswith("keras.src.layers.preprocessing") and takes_training(layer)
+
+
+def is_built_in(layer: Any) -> bool:
+    """Whether a layer's class, and those of all layers inside it, are Keras's own."""
+    return all(type(inner).__module__.startswith("keras.src.") for inner in flatten_layers(layer))
 
 
 def non_trainable_variables(layer: Any) -> list[Any]:

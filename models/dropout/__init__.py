@@ -1,17 +1,19 @@
 """The engine: find where a Keras model draws noise, run what no noise reaches once, draw passes from a seed."""
 
 from thinned.models.dropout.batching import BatchItem, Frontier
+from thinned.models.dropout.example_rows import ExampleRows, example_inputs, find_examples, given_examples
 from thinned.models.dropout.keras_draws import check_against_keras
 from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
 from thinned.models.dropout.noise.noise_context import Draw
-from thinned.models.dropout.partition.signature import OutputSignature
-from thinned.models.dropout.self_check import check_laws, check_untouched, example_inputs
+from thinned.models.dropout.partition.signature import OutputSignature, read_signature
+from thinned.models.dropout.self_check import check_laws, check_untouched, check_weights
 from thinned.models.dropout.sites.custom_noise import register_noise
 from thinned.models.dropout.stochastic_model import StochasticModel, enable_mc_dropout
 
 __all__ = [
     "BatchItem",
     "Draw",
+    "ExampleRows",
     "Frontier",
     "MonteCarloRun",
     "OutputSignature",
@@ -19,8 +21,12 @@ __all__ = [
     "check_against_keras",
     "check_laws",
     "check_untouched",
+    "check_weights",
     "complete",
     "enable_mc_dropout",
     "example_inputs",
+    "find_examples",
+    "given_examples",
+    "read_signature",
     "register_noise",
 ]

@@ -27,6 +27,8 @@ __all__ = ["CompiledGraphs", "GraphKey", "NoNoise", "call_model"]
 
 Tensor = Any
 _WIDTHS: Mapping[RowOwners, int] = {"one": 1, "same draw": 2, "several": 3}  # arguments before the rows
+# oneDNN aborts where a convolution or a pooling has nothing left to read.
+_REFUSALS = (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError, tf.errors.AbortedError)
 _HEAD = 4  # rows, passes, seed, first pass
 
 
@@ -59,6 +61,8 @@ class CompiledGraphs:
         self.runner = runner
         self._numbers = {id(site.source): site.number for site in sites.active}
         self._compiled: dict[GraphKey, Any] = {}
+        self.output_dtypes: tuple[tf.DType, ...] = ()
+        """Of the outputs in the suffix."""
         self.classes: tuple[ClassScale | None, ...] = ()
         """For each output, how its last axis is to be read where it holds classes."""
 
@@ -191,17 +195,35 @@ class CompiledGraphs:
         rows, count = tf.cast(head[0][0], tf.int32), tf.cast(head[0][1], tf.int32)
         several = key.owners == "several"
         seeds, first = (head[1][0], head[1][1]) if several else (head[0][2:3], head[0][3:4])
-        context = NoiseContext(
-            RandomWords(seeds, head[2] if several else None),
-            first=first,
-            count=count,
-            rows=rows,
-            sampling=key.sampling,
-            layouts=self.sites.layouts,
-        )
-        for provider in providers:
-            provider.context = context
-        return context, self.runner.suffix(context, frontier)
+        words = RandomWords(seeds, head[2] if several else None)
+
+        def drawn(first: Tensor, count: Tensor, one_pass: bool) -> tuple[NoiseContext, list[Tensor]]:
+            context = NoiseContext(
+                words,
+                first=first,
+                count=count,
+                rows=rows,
+                sampling=key.sampling,
+                layouts=self.sites.layouts,
+                one_pass=one_pass,
+            )
+            for provider in providers:
+                provider.context = context
+            return context, self.runner.suffix(context, frontier)
+
+        if not self.sites.rowless:
+            return drawn(first, count, one_pass=False)
+        # Noise on a kernel or a table has no rows to be laid beside: each pass is a call of the suffix by itself.
+        contexts: list[NoiseContext] = []
+
+        def one(index: Tensor) -> list[Tensor]:
+            context, outputs = drawn(first + index, tf.constant(1), one_pass=True)
+            contexts.append(context)
+            return outputs
+
+        specs = [tf.TensorSpec(None, dtype) for dtype in self.output_dtypes]
+        passes = tf.map_fn(one, tf.range(tf.cast(count, tf.int64)), fn_output_signature=specs, parallel_iterations=1)
+        return contexts[-1], [tf.reshape(x, tf.concat([[count * rows], tf.shape(x)[2:]], axis=0)) for x in passes]
 
 
 def call_model(concrete: Any, args: Sequence[Any]) -> list[Tensor]:
@@ -212,7 +234,7 @@ def call_model(concrete: Any, args: Sequence[Any]) -> list[Tensor]:
     """
     try:
         return call_concrete(concrete, args)
-    except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
+    except _REFUSALS as error:
         raise InputError([Problem(("inputs",), f"the model refuses these values: {message_of(error)}")]) from error
 
 

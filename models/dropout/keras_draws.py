@@ -23,11 +23,12 @@ from scipy.special import ndtri
 from thinned.models.compat.keras import flatten_layers, non_trainable_variables
 from thinned.models.compat.messages import message_of
 from thinned.models.dropout.compiled_graphs import NoNoise
+from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.sites.layer_patching import patched
 from thinned.models.dropout.stochastic_model import StochasticModel
 from thinned.models.errors import UnsupportedModelError
 
-__all__ = ["Gap", "check_against_keras", "find_gaps", "kept_variables"]
+__all__ = ["Gap", "check_against_keras", "find_gaps"]
 
 Array = npt.NDArray[Any]
 DRAWS = 1000
@@ -50,17 +51,6 @@ class Gap(NamedTuple):
     ours: float
     keras: float
     errors: float
-
-
-@contextmanager
-def kept_variables(model: Any) -> Iterator[None]:
-    """Put every variable of `model` back, seeds included, whatever is done to it inside."""
-    before = [(variable, variable.numpy()) for variable in model.variables]
-    try:
-        yield
-    finally:
-        for variable, value in before:
-            variable.assign(value)
 
 
 def check_against_keras(model: StochasticModel, inputs: Mapping[str, Array]) -> None:

@@ -1,38 +1,25 @@
-"""Check the laws on the very model that is to be served, on a few rows made up for it."""
+"""Check the laws on the very model that is to be served, on its example rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
-from thinned.models.card import InputSpec
-from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH
 from thinned.models.dropout.stochastic_model import StochasticModel
 from thinned.models.errors import UnsupportedModelError
 from thinned.models.sampling import BLOCK
 
-__all__ = ["example_inputs", "check_laws", "check_untouched"]
+__all__ = ["check_laws", "check_untouched", "check_weights"]
 
 Array = npt.NDArray[Any]
 _ROWS = 3
 _TOLERANCE = 1e-4
 _HALF_TOLERANCE = 3e-2
 _PASSES = (4, 64, 1024)
-
-
-def example_inputs(specs: Sequence[InputSpec], rows: int, *, seed: int = 0) -> dict[str, Array]:
-    """Rows that fit `specs`: standard normal numbers, or zeros and ones where integers are due."""
-    draw = np.random.default_rng(seed)
-    made: dict[str, Array] = {}
-    for spec in specs:
-        shape = (rows, *(UNKNOWN_LENGTH if n is None else n for n in spec.shape))
-        floating = "float" in spec.dtype
-        made[spec.name] = draw.standard_normal(shape) if floating else draw.integers(0, 2, shape)
-        made[spec.name] = made[spec.name].astype("float32" if floating else spec.dtype)
-    return made
 
 
 def check_laws(model: StochasticModel) -> tuple[str, ...]:
@@ -46,7 +33,7 @@ def check_laws(model: StochasticModel) -> tuple[str, ...]:
     Raises:
         UnsupportedModelError: A law does not hold for this model; the text says which.
     """
-    inputs = example_inputs(model.inputs, _ROWS)
+    inputs = model.examples.rows(_ROWS)
     one = {name: x[1:2] for name, x in inputs.items()}
     answer = model.predict(inputs)
     for name, values in answer.items():
@@ -96,13 +83,28 @@ def _check_passes(model: StochasticModel, inputs: Mapping[str, Array], one: Mapp
     )
 
 
+def check_weights(keras_model: Any) -> None:
+    """Refuse a model one of whose variables holds NaN: training diverged, or the file is damaged.
+
+    Raises:
+        UnsupportedModelError: Names the variable.
+    """
+    for variable in keras_model.variables:
+        value = np.asarray(keras.ops.convert_to_numpy(variable))
+        if value.dtype.kind not in "biuOSU" and np.isnan(value.astype(np.float64)).any():
+            raise UnsupportedModelError(
+                f"The variable '{variable.path}' of the model holds NaN, so that no answer would be a number. Train it "
+                "again (a smaller learning rate, clipnorm), or import an earlier checkpoint."
+            )
+
+
 def check_untouched(model: StochasticModel, keras_model: Any) -> None:
     """Check that the deterministic answer is Keras's own, and that drawing passes leaves every variable as it was.
 
     Raises:
         UnsupportedModelError: One of the two does not hold for this model.
     """
-    inputs = example_inputs(model.inputs, _ROWS)
+    inputs = model.examples.rows(_ROWS)
     # Keras's own call comes first: its recurrent layers advance their seed generators even when they only predict.
     own = model.reference(inputs)
     before = [variable.numpy() for variable in keras_model.variables]

@@ -17,9 +17,15 @@ from thinned.models.compat.tensorflow import floating_point_operations
 from thinned.models.dropout.batching import BatchItem, Frontier, graph_arguments, run_arguments
 from thinned.models.dropout.block_reduction import ClassScale
 from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey, call_model
+from thinned.models.dropout.example_rows import ExampleRows, find_examples
 from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
 from thinned.models.dropout.partition.graph_partition import Partition, forced_layers
-from thinned.models.dropout.partition.partition_runner import PartitionRunner, partition_of, single_precision
+from thinned.models.dropout.partition.partition_runner import (
+    PartitionRunner,
+    find_row_axes,
+    partition_of,
+    single_precision,
+)
 from thinned.models.dropout.partition.prefix_share import describe_split, one_row
 from thinned.models.dropout.partition.signature import ModelSignature, OutputSignature, read_outputs, read_signature
 from thinned.models.dropout.sites.discovery import DiscoveredSites, discover_sites
@@ -41,6 +47,7 @@ def enable_mc_dropout(
     *,
     input_specs: Sequence[InputSpec] | None = None,
     classes: Mapping[str, ClassScale] | None = None,
+    examples: ExampleRows | None = None,
 ) -> StochasticModel:
     """Find the sites of a Keras model and compile it with and without their noise.
 
@@ -51,6 +58,7 @@ def enable_mc_dropout(
         input_specs: What the model takes, needed only where it does not say so itself.
         classes: By output name, how the last axis is to be read where it holds classes; their entropies are reduced
             in the graph.
+        examples: Rows to try the model on; by default they are made up.
 
     Raises:
         UnknownNoiseError: A layer draws noise in a way that cannot be replaced.
@@ -61,8 +69,11 @@ def enable_mc_dropout(
     """
     with TRACING:
         signature = read_signature(model, input_specs)
-        sites = discover_sites(model, signature.tensors, signature.call, forced_layers(model))
-        return StochasticModel(model, signature, sites, classes or {})
+        examples = examples or find_examples(model, signature)
+        rows = examples.rows(3)
+        three = [tf.convert_to_tensor(rows[spec.name], spec.dtype) for spec in signature.inputs]
+        sites = discover_sites(model, signature.tensors, signature.call, forced_layers(model), three)
+        return StochasticModel(model, signature, sites, classes or {}, examples)
 
 
 class StochasticModel:
@@ -72,21 +83,32 @@ class StochasticModel:
         inputs: What it takes.
         outputs: What it answers.
         sites: Where it draws noise.
+        examples: Rows that it is tried on.
         warnings: What a person should know of its sites and outputs.
         graphs: Its compiled graphs.
     """
 
     def __init__(
-        self, model: Any, signature: ModelSignature, sites: DiscoveredSites, classes: Mapping[str, ClassScale]
+        self,
+        model: Any,
+        signature: ModelSignature,
+        sites: DiscoveredSites,
+        classes: Mapping[str, ClassScale],
+        examples: ExampleRows,
     ) -> None:
         self.keras_model = model
+        self.examples = examples
+        self.inputs: tuple[InputSpec, ...] = signature.inputs
         self._signature = signature
         partition = partition_of(model, sites)
         self._runner = PartitionRunner(partition, signature)
         self.graphs = CompiledGraphs(model, signature, sites, self._runner)
-        self.inputs: tuple[InputSpec, ...] = signature.inputs
+        self._runner.row_axes = find_row_axes(
+            self._runner, lambda body: self.graphs.trace_off(body, signature.tensors), self._tensors(examples.rows(3))
+        )
         self.sites: tuple[SiteSpec, ...] = tuple(site.spec for site in sites.active)
         self._predict = self._trace_predict()
+        self.graphs.output_dtypes = tuple(tensor.dtype for tensor in self._predict.outputs)
         self.graphs.classes = tuple(classes.get(output.name) for output in self.outputs)
         self.warnings = sites.warnings + self._constant_outputs(partition)
 
@@ -148,6 +170,8 @@ class StochasticModel:
         """
         self.require_sites()
         owners, arguments = graph_arguments(items)
+        if owners == "several" and self.graphs.sites.rowless:  # a kernel cannot have the noise of each row's request
+            return [self.draw([item], sampling=sampling)[0] for item in items]
         from_inputs = items[0].frontier is None
         each = [self.flat(i.inputs or {}) if i.frontier is None else list(i.frontier.tensors) for i in items]
         columns = zip(*each, strict=True)
@@ -233,7 +257,10 @@ class StochasticModel:
         """Which part of the model's work runs once, and which in every pass. Counting it takes two further traces."""
 
         def operations(body: Callable[..., list[Tensor]]) -> int:
-            return floating_point_operations(self.graphs.trace_off(body, one_row(self._signature.tensors)).graph)
+            shapes = [self.examples.shapes[spec.name] for spec in self.inputs]
+            return floating_point_operations(
+                self.graphs.trace_off(body, one_row(self._signature.tensors, shapes)).graph
+            )
 
         def predict(*inputs: Tensor) -> list[Tensor]:
             return list(keras.tree.flatten(self._signature.call(inputs, False)))
@@ -244,10 +271,8 @@ class StochasticModel:
 
     def reference(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """What Keras itself answers, uncompiled: `model(x, training=False)`."""
-        tensors = [tf.convert_to_tensor(x) for x in self.flat(inputs)]
-        return self._named(
-            [single_precision(tensor) for tensor in keras.tree.flatten(self._signature.call(tensors, False))]
-        )
+        answer = keras.tree.flatten(self._signature.call(self._tensors(inputs), False))
+        return self._named([single_precision(tensor) for tensor in answer])
 
     def differs_at_sites(self, inputs: Mapping[str, Array], *, n_samples: int, seed: int) -> bool:
         """Whether passes differ right behind some site, where the outputs may be too saturated to show it."""
@@ -283,6 +308,9 @@ class StochasticModel:
             )
 
     # Details
+
+    def _tensors(self, inputs: Mapping[str, Array]) -> list[Tensor]:
+        return [tf.convert_to_tensor(x) for x in self.flat(inputs)]
 
     def _named(self, tensors: Sequence[Tensor]) -> dict[str, Array]:
         return {output.name: tensor.numpy() for output, tensor in zip(self.outputs, tensors, strict=True)}

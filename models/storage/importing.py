@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import numpy.typing as npt
 
 from thinned._version import __version__
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, Scale, ShortAudit, Task
 from thinned.models.compat.messages import message_of
-from thinned.models.errors import InputError, ThinnedError, UnsupportedModelError
+from thinned.models.errors import ThinnedError, UnsupportedModelError
 from thinned.models.storage.keras_archive import check_format, read_keras
 from thinned.models.storage.model_store import StoredModel, check_name, digest, store
 from thinned.models.storage.output_task import PerOutput, output_specs
 
 if TYPE_CHECKING:
-    from thinned.models.dropout import StochasticModel
+    from thinned.models.dropout import ExampleRows, StochasticModel
 
 __all__ = ["import_model"]
 
 T = TypeVar("T")
+RowsOf: TypeAlias = "Callable[[Sequence[InputSpec]], Mapping[str, npt.NDArray[Any]]]"
+_KEPT_ROWS = 8
+_KEPT_BYTES = 32 << 20
 log = logging.getLogger(__name__)
 
 _NO_SITES = (
@@ -40,6 +46,7 @@ def import_model(
     module: Path | None = None,
     input_specs: Sequence[InputSpec] | None = None,
     scores: Mapping[str, float] | None = None,
+    data: RowsOf | None = None,
 ) -> StoredModel:
     """Import a `.keras` file.
 
@@ -51,8 +58,10 @@ def import_model(
             by output name, or for all classification outputs under None.
         scale: How the numbers of a classification output are to be read, where its last activation does not tell.
         module: A `.py` file of custom objects, kept beside the model. It is run.
-        input_specs: The inputs, for a subclassed model that does not know them.
+        input_specs: The inputs, for a subclassed model that does not know them; or lengths that the model leaves open.
         scores: Test scores to put on the card.
+        data: Given the model's inputs, reads rows of the user's data, by input name (B, *input_shape). The model is
+            checked on them, now and when it is loaded; a few are kept beside it. By default rows are made up.
 
     Returns:
         The stored model; `card.warnings` says what a person should know.
@@ -60,6 +69,7 @@ def import_model(
     Raises:
         ModelFileError: The file cannot be loaded safely.
         ModelExistsError: The name is not a valid name.
+        InputError: The rows of `data` do not fit the model.
         UnsupportedModelError: The model cannot be served, breaks a law that answers rest on, or has an output that does
             not fit its task, labels or scale.
     """
@@ -74,15 +84,17 @@ def import_model(
         check_against_keras,
         check_laws,
         check_untouched,
+        check_weights,
         enable_mc_dropout,
-        example_inputs,
     )
 
-    try:
-        model = enable_mc_dropout(keras_model, input_specs=input_specs)
+    check_weights(keras_model)
+    with _as_refusals():
+        examples = _examples(keras_model, input_specs, data)
+        model = enable_mc_dropout(keras_model, input_specs=input_specs, examples=examples)
         outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
         check_untouched(model, keras_model)
-        check_against_keras(model, example_inputs(model.inputs, 1))
+        check_against_keras(model, examples.rows(1))
         noted = check_laws(model)
         card = ModelCard(
             name=name,
@@ -97,18 +109,55 @@ def import_model(
             created=datetime.datetime.now(datetime.UTC),
             warnings=(*_warnings(model, outputs), *noted),
             audit=_short_audit(model, outputs),
+            examples=examples.recipes,
             scores=dict(scores or {}),
         )
-    except InputError as error:
-        raise UnsupportedModelError(f"made-up rows do not fit the model: {error}") from error
+    return store(path, card, module=module, rows=_kept(examples))
+
+
+@contextmanager
+def _as_refusals() -> Iterator[None]:
+    """Whatever Keras and TensorFlow raise on a model that they cannot run as it is asked to, as one sentence."""
+    try:
+        yield
     except ThinnedError:
         raise
-    except Exception as error:  # whatever Keras and TensorFlow raise on a model that they cannot run as it is asked to
+    except Exception as error:
         raise UnsupportedModelError(
-            f"the model cannot be run on made-up rows: {message_of(error)} ({type(error).__name__}). Expected a model "
-            "that model.predict(rows) answers for any number of rows, of the shapes that its inputs name"
+            f"the model cannot be run: {message_of(error)} ({type(error).__name__}). Expected a model that "
+            "model.predict(rows) answers for any number of rows, of the shapes that its inputs name"
         ) from error
-    return store(path, card, module=module)
+
+
+def _examples(keras_model: Any, input_specs: Sequence[InputSpec] | None, data: RowsOf | None) -> ExampleRows:
+    """The rows to try the model on: of the user's data, or made up.
+
+    Raises:
+        InputError: The user's rows do not fit the model.
+        UnsupportedModelError: No rows could be made up that it answers.
+    """
+    from thinned.models.dropout import find_examples, given_examples, read_signature
+
+    signature = read_signature(keras_model, input_specs)
+    if data is not None:
+        return given_examples(keras_model, signature, data(signature.inputs))
+    examples = find_examples(keras_model, signature)
+    if examples.problem is not None:
+        raise UnsupportedModelError(
+            f"no rows could be made up that the model answers with finite numbers: {examples.problem}. "
+            "Give a few rows of your data: --data FILE (.npz, .npy, .csv or .json)"
+            + ("; or the lengths that vary: --input-shape" if any(None in i.shape for i in signature.inputs) else "")
+        )
+    return examples
+
+
+def _kept(examples: ExampleRows) -> Mapping[str, npt.NDArray[Any]] | None:
+    """A few of the user's own rows, to be stored beside the model."""
+    if examples.given is None:
+        return None
+    size = sum(x[:1].nbytes for x in examples.given.values())
+    count = max(1, min(_KEPT_ROWS, _KEPT_BYTES // max(size, 1)))
+    return {name: x[:count] for name, x in examples.given.items()}
 
 
 def _by_output(choice: PerOutput[T] | Sequence[str] | str | None) -> PerOutput[T]:
@@ -127,7 +176,7 @@ def _short_audit(model: StochasticModel, outputs: Sequence[OutputSpec]) -> Short
     try:
         return audit(model, classes=classes, short=True).short()
     except Exception as error:
-        log.warning("the model could not be audited: %s", error)
+        log.warning("the model could not be audited: %s", message_of(error))
         return None
 
 

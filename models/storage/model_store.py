@@ -7,10 +7,13 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 
 from thinned.models.card import ModelCard
@@ -21,18 +24,34 @@ from thinned.models.storage.keras_archive import read_keras
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["StoredModel", "check_name", "delete", "digest", "find", "find_all", "load_keras", "store", "tags"]
+__all__ = [
+    "StoredModel",
+    "check_name",
+    "delete",
+    "digest",
+    "find",
+    "find_all",
+    "load_keras",
+    "load_rows",
+    "store",
+    "tags",
+]
 
 MODEL_FILE = "model.keras"
 CARD_FILE = "card.json"
 LAYERS_FILE = "layers.py"
+ROWS_FILE = "rows.npz"
 
 _NAME = re.compile(r"[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model in the store. `path` is the folder of `model.keras`, `card.json` and, for custom objects, `layers.py`."""
+    """A model in the store.
+
+    `path` is the folder of `model.keras`, `card.json`, for custom objects `layers.py`, and `rows.npz` where rows of the
+    user's data were given.
+    """
 
     card: ModelCard
     version: str
@@ -63,7 +82,9 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def store(source: Path, card: ModelCard, *, module: Path | None = None) -> StoredModel:
+def store(
+    source: Path, card: ModelCard, *, module: Path | None = None, rows: Mapping[str, npt.NDArray[Any]] | None = None
+) -> StoredModel:
     """Put a model in the store as the newest version of its name.
 
     BentoML builds the version in a store of its own beside the real one, from where one rename brings it in: a crash
@@ -73,6 +94,7 @@ def store(source: Path, card: ModelCard, *, module: Path | None = None) -> Store
         source: The `.keras` file.
         card: Its card.
         module: The `.py` file of its custom objects.
+        rows: A few rows of the user's data by input name; their digest goes into the card.
 
     Returns:
         The stored model.
@@ -85,6 +107,7 @@ def store(source: Path, card: ModelCard, *, module: Path | None = None) -> Store
     root = _root()
     with tempfile.TemporaryDirectory(prefix="thinned-staging-", dir=root.parent) as staging:
         with creating_in(Path(staging), card.name, module=__name__, labels={"made-by": "thinned"}) as built:
+            card = _with_rows(Path(built.path), card, rows)
             _fill(Path(built.path), source, card, module)
             version = str(built.tag.version)
         folder = Path(staging) / card.name / version
@@ -194,6 +217,30 @@ def load_keras(stored: StoredModel) -> keras.Model:
         layers = stored.path / LAYERS_FILE
         _verify(stored, layers, stored.card.module_sha256)
     return read_keras(model, layers)
+
+
+def load_rows(stored: StoredModel) -> dict[str, npt.NDArray[Any]] | None:
+    """The rows of the user's data that were kept beside a model, by input name; None where none were given.
+
+    Raises:
+        ModelCorruptError: The file is missing or is not the one that was stored.
+    """
+    if stored.card.rows_sha256 is None:
+        return None
+    path = stored.path / ROWS_FILE
+    _verify(stored, path, stored.card.rows_sha256)
+    with np.load(path, allow_pickle=False) as arrays:
+        return {spec.name: arrays[str(i)] for i, spec in enumerate(stored.card.inputs)}
+
+
+def _with_rows(folder: Path, card: ModelCard, rows: Mapping[str, npt.NDArray[Any]] | None) -> ModelCard:
+    """Write the rows of the user's data, by the number of their input: a name need not be one for a file."""
+    if rows is None:
+        return card
+    path = folder / ROWS_FILE
+    arrays: dict[str, Any] = {str(i): rows[spec.name] for i, spec in enumerate(card.inputs)}
+    np.savez_compressed(path, **arrays)
+    return card.model_copy(update={"rows_sha256": digest(path)})
 
 
 def _fill(folder: Path, source: Path, card: ModelCard, module: Path | None) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from thinned.models.errors import UsageError
 from thinned.service.cli import help_texts, options
 
 __all__ = ["register"]
@@ -63,21 +65,36 @@ def _import(
         list[str] | None,
         typer.Option(
             metavar="[INPUT=]32,32,3",
-            help="Shape of one row, ? where it varies. Only for a subclassed model that does not know its inputs.",
+            help="Shape of one row, ? where it varies: for a subclassed model that does not know its inputs, or to fix "
+            "lengths that a model leaves open.",
             show_default=False,
         ),
     ] = None,
     input_dtype: Annotated[
         list[str] | None,
-        typer.Option(metavar="[INPUT=]DTYPE", help="Goes with --input-shape; float32 by default.", show_default=False),
+        typer.Option(
+            metavar="[INPUT=]DTYPE", help="Goes with --input-shape; the model's own by default.", show_default=False
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Rows of your data (.npz, .npy, .csv, .json) to check the model on, now and whenever it is loaded; 8 "
+            "are kept beside it. Made up by default.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Bring a Keras model into the store."""
     from thinned.models.storage.custom_layers import find_module
+    from thinned.service.cli.data_files import SUFFIXES, read_rows
     from thinned.service.cli.tables import print_model
 
     tasks, chosen = options.tasks(task), options.scales(scale or ())
     names, specs = options.labels(labels or ()), options.input_specs(input_shape or (), input_dtype or ())
+    if data is not None and (data.suffix.lower() not in SUFFIXES or not data.is_file()):
+        raise UsageError(f"--data expects a file that ends in {', '.join(SUFFIXES)}; {str(data)!r} is no such file")
     source = None if module is None else find_module(module)
     from thinned.models.storage.importing import import_model
 
@@ -89,6 +106,7 @@ def _import(
         scale=chosen,
         module=source,
         input_specs=specs,
+        data=None if data is None else partial(read_rows, data),
     )
     print_model(stored)
     typer.echo(f"Stored as {stored.tag}. Next: thinned serve {stored.card.name}")

@@ -106,7 +106,7 @@ def input_specs(shapes: Sequence[str], dtypes: Sequence[str]) -> tuple[InputSpec
     """Read `--input-shape 32,32,3` and `--input-dtype float32`, either with `INPUT=` before it.
 
     Returns:
-        The inputs in the order of the shapes; None if no shape was given.
+        The inputs in the order of the shapes, dtype "" where none is named; None if no shape was given.
 
     Raises:
         UsageError: A shape is no list of lengths, or a dtype is given without a shape.
@@ -122,9 +122,7 @@ def input_specs(shapes: Sequence[str], dtypes: Sequence[str]) -> tuple[InputSpec
             )
     return (
         tuple(
-            InputSpec(
-                name=name or "input", shape=_shape(text), dtype=_dtype(kinds.get(name, kinds.get(None, "float32")))
-            )
+            InputSpec(name=name or "input", shape=_shape(text), dtype=_dtype(kinds.get(name, kinds.get(None, ""))))
             for name, text in by_name.items()
         )
         or None
@@ -177,6 +175,8 @@ def _shape(text: str) -> tuple[int | None, ...]:
 
 
 def _dtype(text: str) -> str:
+    if not text:
+        return text
     from thinned.service.schema.input_arrays import numpy_dtype
 
     try:

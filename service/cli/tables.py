@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.text import Text
 
-from thinned.models.card import InputSpec, ModelCard, OutputSpec, SiteSpec, SplitSpec
+from thinned.models.card import InputSpec, ModelCard, OutputSpec, RowRecipe, SiteSpec, SplitSpec
 from thinned.models.uncertainty import OutputAnswer, probabilities
 from thinned.service.cli.findings import print_short_audit
 from thinned.service.cli.output import console, table
@@ -76,11 +76,20 @@ def print_model(stored: StoredModel) -> None:
     if card.sites:
         table("site", "kind", "rate", "mask of a pass", "calls", "", rows=[_site_row(s) for s in card.sites])
         _print_split(card.split)
+    if card.examples:
+        out.print(Text(f"Checked on rows that were {_examples(card.examples)}"), soft_wrap=True)
     for warning in card.warnings:
         out.print(Text(f"Warning: {warning}", style="yellow"), soft_wrap=True)
     if card.audit is not None:
         print_short_audit(card.audit, card.name)
     print_scores(card)
+
+
+def _examples(recipes: Sequence[RowRecipe]) -> str:
+    """What a card says of the rows on which its model was checked."""
+    if any(recipe.values == "given" for recipe in recipes):
+        return "given at import: " + ", ".join(f"{r.name} {shape(r.shape)}" for r in recipes)
+    return "made up: " + ", ".join(f"{r.name} {shape(r.shape)} {r.describe()}" for r in recipes)
 
 
 def print_scores(card: ModelCard) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from thinned.models.card import ModelCard
-from thinned.models.dropout import BatchItem, StochasticModel, check_laws, example_inputs
+from thinned.models.dropout import BatchItem, StochasticModel, check_laws
 from thinned.models.errors import UnsupportedModelError, WarmUpError
 from thinned.models.loading import load_stored
 from thinned.models.sampling import BLOCK, Sampling
@@ -69,7 +69,7 @@ class Engine:
         """Trace and run the graphs of one way of sampling, so that no request waits for it."""
         if not self.model.sites:
             return
-        inputs = example_inputs(self.card.inputs, 2)
+        inputs = self.model.examples.rows(2)
         for row_passes in (2 * BLOCK, 2):  # in one call, and in pieces
             self.model.summary(inputs, n_samples=2, seed=0, sampling=sampling, row_passes=row_passes)
         if not joined:

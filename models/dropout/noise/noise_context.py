@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from thinned.models.dropout.noise.laws import inverted_dropout
 from thinned.models.dropout.noise.philox import RandomWords
+from thinned.models.dropout.noise.row_layout import ROWS_FIRST, RowAxis, lengths
 from thinned.models.dropout.noise.samplers import make_sampler
 from thinned.models.sampling import Sampling
 
@@ -39,14 +40,17 @@ class Layout:
     """What is known before a graph is traced of a call of a site.
 
     Args:
-        folded: How many positions of one row the first axis holds beside the rows (windows, time steps); mostly 1.
-        units: Units of noise in a pass.
+        rows: Where the rows are in the tensor that meets the noise; None where it has none.
+        folded: How many positions of one row that axis holds (windows, time steps), mostly 1; None where the number
+            varies.
+        units: Units of noise in a pass; None where the number varies.
         rate: Probability that a unit is dropped; None where the noise is not of that kind.
     """
 
-    folded: int
-    units: int
-    rate: float | None
+    rows: RowAxis | None = ROWS_FIRST
+    folded: int | None = None
+    units: int | None = None
+    rate: float | None = None
 
 
 class NoiseContext:
@@ -59,6 +63,7 @@ class NoiseContext:
         rows: Scalar int32 tensor B, the rows that each pass sees.
         sampling: How passes relate to each other.
         layouts: What is known of the calls that will come. The small masks among them are drawn together, here.
+        one_pass: Whether `count` is 1: then noise may also meet tensors that have no rows.
     """
 
     def __init__(
@@ -70,7 +75,9 @@ class NoiseContext:
         rows: Tensor,
         sampling: Sampling,
         layouts: Mapping[Call, Layout],
+        one_pass: bool = False,
     ) -> None:
+        self.one_pass = one_pass
         self.count = count
         self.rows = rows
         self.row_passes = count * rows
@@ -90,6 +97,8 @@ class NoiseContext:
 
     def widen(self, x: Tensor) -> Tensor:
         """Repeat (B * T, ...) for every pass: (S * B * T, ...), pass-major."""
+        if self.one_pass:
+            return x
         multiples = tf.concat([[self.count], tf.ones([len(x.shape) - 1], tf.int32)], axis=0)
         wide = tf.tile(x, multiples)
         wide.set_shape([None, *x.shape[1:]])
@@ -100,13 +109,16 @@ class NoiseContext:
         pooled = {
             call: layout
             for call, layout in self.layouts.items()
-            if layout.rate is not None and layout.rate < 1 and layout.units <= _POOLED_UNITS
+            if layout.rate is not None
+            and layout.rate < 1
+            and layout.units is not None
+            and layout.units <= _POOLED_UNITS
         }
         if len(pooled) < 2:
             return {}
-        rates = np.concatenate([np.full(layout.units, layout.rate) for layout in pooled.values()])
+        rates = np.concatenate([np.full(layout.units or 0, layout.rate) for layout in pooled.values()])
         dropped = self.sampler.dropped(_POOL, rates)
-        parts = tf.split(dropped, [layout.units for layout in pooled.values()], axis=-1)
+        parts = tf.split(dropped, [layout.units or 0 for layout in pooled.values()], axis=-1)
         return dict(zip(pooled, parts, strict=True))
 
 
@@ -161,8 +173,11 @@ class Draw:
         )
 
     def identity(self, x: Tensor) -> Tensor:
-        """`x` for every pass, without noise."""
-        return x if self.wide else self._context.widen(x)
+        """`x` for every pass, without noise; its rows are where they are in what meets the noise."""
+        context, axis = self._context, self._context.layouts.get(self._call, Layout()).rows
+        if self.wide or axis is None:
+            return x
+        return axis.rows_back(context.widen(axis.rows_first(x, context.rows)), context.row_passes)
 
     def _combine(
         self,
@@ -177,12 +192,14 @@ class Draw:
         one row, and as in Keras each has its own noise. Meeting the narrow (1, B, ...) saves a copy of x for each pass.
         """
         context = self._context
-        shape = _dims(x)
-        layout = context.layouts.get(self._call)
-        if layout is not None:
-            folded: Any = layout.folded
-        else:
-            folded = tf.shape(x)[0] // (context.rows * context.count if self.wide else context.rows)
+        layout = context.layouts.get(self._call, Layout())
+        if layout.rows is None:
+            return self._combine_rowless(x, noise_shape, draw, combine)
+        rows = context.row_passes if self.wide else context.rows
+        moved = layout.rows.rows_first(x, rows)
+        noise_shape = layout.rows.reorder(noise_shape, len(x.shape))
+        shape = _dims(moved)
+        folded: Any = tf.shape(moved)[0] // rows if layout.folded is None else layout.folded
         shared, noise_tail = _noise_tail(noise_shape, shape)
         noise_dims = [1 if shared else folded, *noise_tail]
         noise = draw(_product(noise_dims))
@@ -190,15 +207,33 @@ class Draw:
         plain = isinstance(folded, int) and folded == 1
         if plain:  # nothing is folded: an axis less
             noise = tf.reshape(noise, [context.count, owners, *noise_tail])
-            laid = tf.reshape(x, [context.count if self.wide else 1, context.rows, *shape[1:]])
+            laid = tf.reshape(moved, [context.count if self.wide else 1, context.rows, *shape[1:]])
         else:
             noise = tf.reshape(noise, [context.count, owners, *noise_dims])
-            laid = tf.reshape(x, [context.count if self.wide else 1, context.rows, folded, *shape[1:]])
+            laid = tf.reshape(moved, [context.count if self.wide else 1, context.rows, folded, *shape[1:]])
         noisy = combine(laid, noise)
         context.noisy.append(noisy)
         out = tf.reshape(noisy, [context.row_passes if plain else context.row_passes * folded, *shape[1:]])
-        out.set_shape([None, *x.shape[1:]])
-        return out
+        out.set_shape([None, *moved.shape[1:]])
+        return layout.rows.rows_back(out, context.row_passes)
+
+    def _combine_rowless(
+        self,
+        x: Tensor,
+        noise_shape: Any,
+        draw: Callable[[Tensor], Tensor],
+        combine: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Combine a tensor without rows, a kernel or a table, with the noise of the one pass that is drawn."""
+        if not self._context.one_pass:
+            raise RuntimeError("noise meets a tensor without rows in a graph of several passes")
+        shape = lengths(x)
+        padded = [None] * len(shape) if noise_shape is None else [1] * (len(shape) - len(noise_shape)) + [*noise_shape]
+        dims = [full if n is None else n for n, full in zip(padded, shape, strict=True)]
+        noisy = combine(x, tf.reshape(draw(_product(dims)), dims))
+        self._context.noisy.append(noisy)
+        noisy.set_shape(x.shape)
+        return noisy
 
     def _dropped(self, units: Tensor, rate: float) -> Tensor:
         if self._drawn == 0 and self._call in self._context.pool:

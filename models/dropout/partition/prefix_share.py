@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from thinned.models.card import SplitSpec
 from thinned.models.dropout.partition.graph_partition import Partition, Step
-from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH, ModelSignature
+from thinned.models.dropout.partition.signature import ModelSignature
 from thinned.models.dropout.sites.discovery import layer_paths
 
 __all__ = ["describe_split", "one_row"]
@@ -47,9 +47,6 @@ def describe_split(
     )
 
 
-def one_row(signature: Sequence[tf.TensorSpec]) -> list[tf.TensorSpec]:
-    """The signature for one row, any length being filled in: the profiler counts only what has a known shape."""
-    return [
-        tf.TensorSpec([1] + [UNKNOWN_LENGTH if n is None else n for n in spec.shape[1:]], spec.dtype)
-        for spec in signature
-    ]
+def one_row(signature: Sequence[tf.TensorSpec], shapes: Sequence[Sequence[int]]) -> list[tf.TensorSpec]:
+    """The signature for one row of these shapes: the profiler counts only what has a known shape."""
+    return [tf.TensorSpec([1, *shape], spec.dtype) for spec, shape in zip(signature, shapes, strict=True)]

@@ -49,7 +49,7 @@ def read_signature(model: Any, given: Sequence[InputSpec] | None = None) -> Mode
 
     Args:
         model: A built Keras model.
-        given: What it takes, where the user says so.
+        given: What it takes, where the user says so; dtype "" stands for the model's own.
 
     Raises:
         UnsupportedModelError: The inputs are unknown, are not numbers, or do not agree with `given`.
@@ -68,22 +68,42 @@ def read_signature(model: Any, given: Sequence[InputSpec] | None = None) -> Mode
 def _functional(model: Any, graph: Any, given: Sequence[InputSpec] | None) -> ModelSignature:
     structure = inputs_structure(graph)
     names = sorted(structure) if isinstance(structure, dict) else [producer(t).operation.name for t in graph.inputs]
-    if given is not None and len(given) == len(names):
-        names = [spec.name for spec in given]
-    specs = tuple(
+    own = [
         InputSpec(name=name, shape=tuple(tensor.shape[1:]), dtype=keras.backend.standardize_dtype(tensor.dtype))
         for name, tensor in zip(names, graph.inputs, strict=True)
-    )
-    if given is not None and [(s.shape, s.dtype) for s in given] != [(s.shape, s.dtype) for s in specs]:
-        raise UnsupportedModelError(
-            f"The model's graph says that it takes {_readable(specs)}, but --input-shape and --input-dtype say "
-            f"{_readable(given)}. Leave them out."
-        )
+    ]
+    specs = tuple(own if given is None else _narrowed(own, given))
 
     def call(tensors: Sequence[Any], training: bool) -> Any:
         return model(keras.tree.pack_sequence_as(structure, list(tensors)), training=training)
 
     return ModelSignature(specs, _signature(specs), call)
+
+
+def _narrowed(own: Sequence[InputSpec], given: Sequence[InputSpec]) -> list[InputSpec]:
+    """What a functional graph takes, lengths that it leaves open filled in where the user names them."""
+    by_name = {spec.name: spec for spec in given}
+    names = [spec.name for spec in own]
+    if set(by_name) <= set(names):
+        chosen = [by_name.get(name, spec) for name, spec in zip(names, own, strict=True)]
+    elif len(given) == len(own):
+        chosen = list(given)
+    else:
+        raise UnsupportedModelError(
+            f"The model's inputs are {', '.join(names)}, but --input-shape names {', '.join(by_name)}. Name them so."
+        )
+    for spec, said in zip(own, chosen, strict=True):
+        fits = len(spec.shape) == len(said.shape) and all(
+            n in (None, m) for n, m in zip(spec.shape, said.shape, strict=True)
+        )
+        if not fits or said.dtype not in ("", spec.dtype):
+            raise UnsupportedModelError(
+                f"The model's graph says that it takes {_readable([spec])} as {spec.name!r}, but --input-shape and "
+                f"--input-dtype say {_readable([said])}. Only lengths that the graph leaves open (None) may be named."
+            )
+    return [
+        InputSpec(name=said.name, shape=said.shape, dtype=spec.dtype) for spec, said in zip(own, chosen, strict=True)
+    ]
 
 
 def _subclassed(model: Any, given: Sequence[InputSpec] | None) -> ModelSignature:
@@ -97,7 +117,7 @@ def _subclassed(model: Any, given: Sequence[InputSpec] | None) -> ModelSignature
                 "Give --input-shape, and --input-dtype if it is not float32."
             )
         given = _specs_of(shapes)
-    specs = tuple(given)
+    specs = tuple(spec.model_copy(update={"dtype": spec.dtype or "float32"}) for spec in given)
 
     def call(tensors: Sequence[Any], training: bool) -> Any:
         if not isinstance(shapes, dict):
@@ -122,16 +142,16 @@ def _specs_of(shapes: Any) -> list[InputSpec]:
 def _signature(specs: Sequence[InputSpec]) -> tuple[tf.TensorSpec, ...]:
     for spec in specs:
         dtype = tf.as_dtype(spec.dtype)
-        if not (dtype.is_floating or dtype.is_integer):
+        if not (dtype.is_floating or dtype.is_integer or dtype.is_bool):
             raise UnsupportedModelError(
-                f"Input '{spec.name}' has dtype {spec.dtype}: only floating-point and integer inputs can be served. "
+                f"Input '{spec.name}' has dtype {spec.dtype}: only numbers, true and false can be served. "
                 "Do text and other preprocessing before the model, and save the part that takes numbers."
             )
     return tuple(tf.TensorSpec([None, *spec.shape], spec.dtype, name=f"input_{i}") for i, spec in enumerate(specs))
 
 
 def _readable(specs: Sequence[InputSpec]) -> str:
-    return ", ".join(f"{s.dtype} {list(s.shape)}" for s in specs)
+    return ", ".join(f"{s.dtype} {list(s.shape)}".strip() for s in specs)
 
 
 def read_outputs(model: Any, structure: Any) -> tuple[OutputSignature, ...]:
@@ -180,6 +200,12 @@ def _activation(tensor: Any) -> tuple[str | None, bool]:
         if isinstance(operation, _PASS_THROUGH):
             noisy |= isinstance(operation, keras.layers.Dropout) and operation.rate > 0
             tensor = input_tensors(made)[0]
+            continue
+        if isinstance(operation, keras.layers.TimeDistributed):
+            inner = functional_graph(operation.layer)
+            if inner is None:
+                return _function_of(operation.layer, tensor), noisy
+            tensor = inner.outputs[0]
             continue
         return _function_of(operation, tensor), noisy
 

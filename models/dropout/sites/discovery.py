@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from thinned.models.card import SiteSpec
@@ -19,6 +21,7 @@ from thinned.models.compat.keras import flatten_layers, inner_layers
 from thinned.models.compat.messages import message_of
 from thinned.models.compat.tensorflow import runs_once
 from thinned.models.dropout.noise.noise_context import Call, Draw, Layout
+from thinned.models.dropout.noise.row_layout import RowAxis, find_row_axis
 from thinned.models.dropout.sites.custom_noise import sites_of
 from thinned.models.dropout.sites.layer_patching import patched
 from thinned.models.dropout.sites.noise_layers import NoiseShape, SiteLayer
@@ -33,6 +36,8 @@ from thinned.models.errors import UnsupportedModelError
 __all__ = ["Site", "DiscoveredSites", "layer_paths", "discover_sites"]
 
 Tensor = Any
+_OUT_OF_REACH = -1234567.0
+"""Stands for what the body of a loop or of another function holds."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,11 @@ class DiscoveredSites:
     """What is known before tracing of the calls of active sites."""
 
     @property
+    def rowless(self) -> bool:
+        """Whether noise meets a tensor that has no rows: then passes are drawn one after the other."""
+        return any(layout.rows is None for layout in self.layouts.values())
+
+    @property
     def sources(self) -> list[SiteLayer]:
         """Every layer that could draw, active or not."""
         return [site.source for site in self.active] + list(self.dormant)
@@ -71,15 +81,15 @@ class CallRecorder:
     """The graph of the trace, outermost."""
     repeated: bool = False
     """Whether a call stands where it may run several times in one run: in a loop, a map, or another function."""
-    lengths: list[tuple[Tensor, bool]] = field(default_factory=list)
-    """Of each call: the length of the first axis, and whether noise is shared along it."""
+    met: list[tuple[Tensor, bool]] = field(default_factory=list)
+    """Of each call: the tensor that meets the noise, and whether noise is shared along its first axis."""
 
     def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
         self.repeated |= not runs_once(tf.compat.v1.get_default_graph(), self.graph)
         rank = len(x.shape)
         padded = (None,) * rank if noise_shape is None else ((1,) * rank + noise_shape)[-rank:]
         self.shapes.append(tuple(full if n is None else n for n, full in zip(padded[1:], x.shape[1:], strict=True)))
-        self.lengths.append((tf.shape(x)[0], padded[0] == 1))
+        self.met.append((x, padded[0] == 1))
         return None
 
     def record_call(self, training: bool | None) -> None:
@@ -108,6 +118,7 @@ def discover_sites(
     signature: Sequence[tf.TensorSpec],
     call: Callable[[Sequence[Tensor], bool], Any],
     forced_in_graph: set[int],
+    examples: Sequence[Tensor],
 ) -> DiscoveredSites:
     """Find the sites of `model`.
 
@@ -116,6 +127,7 @@ def discover_sites(
         signature: Shape and dtype of each input, rows first and of unknown number.
         call: `call(inputs, training)` applies the model.
         forced_in_graph: `id` of the layers that a functional graph calls with `training=True`.
+        examples: Three rows of each input.
 
     Raises:
         UnknownNoiseError: A layer draws noise that cannot be stochastic.
@@ -133,7 +145,7 @@ def discover_sites(
         graph = traced.graph.as_graph_def()
         refuse_unknown_noise(model, graph, attribution, when=when)
     refuse_writes(graph)
-    layouts = _layouts(sources, [inference[id(s)] for s in sources], traced, signature)
+    layouts = _layouts(sources, [inference[id(s)] for s in sources], traced, signature, examples)
     return _conclude(sources, training, inference, paths, forced_in_graph, layouts)
 
 
@@ -147,18 +159,18 @@ def _trace(
     *,
     training_flag: bool,
 ) -> Any:
-    def first_lengths(*inputs: Tensor) -> list[Tensor]:
-        """Run the model, and give the first lengths of what meets its sites, as far as this graph reaches them."""
+    def met(*inputs: Tensor) -> list[Tensor]:
+        """Run the model, and give what meets its sites, as far as this graph reaches it."""
         graph = tf.compat.v1.get_default_graph()
         for recorder in recorders.values():
             recorder.graph = graph
         call(inputs, training_flag)
-        lengths = [length for source in sources for length, _ in recorders[id(source)].lengths]
-        return [length if length.graph is graph else tf.constant(-1) for length in lengths]
+        found = [x for source in sources for x, _ in recorders[id(source)].met]
+        return [tf.identity(x) if x.graph is graph else tf.constant(_OUT_OF_REACH) for x in found]
 
     with patched(model, sources, lambda source: recorders[id(source)], also=attribution.watch):
         try:
-            return tf.function(first_lengths, autograph=False).get_concrete_function(*signature)
+            return tf.function(met, autograph=False).get_concrete_function(*signature)
         except (TypeError, ValueError, NotImplementedError, tf.errors.OpError) as error:
             raise UnsupportedModelError(
                 f"The model could not be traced as a TensorFlow graph with training={training_flag}: "
@@ -168,24 +180,47 @@ def _trace(
 
 
 def _layouts(
-    sources: Sequence[SiteLayer], recorders: Sequence[CallRecorder], traced: Any, signature: Sequence[tf.TensorSpec]
+    sources: Sequence[SiteLayer],
+    recorders: Sequence[CallRecorder],
+    traced: Any,
+    signature: Sequence[tf.TensorSpec],
+    examples: Sequence[Tensor],
 ) -> dict[Call, Layout]:
-    """What is known of each call where all lengths are: found by running the model once, on two rows of zeros."""
-    if any(n is None for spec in signature for n in spec.shape[1:]):
-        return {}
+    """What is known of each call: found by running the model on two rows, on the same two turned round, and on three.
+
+    Lengths are known only where the model leaves none open.
+    """
+    fixed = not any(n is None for spec in signature for n in spec.shape[1:])
     try:
-        lengths = iter(traced(*(tf.zeros([2, *spec.shape[1:]], spec.dtype) for spec in signature)))
+        pair, swapped, three = (
+            [np.asarray(x) for x in traced(*(tf.gather(x, rows) for x in examples))]
+            for rows in ([0, 1], [1, 0], [0, 1, 2])
+        )
     except tf.errors.OpError:
-        return {}  # zeros mean nothing to this model: its sites find out when they run
+        return {}  # the rows mean nothing to this model: its sites find out when they run
     layouts: dict[Call, Layout] = {}
+    values = iter(zip(pair, swapped, three, strict=True))
     for number, (source, recorder) in enumerate(zip(sources, recorders, strict=True)):
-        for n, (shape, (_, shared)) in enumerate(zip(recorder.shapes, recorder.lengths, strict=True)):
-            folded, left = divmod(int(next(lengths)), 2)
-            if folded < 1 or left or None in shape:
+        for n, (shape, (_, shared)) in enumerate(zip(recorder.shapes, recorder.met, strict=True)):
+            two, turned, more = next(values)
+            if two.shape == () and two == _OUT_OF_REACH:
                 continue
-            units = (1 if shared else folded) * math.prod(shape)  # type: ignore[arg-type]
-            layouts[Call(number, n)] = Layout(folded, units, source.rate if source.drops else None)
+            rows = find_row_axis(two, turned, more.shape)
+            layouts[Call(number, n)] = _layout(rows, two, shape, shared, source) if fixed else Layout(rows)
     return layouts
+
+
+def _layout(
+    rows: RowAxis | None, pair: npt.NDArray[Any], shape: tuple[int | None, ...], shared: bool, source: SiteLayer
+) -> Layout:
+    """The layout of a call that has the same lengths whatever the rows."""
+    if rows is None:
+        return Layout(None)
+    folded = pair.shape[rows.axis] // 2
+    known = [n for n in shape if n is not None]
+    if rows.axis or len(known) < len(shape):
+        return Layout(rows, folded)
+    return Layout(rows, folded, (1 if shared else folded) * math.prod(known), source.rate if source.drops else None)
 
 
 def _conclude(

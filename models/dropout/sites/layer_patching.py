@@ -15,7 +15,14 @@ from typing import Any
 
 import keras
 
-from thinned.models.compat.keras import attention_dropout, clear_losses, flatten_layers, is_augmentation, takes_training
+from thinned.models.compat.keras import (
+    attention_dropout,
+    clear_losses,
+    flatten_layers,
+    is_augmentation,
+    takes_mask,
+    takes_training,
+)
 from thinned.models.dropout.sites.attention import attend, attends_with_noise
 from thinned.models.dropout.sites.noise_layers import NoiseProvider, SiteLayer
 
@@ -79,12 +86,10 @@ def _side_patches(layer: Any, patched_ids: set[int]) -> dict[str, Any]:
     """What must change around the sites: augmentation never runs, and no fast path goes round a replaced draw."""
     if is_augmentation(layer) and id(layer) not in patched_ids:
         return {"call": _never_training(layer.call)}
-    if not patched_ids:
-        return {}
+    if isinstance(layer, keras.layers.TimeDistributed):
+        return {"call": _fold_time(layer, always=_holds(layer, patched_ids))}
     if isinstance(layer, keras.layers.RNN) and getattr(layer, "use_cudnn", False) and _holds(layer, patched_ids):
         return {"use_cudnn": False}  # the fused kernel never calls the cell
-    if isinstance(layer, keras.layers.TimeDistributed) and _holds(layer, patched_ids):
-        return {"call": _fold_time(layer)}
     return {}
 
 
@@ -99,22 +104,33 @@ def _never_training(call: Callable[..., Any]) -> Callable[..., Any]:
     return quiet
 
 
-def _fold_time(wrapper: Any) -> Callable[..., Any]:
+def _fold_time(wrapper: Any, *, always: bool) -> Callable[..., Any]:
     """`TimeDistributed` by folding time into the rows: one call for all steps, each step with noise of its own.
 
-    Keras unrolls a known length, and maps over an unknown one, where all steps would share one draw.
+    Keras 3.15.1 unrolls a known length. An unknown one it maps over, all steps sharing one draw, and over as many steps
+    as there are rows: it takes the length after it has swapped the axes from before that
+    (`tests/models/compat/test_keras.py` fails when this is mended).
+
+    Args:
+        wrapper: The layer.
+        always: Whether to fold a known length too, because a site is inside.
     """
     original = wrapper.call
 
     def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        if mask is not None:
+        if not always and inputs.shape[1] is not None:
             return original(inputs, training=training, mask=mask)
-        ops = keras.ops
-        shape = ops.shape(inputs)
-        rows, steps = shape[0], shape[1]
-        folded = ops.reshape(inputs, (-1, *inputs.shape[2:]))
-        kwargs = {"training": training} if takes_training(wrapper.layer) else {}
-        out = wrapper.layer.call(folded, **kwargs)
-        return ops.reshape(out, (rows, steps, *out.shape[1:]))
+        ops, layer = keras.ops, wrapper.layer
+        rows, steps = ops.shape(inputs)[0], ops.shape(inputs)[1]
+        folded = ops.reshape(inputs, _fold(inputs))
+        kwargs = {"training": training} if takes_training(layer) else {}
+        if mask is not None and takes_mask(layer):
+            kwargs["mask"] = ops.reshape(mask, _fold(mask))
+        out = layer.call(folded, **kwargs)
+        return ops.reshape(out, (rows, steps, *ops.shape(out)[1:]))
 
     return call
+
+
+def _fold(x: Any) -> tuple[Any, ...]:
+    return (-1, *keras.ops.shape(x)[2:])

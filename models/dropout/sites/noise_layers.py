@@ -115,6 +115,7 @@ def _call_patch(law: _Law, layer: Any) -> Callable[[NoiseProvider], Patches]:
     def patches(provider: NoiseProvider) -> Patches:
         def call(inputs: Tensor, *args: Any, training: bool | None = None, **kwargs: Any) -> Tensor:
             provider.record_call(training)
+            inputs = tf.convert_to_tensor(inputs)  # a kernel comes as a variable
             shape = _noise_shape(layer, inputs)
             draw = provider.draw(inputs, shape)
             return inputs if draw is None else law(layer, draw, inputs, shape)

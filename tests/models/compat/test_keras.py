@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from thinned import HOME
 from thinned.models.compat import keras as compat
@@ -72,6 +73,15 @@ def test_each_does_what_it_says(model: Any) -> None:
     normalisation = L.BatchNormalization()
     normalisation.build((None, 3))
     assert len(compat.non_trainable_variables(normalisation)) == 2
+
+
+def test_time_distributed_still_takes_the_number_of_rows_for_the_unknown_length() -> None:
+    """Once this fails, `layer_patching._fold_time` need not replace the call of layers that hold no site."""
+    layer, x = L.TimeDistributed(L.Dense(2)), np.ones((2, 7, 3), "float32")
+    right = layer(x).numpy()
+    traced = tf.function(layer.call, input_signature=[tf.TensorSpec([None, None, 3])])
+    assert traced(x).shape == (2, 2, 2)
+    assert right.shape == (2, 7, 2)
 
 
 def test_no_other_module_uses_a_private_name_of_a_library() -> None:

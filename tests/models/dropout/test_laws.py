@@ -164,7 +164,7 @@ def test_passes_differ_and_no_variable_changes(family: str) -> None:
 
 def build_variables(family: str, made: Made) -> list[Any]:
     """The variables of a model that Keras itself never called: its recurrent layers advance their generators."""
-    if family in ("lstm", "recurrent", "conv_lstm"):
+    if family in ("lstm", "recurrent", "conv_lstm", "tagger"):
         fresh = build(family)
         stochastic = enable_mc_dropout(fresh, input_specs=made.stochastic.inputs)
         stochastic.predict(made.inputs)

@@ -248,3 +248,24 @@ def test_a_linear_network_meets_its_closed_form() -> None:
     fourth = ((passes - passes.mean(axis=0)) ** 4).mean(axis=0)
     error = np.sqrt((fourth - variance**2) / n)
     assert (np.abs(passes.var(axis=0, ddof=1) - variance) < 5 * error).all()
+
+
+@pytest.mark.parametrize("length", [4, None])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_time_distributed_answers_as_keras_does(length: int | None, masked: bool, dropout: float) -> None:
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((length, 3))
+    x = L.Masking()(inputs) if masked else inputs
+    inner = keras.Sequential([keras.Input((3,)), L.Dense(4, "tanh"), L.Dropout(dropout), L.Dense(2, "softmax")])
+    model = keras.Model(inputs, L.TimeDistributed(inner)(x))
+    stochastic = enable_mc_dropout(model)
+    assert stochastic.outputs[0].activation == "softmax"
+    x = np.random.default_rng(0).standard_normal((5, 4, 3)).astype(np.float32)
+    x[1, 2:] = 0.0
+    rows = {stochastic.inputs[0].name: x}
+    np.testing.assert_allclose(next(iter(stochastic.predict(rows).values())), model(x, training=False), atol=1e-6)
+    if dropout:
+        passes = next(iter(stochastic.sample(rows, n_samples=64, seed=1).values()))
+        assert (passes[:, 0].std(axis=0).max(axis=-1) > 0).all()  # every step has noise
+        assert not np.allclose(passes[:, 0, 0], passes[:, 0, 1])  # of its own

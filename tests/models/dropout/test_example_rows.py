@@ -1,0 +1,208 @@
+"""Rows that are made up for a model that was never seen: valid for it, the same again, and true reasons otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thinned.models.card import InputSpec
+from thinned.models.dropout import (
+    ExampleRows,
+    check_against_keras,
+    check_laws,
+    check_untouched,
+    check_weights,
+    enable_mc_dropout,
+    example_inputs,
+    find_examples,
+    given_examples,
+    read_signature,
+)
+from thinned.models.errors import InputError, UnsupportedModelError
+
+L, ops = keras.layers, keras.ops
+
+
+def log_of_a_feature() -> Any:
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, L.Dense(1)(L.Dropout(0.3)(L.Dense(8, "tanh")(ops.log(inputs)))))
+
+
+def root_of_one_less() -> Any:
+    inputs = keras.Input((3,))
+    return keras.Model(inputs, L.Dense(1)(L.Dropout(0.3)(L.Dense(8)(ops.sqrt(inputs - 1.0)))))
+
+
+def logit_of_a_share() -> Any:
+    inputs = keras.Input((3,))
+    return keras.Model(inputs, L.Dense(1)(L.Dropout(0.3)(L.Dense(8)(ops.log(inputs / (1.0 - inputs))))))
+
+
+def table_of_years() -> Any:
+    inputs = keras.Input((1,), dtype="int32")
+    x = L.Flatten()(L.Embedding(40, 4)(inputs - 1990))
+    return keras.Model(inputs, L.Dense(1)(L.Dropout(0.3)(x)))
+
+
+def table_for_floats() -> Any:
+    """`keras.Input((6,))` before an embedding: the ids come as floating-point numbers."""
+    inputs = keras.Input((6,))
+    x = L.GlobalAveragePooling1D()(L.Embedding(9, 4)(inputs))
+    return keras.Model(inputs, L.Dense(1)(L.Dropout(0.3)(x)))
+
+
+def two_tables() -> Any:
+    year, month = keras.Input((1,), dtype="int32", name="year"), keras.Input((1,), dtype="int32", name="month")
+    x = L.Concatenate()([L.Flatten()(L.Embedding(30, 4)(year - 2000)), L.Flatten()(L.Embedding(12, 4)(month - 1))])
+    return keras.Model([year, month], L.Dense(1)(L.Dropout(0.3)(x)))
+
+
+def poolings() -> Any:
+    x = inputs = keras.Input((40, None, 1))
+    for _ in range(6):
+        x = L.MaxPooling2D((1, 2))(L.Conv2D(2, 3, padding="same")(x))
+    return keras.Model(inputs, L.Dense(1)(L.Dropout(0.3)(L.GlobalAveragePooling2D()(x))))
+
+
+def long_crop() -> Any:
+    inputs = keras.Input((None, 1))
+    x = L.GlobalAveragePooling1D()(L.Cropping1D(5000)(inputs))
+    return keras.Model(inputs, L.Dense(1)(L.Dropout(0.3)(L.Dense(8)(x))))
+
+
+@keras.saving.register_keras_serializable("test_example_rows")
+class Positions(L.Layer):
+    def build(self, shape: Any) -> None:
+        self.table = self.add_weight(shape=(20, shape[-1]), name="table")
+
+    def call(self, x: Any) -> Any:
+        return x + self.table[: ops.shape(x)[1]]
+
+
+def short_positions() -> Any:
+    inputs = keras.Input((None, 4))
+    return keras.Model(inputs, L.Dense(1)(L.GlobalAveragePooling1D()(L.Dropout(0.2)(Positions()(inputs)))))
+
+
+def true_and_false() -> Any:
+    inputs, mask = keras.Input((5, 8)), keras.Input((5, 5), dtype="bool")
+    return keras.Model(
+        [inputs, mask], L.Dense(1)(L.MultiHeadAttention(2, 4, dropout=0.2)(inputs, inputs, attention_mask=mask))
+    )
+
+
+DEMANDING: list[Callable[[], Any]] = [
+    log_of_a_feature,
+    root_of_one_less,
+    logit_of_a_share,
+    table_of_years,
+    table_for_floats,
+    two_tables,
+    poolings,
+    long_crop,
+    short_positions,
+    true_and_false,
+]
+
+
+@pytest.mark.parametrize("build", DEMANDING, ids=lambda build: build.__name__)
+def test_rows_are_made_up_that_a_demanding_model_answers(build: Callable[[], Any]) -> None:
+    keras.utils.set_random_seed(4)
+    model = build()
+    stochastic = enable_mc_dropout(model)
+    assert stochastic.examples.problem is None
+    answers = stochastic.predict(stochastic.examples.rows(16))
+    assert all(np.isfinite(values).all() for values in answers.values())
+    check_untouched(stochastic, model)
+    check_against_keras(stochastic, stochastic.examples.rows(1))
+    check_laws(stochastic)
+
+
+def test_an_integer_lies_in_the_table_that_reads_it() -> None:
+    model = table_of_years()
+    rows = find_examples(model, read_signature(model)).rows(200)
+    (years,) = rows.values()
+    assert years.min() == 1990
+    assert years.max() == 2029
+    model = table_for_floats()
+    (ids,) = find_examples(model, read_signature(model)).rows(200).values()
+    assert set(np.unique(ids)) == set(range(9))
+    assert ids.dtype == np.float32
+
+
+def test_the_same_recipe_makes_the_same_rows() -> None:
+    recipes = ExampleRows(find_examples(short_positions(), read_signature(short_positions())).recipes)
+    for count in (1, 3, 16, 40):
+        for name, x in recipes.rows(count).items():
+            assert np.array_equal(x, recipes.rows(64)[name][:count])
+    assert not np.array_equal(*(next(iter(recipes.rows(3, seed=seed).values())) for seed in (0, 1)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.lists(st.one_of(st.none(), st.integers(1, 4)), max_size=3),
+    dtype=st.sampled_from(["float32", "float16", "bfloat16", "int32", "uint8", "int64", "bool"]),
+    rows=st.integers(1, 20),
+)
+def test_made_up_rows_fit_their_input(shape: list[int | None], dtype: str, rows: int) -> None:
+    (x,) = example_inputs([InputSpec(name="x", shape=tuple(shape), dtype=dtype)], rows).values()
+    assert len(x) == rows
+    assert x.ndim == len(shape) + 1
+    assert all(n in (None, m) for n, m in zip(shape, x.shape[1:], strict=True))
+    assert np.isfinite(x.astype(np.float64)).all()
+
+
+def test_what_no_made_up_row_fits_is_told_with_what_keras_said() -> None:
+    inputs = keras.Input((4,))
+    x = ops.reshape(inputs, (5, 2, 2))  # a number of rows, written into the model
+    model = keras.Model(inputs, L.Dense(1)(L.Dropout(0.3)(L.Flatten()(x))))
+    found = find_examples(model, read_signature(model))
+    assert found.problem is not None
+    assert "only for batches of 5 rows" in found.problem
+
+
+def test_rows_of_the_user_are_used_and_what_is_not_finite_left_out() -> None:
+    model = log_of_a_feature()
+    signature = read_signature(model)
+    (name,) = (spec.name for spec in signature.inputs)
+    x = np.array([[1, 2, 3, 4], [-1, 1, 1, 1], [5, 6, 7, 8]], np.float32)
+    examples = given_examples(model, signature, {name: x})
+    assert np.array_equal(examples.rows(4)[name], x[[0, 2, 0, 2]])
+    assert enable_mc_dropout(model, examples=examples).examples.describe() == "2 rows of the data given at import"
+    with pytest.raises(InputError, match="finite numbers"):
+        given_examples(model, signature, {name: -x[:1]})
+    ids = table_of_years()
+    with pytest.raises(InputError, match=r"40 is not in \[0, 40\)"):
+        given_examples(ids, read_signature(ids), {read_signature(ids).inputs[0].name: np.array([[2030]])})
+
+
+def test_a_length_that_is_open_may_be_fixed() -> None:
+    model = short_positions()
+    (own,) = read_signature(model).inputs
+    fixed = enable_mc_dropout(model, input_specs=[InputSpec(name=own.name, shape=(7, 4), dtype="")])
+    assert fixed.inputs == (InputSpec(name=own.name, shape=(7, 4), dtype="float32"),)
+    check_laws(fixed)
+    with pytest.raises(UnsupportedModelError, match="Only lengths"):
+        enable_mc_dropout(model, input_specs=[InputSpec(name=own.name, shape=(7, 5), dtype="")])
+
+
+def test_a_weight_that_is_nan_is_called_that() -> None:
+    model = log_of_a_feature()
+    check_weights(model)
+    model.layers[-1].bias.assign([np.nan])
+    with pytest.raises(UnsupportedModelError, match=r"/bias' of the model holds NaN"):
+        check_weights(model)
+
+
+def test_no_variable_changes_while_rows_are_looked_for() -> None:
+    inputs = keras.Input((6, 3))
+    model = keras.Model(inputs, L.Dense(1)(L.LSTM(4, dropout=0.3, recurrent_dropout=0.2)(ops.log(inputs))))
+    before = [variable.numpy() for variable in model.variables]
+    assert find_examples(model, read_signature(model)).problem is None
+    assert all(np.array_equal(old, new.numpy()) for old, new in zip(before, model.variables, strict=True))
