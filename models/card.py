@@ -34,6 +34,11 @@ class InputSpec(_Frozen):
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    missing: str | int | None = Field(
+        default=None,
+        description="What the model takes for a missing value, which null in a request stands for; null where it "
+        "knows none.",
+    )
 
 
 class Calibration(_Frozen):

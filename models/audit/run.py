@@ -82,7 +82,7 @@ class _Audit:
         self.n_samples = 32 if large else 128 if short else 256
         most = 2 if large else 8 if short else 64
         self.made_up = inputs is None
-        given = example_inputs(model.inputs, most) if inputs is None else inputs
+        given = example_inputs(model.inputs, most, model=self.keras_model) if inputs is None else inputs
         self.inputs = {name: x[:most] for name, x in given.items()}
         self.rows = len(next(iter(self.inputs.values())))
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from thinned.models.card import InputSpec
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH
 from thinned.models.dropout.stochastic_model import StochasticModel
+from thinned.models.dropout.string_rows import string_rows
 from thinned.models.errors import UnsupportedModelError
 from thinned.models.sampling import BLOCK
 
@@ -23,11 +24,19 @@ _HALF_TOLERANCE = 3e-2
 _PASSES = (4, 64, 1024)
 
 
-def example_inputs(specs: Sequence[InputSpec], rows: int, *, seed: int = 0) -> dict[str, Array]:
-    """Rows that fit `specs`: standard normal numbers, or zeros and ones where integers are due."""
+def example_inputs(
+    specs: Sequence[InputSpec], rows: int, *, seed: int = 0, model: Any = None
+) -> dict[str, Array]:
+    """Rows that fit `specs`: standard normal numbers, or zeros and ones where integers are due.
+
+    `model`, the Keras model, tells which words it knows, where text is due.
+    """
     draw = np.random.default_rng(seed)
     made: dict[str, Array] = {}
     for spec in specs:
+        if spec.dtype == "string":
+            made[spec.name] = string_rows(model, spec, rows, seed)
+            continue
         shape = (rows, *(UNKNOWN_LENGTH if n is None else n for n in spec.shape))
         floating = "float" in spec.dtype
         made[spec.name] = draw.standard_normal(shape) if floating else draw.integers(0, 2, shape)
@@ -46,7 +55,7 @@ def check_laws(model: StochasticModel) -> tuple[str, ...]:
     Raises:
         UnsupportedModelError: A law does not hold for this model; the text says which.
     """
-    inputs = example_inputs(model.inputs, _ROWS)
+    inputs = example_inputs(model.inputs, _ROWS, model=model.keras_model)
     one = {name: x[1:2] for name, x in inputs.items()}
     answer = model.predict(inputs)
     for name, values in answer.items():
@@ -102,7 +111,7 @@ def check_untouched(model: StochasticModel, keras_model: Any) -> None:
     Raises:
         UnsupportedModelError: One of the two does not hold for this model.
     """
-    inputs = example_inputs(model.inputs, _ROWS)
+    inputs = example_inputs(model.inputs, _ROWS, model=model.keras_model)
     # Keras's own call comes first: its recurrent layers advance their seed generators even when they only predict.
     own = model.reference(inputs)
     before = [variable.numpy() for variable in keras_model.variables]

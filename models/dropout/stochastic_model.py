@@ -107,7 +107,7 @@ class StochasticModel:
         """The deterministic answer, equal to Keras's own `model(x, training=False)`.
 
         Args:
-            inputs: For each input its array, shape (B, *input_shape), of the input's dtype.
+            inputs: For each input its array, shape (B, *input_shape), of the input's dtype; text as strings.
 
         Returns:
             For each output its array, shape (B, *output_shape); half-precision outputs are given as float32.
@@ -232,15 +232,20 @@ class StochasticModel:
     def split(self) -> SplitSpec:
         """Which part of the model's work runs once, and which in every pass. Counting it takes two further traces."""
 
-        def operations(body: Callable[..., list[Tensor]]) -> int:
-            return floating_point_operations(self.graphs.trace_off(body, one_row(self._signature.tensors)).graph)
+        def trace(body: Callable[..., list[Tensor]]) -> Any:
+            return self.graphs.trace_off(body, one_row(self._signature.tensors))
 
         def predict(*inputs: Tensor) -> list[Tensor]:
             return list(keras.tree.flatten(self._signature.call(inputs, False)))
 
         partition = self._runner.partition
-        once = operations(lambda *inputs: self._runner.prefix(inputs)) if partition else 0
-        return describe_split(partition, self._signature, self.keras_model, once, operations(predict))
+        graphs = [trace(predict), *([trace(lambda *inputs: self._runner.prefix(inputs))] if partition else [])]
+        # What splits text into words loses the number of rows, and the profiler counts no operation behind it.
+        text = any(tensor.dtype == tf.string for tensor in self._signature.tensors)
+        if text and not all(tensor.shape.is_fully_defined() for graph in graphs for tensor in graph.outputs):
+            return describe_split(partition, self._signature, self.keras_model, 0, 0)
+        whole, *once = [floating_point_operations(graph.graph) for graph in graphs]
+        return describe_split(partition, self._signature, self.keras_model, sum(once), whole)
 
     def reference(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """What Keras itself answers, uncompiled: `model(x, training=False)`."""
@@ -267,8 +272,9 @@ class StochasticModel:
         return any(layer.compute_dtype in ("float16", "bfloat16") for layer in flatten_layers(self.keras_model))
 
     def flat(self, inputs: Mapping[str, Array]) -> list[Array]:
-        """The inputs in the order and of the dtypes in which the graphs take them."""
-        return [np.asarray(inputs[spec.name], dtype=spec.dtype) for spec in self.inputs]
+        """The inputs in the order and of the dtypes in which the graphs take them; text as arrays of Python strings."""
+        dtypes: list[Any] = [object if spec.dtype == "string" else spec.dtype for spec in self.inputs]
+        return [np.asarray(inputs[spec.name], dtype=dtype) for spec, dtype in zip(self.inputs, dtypes, strict=True)]
 
     def require_sites(self) -> None:
         """Refuse passes of a model that has no active site.

@@ -82,7 +82,7 @@ def import_model(
         model = enable_mc_dropout(keras_model, input_specs=input_specs)
         outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
         check_untouched(model, keras_model)
-        check_against_keras(model, example_inputs(model.inputs, 1))
+        check_against_keras(model, example_inputs(model.inputs, 1, model=keras_model))
         noted = check_laws(model)
         card = ModelCard(
             name=name,

@@ -69,7 +69,7 @@ class Engine:
         """Trace and run the graphs of one way of sampling, so that no request waits for it."""
         if not self.model.sites:
             return
-        inputs = example_inputs(self.card.inputs, 2)
+        inputs = example_inputs(self.card.inputs, 2, model=self.model.keras_model)
         for row_passes in (2 * BLOCK, 2):  # in one call, and in pieces
             self.model.summary(inputs, n_samples=2, seed=0, sampling=sampling, row_passes=row_passes)
         if not joined:

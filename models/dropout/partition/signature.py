@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from thinned.models.card import InputSpec
 from thinned.models.compat.keras import functional_graph, input_tensors, inputs_structure, producer
+from thinned.models.dropout.partition.lookups import missing_token
 from thinned.models.errors import UnsupportedModelError
 
 __all__ = ["OutputSignature", "ModelSignature", "read_signature", "read_outputs"]
@@ -52,7 +53,7 @@ def read_signature(model: Any, given: Sequence[InputSpec] | None = None) -> Mode
         given: What it takes, where the user says so.
 
     Raises:
-        UnsupportedModelError: The inputs are unknown, are not numbers, or do not agree with `given`.
+        UnsupportedModelError: The inputs are unknown, are neither numbers nor text, or do not agree with `given`.
     """
     if not model.built:
         raise UnsupportedModelError(
@@ -71,7 +72,12 @@ def _functional(model: Any, graph: Any, given: Sequence[InputSpec] | None) -> Mo
     if given is not None and len(given) == len(names):
         names = [spec.name for spec in given]
     specs = tuple(
-        InputSpec(name=name, shape=tuple(tensor.shape[1:]), dtype=keras.backend.standardize_dtype(tensor.dtype))
+        InputSpec(
+            name=name,
+            shape=tuple(tensor.shape[1:]),
+            dtype=keras.backend.standardize_dtype(tensor.dtype),
+            missing=missing_token(graph, tensor),
+        )
         for name, tensor in zip(names, graph.inputs, strict=True)
     )
     if given is not None and [(s.shape, s.dtype) for s in given] != [(s.shape, s.dtype) for s in specs]:
@@ -122,10 +128,10 @@ def _specs_of(shapes: Any) -> list[InputSpec]:
 def _signature(specs: Sequence[InputSpec]) -> tuple[tf.TensorSpec, ...]:
     for spec in specs:
         dtype = tf.as_dtype(spec.dtype)
-        if not (dtype.is_floating or dtype.is_integer):
+        if not (dtype.is_floating or dtype.is_integer or dtype == tf.string):
             raise UnsupportedModelError(
-                f"Input '{spec.name}' has dtype {spec.dtype}: only floating-point and integer inputs can be served. "
-                "Do text and other preprocessing before the model, and save the part that takes numbers."
+                f"Input '{spec.name}' has dtype {spec.dtype}: only floating-point, integer and string inputs can be "
+                "served. Do other preprocessing before the model, and save the part that takes numbers or text."
             )
     return tuple(tf.TensorSpec([None, *spec.shape], spec.dtype, name=f"input_{i}") for i, spec in enumerate(specs))
 
@@ -138,7 +144,7 @@ def read_outputs(model: Any, structure: Any) -> tuple[OutputSignature, ...]:
     """Name the outputs, `structure` being what the model gave while it was traced, in whatever nesting it has.
 
     Raises:
-        UnsupportedModelError: An output has no axis of rows.
+        UnsupportedModelError: An output has no axis of rows, or is text.
     """
     graph = functional_graph(model)
     flat = keras.tree.flatten(structure)
@@ -153,6 +159,12 @@ def read_outputs(model: Any, structure: Any) -> tuple[OutputSignature, ...]:
         if tensor.shape.rank in (None, 0):
             raise UnsupportedModelError(
                 f"Output '{name}' has shape {tensor.shape}: expected one answer a row, rows on the first axis."
+            )
+        if tensor.dtype == tf.string:
+            raise UnsupportedModelError(
+                f"Output '{name}' gives text, of which there is no mean and no variance. End the model before the layer "
+                "that looks up the text (StringLookup(invert=True)), at its probabilities, and pass that layer's "
+                "vocabulary with --labels."
             )
         activation, noisy = _activation(graph.outputs[i]) if graph is not None else (None, False)
         outputs.append(OutputSignature(name, tuple(tensor.shape[1:]), tensor.dtype.name, activation, noisy))
