@@ -24,9 +24,7 @@ _HALF_TOLERANCE = 3e-2
 _PASSES = (4, 64, 1024)
 
 
-def example_inputs(
-    specs: Sequence[InputSpec], rows: int, *, seed: int = 0, model: Any = None
-) -> dict[str, Array]:
+def example_inputs(specs: Sequence[InputSpec], rows: int, *, seed: int = 0, model: Any = None) -> dict[str, Array]:
     """Rows that fit `specs`: standard normal numbers, or zeros and ones where integers are due.
 
     `model`, the Keras model, tells which words it knows, where text is due.

@@ -9,7 +9,7 @@ import numpy as np
 from thinned.models.card import InputSpec, ModelCard, OutputSpec
 from thinned.models.sampling import SAMPLINGS, SEEDS
 from thinned.models.uncertainty.answer import calibrated_passes
-from thinned.service.schema.input_arrays import numpy_dtype
+from thinned.service.schema.input_arrays import describe, numpy_dtype
 from thinned.service.schema.json_schema import Schema, array, by_output, object_of, or_null, reference, rows
 from thinned.service.schema.request_fields import MAX_QUANTILES
 from thinned.service.schema.response_body import MOMENTS, PARTS, UNCERTAINTIES
@@ -37,14 +37,14 @@ def predict_answer(card: ModelCard) -> Schema:
 
 def inputs(specs: Sequence[InputSpec], settings: Settings) -> Schema:
     """The rows, as nested lists; by input name where there are several inputs."""
-    arrays = {spec.name: _nested((settings.max_rows, *spec.shape), _number(spec), settings) for spec in specs}
+    arrays = {spec.name: _nested((settings.max_rows, *spec.shape), _value(spec), settings) for spec in specs}
     named = object_of(arrays)
     return named if len(specs) > 1 else {"oneOf": [*arrays.values(), named]}
 
 
-def _nested(shape: tuple[int | None, ...], number: Schema, settings: Settings) -> Schema:
+def _nested(shape: tuple[int | None, ...], value: Schema, settings: Settings) -> Schema:
     """Lists in lists; the first axis is the rows, of which there may be fewer."""
-    schema = number
+    schema = value
     for axis, length in reversed(list(enumerate(shape))):
         shortest = 1 if axis == 0 or length is None else length
         longest = settings.max_length if length is None else length
@@ -52,10 +52,21 @@ def _nested(shape: tuple[int | None, ...], number: Schema, settings: Settings) -
     return schema
 
 
-def _number(spec: InputSpec) -> Schema:
+def _value(spec: InputSpec) -> Schema:
+    """One value of an input; null too where the model takes something for a missing one."""
+    schema = _present(spec)
+    if spec.missing is None:
+        return schema
+    meaning = f"null is a missing value, for which the model takes {describe(spec.missing)}."
+    return {**schema, "type": [schema["type"], "null"], "description": meaning}
+
+
+def _present(spec: InputSpec) -> Schema:
     dtype = numpy_dtype(spec.dtype)
     if dtype.kind == "b":
         return {"type": "boolean"}
+    if dtype.kind == "O":
+        return {"type": "string"}
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}

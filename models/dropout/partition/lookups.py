@@ -100,7 +100,7 @@ def vocabulary(graph: Any, tensor: Any) -> list[str]:
         tensor: One of `graph.inputs`.
     """
     for layer in readers(graph, tensor):
-        if isinstance(layer, keras.layers.StringLookup | keras.layers.TextVectorization):
-            if not getattr(layer, "invert", False):
-                return [str(word) for word in layer.get_vocabulary(include_special_tokens=False)]
+        tells = isinstance(layer, keras.layers.StringLookup | keras.layers.TextVectorization)
+        if tells and not getattr(layer, "invert", False):
+            return [str(word) for word in layer.get_vocabulary(include_special_tokens=False)]
     return []

@@ -162,8 +162,8 @@ def read_outputs(model: Any, structure: Any) -> tuple[OutputSignature, ...]:
             )
         if tensor.dtype == tf.string:
             raise UnsupportedModelError(
-                f"Output '{name}' gives text, of which there is no mean and no variance. End the model before the layer "
-                "that looks up the text (StringLookup(invert=True)), at its probabilities, and pass that layer's "
+                f"Output '{name}' gives text, of which there is no mean and no variance. End the model before the "
+                "layer that looks up the text (StringLookup(invert=True)), at its probabilities, and pass that layer's "
                 "vocabulary with --labels."
             )
         activation, noisy = _activation(graph.outputs[i]) if graph is not None else (None, False)
