@@ -153,6 +153,9 @@ class StochasticModel:
         columns = zip(*each, strict=True)
         if len(items) == 1:
             rows = each[0]
+        elif not from_inputs and len({tuple(tuple(tensor.shape[1:]) for tensor in tensors) for tensors in each}) > 1:
+            # Text is padded to the longest of its request, so that frontiers may differ where inputs do not.
+            return [self.draw([item], sampling=sampling)[0] for item in items]
         else:
             rows = [np.concatenate(column) if from_inputs else tf.concat(column, axis=0) for column in columns]
         key = GraphKey("from_inputs" if from_inputs else "from_frontier", sampling, owners)
