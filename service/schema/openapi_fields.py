@@ -12,7 +12,7 @@ from thinned.models.uncertainty.answer import calibrated_passes
 from thinned.service.schema.input_arrays import describe, numpy_dtype
 from thinned.service.schema.json_schema import Schema, array, by_output, object_of, or_null, reference, rows
 from thinned.service.schema.request_fields import MAX_QUANTILES
-from thinned.service.schema.response_body import MOMENTS, PARTS, UNCERTAINTIES
+from thinned.service.schema.response_body import MOMENTS, PARTS, UNCERTAINTIES, has_label
 from thinned.service.settings import Settings
 
 __all__ = ["inputs", "predict_answer", "predict_mc_answer", "predict_mc_request", "predict_request"]
@@ -32,7 +32,7 @@ def predict_request(settings: Settings) -> Schema:
 def predict_answer(card: ModelCard) -> Schema:
     """The answer of `/predict`."""
     outputs = by_output(card.outputs, rows, named=len(card.outputs) > 1)
-    return object_of({"outputs": outputs, "model": reference("ModelRef")})
+    return object_of({"outputs": outputs, **_predicted_label(card), "model": reference("ModelRef")})
 
 
 def inputs(specs: Sequence[InputSpec], settings: Settings) -> Schema:
@@ -160,6 +160,7 @@ def predict_mc_answer(card: ModelCard) -> Schema:
             "description": "In nats, one number for each row, or for each classification in it.",
             **by_output(classifying, lambda output: rows(output, shape=output.shape[:-1]), named=named),
         }
+    required |= _predicted_label(card)
     optional = {
         "converged": {
             "type": "array",
@@ -177,6 +178,22 @@ def predict_mc_answer(card: ModelCard) -> Schema:
         **_answer_parts(card),
     }
     return object_of(required, optional)
+
+
+def _predicted_label(card: ModelCard) -> dict[str, Schema]:
+    """The names of the most probable classes, where classes have names."""
+    labelled = [output for output in card.outputs if has_label(output)]
+    if not labelled:
+        return {}
+    schema = by_output(labelled, _labels, named=len(card.outputs) > 1)
+    return {"predicted_label": {"description": "Label of the most probable class, for each row.", **schema}}
+
+
+def _labels(output: OutputSpec) -> Schema:
+    schema: Schema = {"type": "string"}
+    for length in reversed(output.shape[:-1]):
+        schema = array(schema, length)
+    return array(schema)
 
 
 def _request_parts(card: ModelCard) -> dict[str, Schema]:

@@ -200,3 +200,11 @@ def test_an_output_of_text_is_refused_with_the_way_out() -> None:
 def test_dtypes_that_are_neither_numbers_nor_text_are_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="only floating-point, integer and string inputs"):
         read_signature(build("subclassed"), [InputSpec(name="x", shape=(5,), dtype="complex64")])
+
+
+def test_a_card_from_before_text_loads() -> None:
+    spec = InputSpec.model_validate_json('{"name": "x", "shape": [4], "dtype": "float32"}')
+    assert spec == InputSpec(name="x", shape=(4,), dtype="float32", missing=None)
+    for missing in ("7", 7, None):
+        held = InputSpec(name="x", shape=(), dtype="string", missing=missing)
+        assert InputSpec.model_validate_json(held.model_dump_json()).missing == missing
