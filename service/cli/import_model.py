@@ -69,7 +69,11 @@ def _import(
     ] = None,
     input_dtype: Annotated[
         list[str] | None,
-        typer.Option(metavar="[INPUT=]DTYPE", help="Goes with --input-shape; float32 by default.", show_default=False),
+        typer.Option(
+            metavar="[INPUT=]DTYPE",
+            help="Goes with --input-shape; float32 by default, string for text.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Bring a Keras model into the store."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from thinned.models.compat.keras import functional_graph, inputs_structure, nodes_in_order
+from thinned.models.compat.keras import flatten_layers, functional_graph, inputs_structure, nodes_in_order
 
-__all__ = ["missing_token", "readers", "vocabulary"]
+__all__ = ["looks_up_text", "missing_token", "readers", "vocabulary"]
 
 _TABLES = (
     keras.layers.Hashing,
@@ -100,7 +100,16 @@ def vocabulary(graph: Any, tensor: Any) -> list[str]:
         tensor: One of `graph.inputs`.
     """
     for layer in readers(graph, tensor):
-        tells = isinstance(layer, keras.layers.StringLookup | keras.layers.TextVectorization)
-        if tells and not getattr(layer, "invert", False):
+        if _knows_words(layer):
             return [str(word) for word in layer.get_vocabulary(include_special_tokens=False)]
     return []
+
+
+def looks_up_text(model: Any) -> bool:
+    """Whether a layer of the model, wherever it is, takes words."""
+    return any(_knows_words(layer) for layer in flatten_layers(model))
+
+
+def _knows_words(layer: Any) -> bool:
+    tells = isinstance(layer, keras.layers.StringLookup | keras.layers.TextVectorization)
+    return tells and not getattr(layer, "invert", False)

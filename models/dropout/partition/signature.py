@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from thinned.models.card import InputSpec
 from thinned.models.compat.keras import functional_graph, input_tensors, inputs_structure, producer
-from thinned.models.dropout.partition.lookups import missing_token
+from thinned.models.dropout.partition.lookups import looks_up_text, missing_token
 from thinned.models.errors import UnsupportedModelError
 
 __all__ = ["OutputSignature", "ModelSignature", "read_signature", "read_outputs"]
@@ -101,6 +101,11 @@ def _subclassed(model: Any, given: Sequence[InputSpec] | None) -> ModelSignature
             raise UnsupportedModelError(
                 f"Model '{model.name}' ({type(model).__name__}) does not say what it takes. "
                 "Give --input-shape, and --input-dtype if it is not float32."
+            )
+        if looks_up_text(model):
+            raise UnsupportedModelError(
+                f"Model '{model.name}' ({type(model).__name__}) looks up text, and does not say which of its inputs is "
+                "text. Give --input-shape, and --input-dtype string for text."
             )
         given = _specs_of(shapes)
     specs = tuple(given)

@@ -129,6 +129,13 @@ def test_a_subclassed_model_takes_text() -> None:
     np.testing.assert_array_equal(first, again)
 
 
+def test_a_subclassed_model_is_asked_which_input_is_text() -> None:
+    model = Unseen()
+    model(keras.ops.convert_to_tensor([["red"]], dtype="string"))
+    with pytest.raises(UnsupportedModelError, match=r"\(Unseen\) looks up text.*--input-dtype string"):
+        enable_mc_dropout(model)
+
+
 def test_requests_of_text_share_a_call() -> None:
     model = build("categories")
     stochastic = enable_mc_dropout(model)
