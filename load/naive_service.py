@@ -80,7 +80,9 @@ class NaiveService:
 
     def _read(self, inputs: Any) -> Any:
         given = inputs if isinstance(inputs, dict) else {self.card.inputs[0].name: inputs}
-        arrays = [tf.constant(np.asarray(given[spec.name], dtype=spec.dtype)) for spec in self.card.inputs]
+        dtypes: list[Any] = [object if spec.dtype == "string" else spec.dtype for spec in self.card.inputs]
+        named = zip(self.card.inputs, dtypes, strict=True)
+        arrays = [tf.constant(np.asarray(given[spec.name], dtype=dtype)) for spec, dtype in named]
         return arrays[0] if len(arrays) == 1 else arrays
 
     def _by_name(self, outputs: Any) -> dict[str, Any]:

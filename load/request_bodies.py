@@ -50,6 +50,7 @@ def draw_inputs(card: Mapping[str, Any], rows: int, source: random.Random) -> An
     """Draw random `inputs` of a request: a list for a model of one input, else a dict of lists by name.
 
     Floats are uniform in [0, 1). Integers are 0 or 1, which are valid indices of any embedding of two entries or more.
+    Texts are "a" or "b".
 
     Args:
         card: The model's card, as `/model` answers it.
@@ -62,11 +63,11 @@ def draw_inputs(card: Mapping[str, Any], rows: int, source: random.Random) -> An
 
 def _draw(spec: Mapping[str, Any], rows: int, source: random.Random) -> Any:
     lengths = [rows, *(OPEN_LENGTH if length is None else length for length in spec["shape"])]
-    is_float = "float" in spec["dtype"]
+    is_float, is_text = "float" in spec["dtype"], spec["dtype"] == "string"
 
     def fill(axis: int) -> Any:
         if axis == len(lengths):
-            return round(source.random(), 4) if is_float else source.randrange(2)
+            return source.choice("ab") if is_text else round(source.random(), 4) if is_float else source.randrange(2)
         return [fill(axis + 1) for _ in range(lengths[axis])]
 
     return fill(0)

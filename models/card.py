@@ -35,6 +35,11 @@ class InputSpec(_Frozen):
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    missing: str | int | None = Field(
+        default=None,
+        description="What the model takes for a missing value, which null in a request stands for; null where it "
+        "knows none.",
+    )
 
 
 class RowRecipe(_Frozen):
@@ -43,9 +48,10 @@ class RowRecipe(_Frozen):
     name: str
     shape: tuple[int, ...] = Field(description="Of one row, lengths that may vary filled in.")
     dtype: str = "float32"
-    values: Literal["normal", "uniform", "integers", "booleans", "given"]
+    values: Literal["normal", "uniform", "integers", "booleans", "words", "text", "given"]
     low: float | None = Field(default=None, description="Least value; null where there is no bound.")
     high: float | None = Field(default=None, description="Largest value.")
+    words: tuple[str, ...] = Field(default=(), description="Words that strings are made of.")
 
     def describe(self) -> str:
         """Of what kind the values are, in words."""
@@ -53,6 +59,9 @@ class RowRecipe(_Frozen):
             return f"integers from {self.low:.0f} to {self.high:.0f}"
         if self.values == "uniform":
             return f"numbers from {self.low:g} to {self.high:g}"
+        if self.values in ("words", "text"):
+            kind = "single words" if self.values == "words" else "texts"
+            return f"{kind} of {', '.join(map(repr, self.words[:3]))}{'…' if len(self.words) > 3 else ''}"
         return {"normal": "standard normal numbers", "booleans": "true and false", "given": "of the data"}[self.values]
 
 

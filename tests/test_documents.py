@@ -137,7 +137,7 @@ def test_variables_named_in_documents_exist(name: str) -> None:
 # The API
 
 OUTPUTS = (
-    CLASSES,
+    CLASSES.model_copy(update={"labels": ("a", "b", "c", "d")}),
     VALUE,
     OutputSpec(name="tags", shape=(3,), dtype="float32", task="multilabel", scale="probabilities"),
     OutputSpec(name="amount", shape=(2,), dtype="float32", task="gaussian"),

@@ -130,6 +130,22 @@ def masked_embedding() -> Any:
     return keras.Model(inputs, L.Dense(1)(L.GlobalAveragePooling1D()(x)))
 
 
+def categories() -> Any:
+    """A category by its name beside a number."""
+    colour, age = keras.Input((1,), dtype="string", name="colour"), keras.Input((1,), name="age")
+    known = L.StringLookup(vocabulary=["red", "green", "blue"], mask_token="[MASK]")(colour)
+    x = L.Concatenate()([L.Flatten()(L.Embedding(5, 4)(known)), age])
+    return keras.Model([colour, age], L.Dense(3, "softmax")(L.Dropout(0.3)(L.Dense(8, "relu")(x))))
+
+
+def text() -> Any:
+    """Sentences, split into words; the mask of their padding crosses from the prefix to the suffix."""
+    inputs = keras.Input((1,), dtype="string")
+    x = L.TextVectorization(output_sequence_length=6, vocabulary=["good", "bad", "film"])(inputs)
+    x = L.Dropout(0.4)(L.Embedding(5, 4, mask_zero=True)(x))
+    return keras.Model(inputs, L.Dense(2, "softmax")(L.GlobalAveragePooling1D()(x)))
+
+
 def transformer() -> Any:
     x = inputs = keras.Input((6, 8))
     for _ in range(2):
@@ -292,6 +308,8 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         volumes,
         embedding,
         masked_embedding,
+        categories,
+        text,
         transformer,
         attention,
         lstm,

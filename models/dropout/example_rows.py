@@ -24,6 +24,7 @@ from thinned.models.compat.messages import message_of
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH, ModelSignature
 from thinned.models.dropout.sites.layer_patching import TRACING
+from thinned.models.dropout.string_rows import known_words, make_strings
 from thinned.models.errors import InputError, Problem
 
 __all__ = ["ExampleRows", "example_inputs", "find_examples", "given_examples"]
@@ -120,13 +121,16 @@ def find_examples(model: Any, signature: ModelSignature) -> ExampleRows:
         The rows; with `problem` where none were found.
     """
     began = time.monotonic()
-    tables = _table_sizes(model, signature)
+    tables, words = _table_sizes(model, signature), _words(model, signature)
     first: ExampleRows | None = None
     free = any(None in spec.shape for spec in signature.inputs)
     with TRACING, kept_variables(model, trainable=False):
         for length in _LENGTHS if free else _LENGTHS[:1]:
             for interval in _RANGES:
-                guesses = [_first_guess(s, length, interval, tables.get(s.name)) for s in signature.inputs]
+                guesses = [
+                    _first_guess(s, length, interval, tables.get(s.name)).model_copy(update=words.get(s.name))
+                    for s in signature.inputs
+                ]
                 if sum(math.prod(guess.shape) for guess in guesses) > _MOST_NUMBERS:
                     break
                 trial, outcome = _with_integers(signature, ExampleRows(tuple(guesses)))
@@ -184,7 +188,7 @@ def _table(outcome: str | None) -> str:
 def _shifts(signature: ModelSignature, trial: ExampleRows) -> Iterator[ExampleRows]:
     """The trial with the range of one input moved to where its first index would be 0, for each input in turn."""
     for i, recipe in enumerate(trial.recipes):
-        if recipe.values == "booleans":
+        if recipe.values in ("booleans", "words", "text"):
             continue
         low = math.floor(recipe.low if recipe.values == "integers" and recipe.low is not None else 0)
         one = _with_recipe(trial, i, recipe.model_copy(update={"values": "integers", "low": low, "high": low}))
@@ -235,8 +239,10 @@ def _first_guess(
     spec: InputSpec, length: int, interval: tuple[float, float] | None, table: int | None = None
 ) -> RowRecipe:
     shape = tuple(length if n is None else n for n in spec.shape)
+    if spec.dtype == "string":
+        return RowRecipe(name=spec.name, shape=shape, dtype="string", values="words", words=("a", "b", "c", "d"))
     if spec.dtype == "bool":
-        return RowRecipe(name=spec.name, shape=shape, values="booleans")
+        return RowRecipe(name=spec.name, shape=shape, dtype="bool", values="booleans")
     if table is not None or "int" in spec.dtype:
         return RowRecipe(name=spec.name, shape=shape, dtype=spec.dtype, values="integers", low=0, high=(table or 2) - 1)
     low, high = interval or (None, None)
@@ -246,6 +252,8 @@ def _first_guess(
 
 def _make(recipe: RowRecipe, rows: int, draw: np.random.Generator) -> Array:
     shape = (rows, *recipe.shape)
+    if recipe.values in ("words", "text"):
+        return make_strings(shape, recipe.words, draw, sentences=recipe.values == "text")
     dtype = "float32" if "float" in recipe.dtype else recipe.dtype
     if recipe.values == "booleans":
         return draw.integers(0, 2, shape).astype(bool)
@@ -254,6 +262,18 @@ def _make(recipe: RowRecipe, rows: int, draw: np.random.Generator) -> Array:
     if recipe.values == "integers":
         return draw.integers(int(recipe.low), int(recipe.high), shape, endpoint=True).astype(dtype)
     return draw.uniform(recipe.low, recipe.high, shape).astype(dtype)
+
+
+def _words(model: Any, signature: ModelSignature) -> dict[str, dict[str, Any]]:
+    """For inputs of text, what their recipe says of words."""
+    graph = functional_graph(model)
+    tensors = [None] * len(signature.inputs) if graph is None else graph.inputs
+    found: dict[str, dict[str, Any]] = {}
+    for spec, tensor in zip(signature.inputs, tensors, strict=True):
+        if spec.dtype == "string":
+            words, splits = known_words(graph, tensor)
+            found[spec.name] = {"words": words, "values": "text" if splits else "words"}
+    return found
 
 
 def _table_sizes(model: Any, signature: ModelSignature) -> dict[str, int]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.models.dropout.stochastic_model import StochasticModel
+from thinned.models.dropout.string_rows import padding_hint
 from thinned.models.errors import UnsupportedModelError
 from thinned.models.sampling import BLOCK
 
@@ -44,7 +45,7 @@ def check_laws(model: StochasticModel) -> tuple[str, ...]:
     _require(_equal(answer, model.predict(inputs)), "the deterministic answer does not repeat bit for bit")
     _require(
         _close(model, {k: v[1:2] for k, v in answer.items()}, model.predict(one)),
-        "the answer to a row depends on the other rows of its request",
+        "the answer to a row depends on the other rows of its request" + padding_hint(model.keras_model),
     )
     return _check_passes(model, inputs, one) if model.sites else ()
 
@@ -66,7 +67,7 @@ def _check_passes(model: StochasticModel, inputs: Mapping[str, Array], one: Mapp
     alone = model.sample(one, n_samples=few, seed=1)
     _require(
         _close(model, {k: v[:, 1:2] for k, v in passes.items()}, alone),
-        "the passes of a row depend on the other rows of its request",
+        "the passes of a row depend on the other rows of its request" + padding_hint(model.keras_model),
     )
     for count in _PASSES:
         if any(np.ptp(values, axis=0).max() > 0 for values in model.sample(inputs, n_samples=count, seed=1).values()):

@@ -129,7 +129,7 @@ class StochasticModel:
         """The deterministic answer, equal to Keras's own `model(x, training=False)`.
 
         Args:
-            inputs: For each input its array, shape (B, *input_shape), of the input's dtype.
+            inputs: For each input its array, shape (B, *input_shape), of the input's dtype; text as strings.
 
         Returns:
             For each output its array, shape (B, *output_shape); half-precision outputs are given as float32.
@@ -177,6 +177,9 @@ class StochasticModel:
         columns = zip(*each, strict=True)
         if len(items) == 1:
             rows = each[0]
+        elif not from_inputs and len({tuple(tuple(tensor.shape[1:]) for tensor in tensors) for tensors in each}) > 1:
+            # Text is padded to the longest of its request, so that frontiers may differ where inputs do not.
+            return [self.draw([item], sampling=sampling)[0] for item in items]
         else:
             rows = [np.concatenate(column) if from_inputs else tf.concat(column, axis=0) for column in columns]
         key = GraphKey("from_inputs" if from_inputs else "from_frontier", sampling, owners)
@@ -256,18 +259,21 @@ class StochasticModel:
     def split(self) -> SplitSpec:
         """Which part of the model's work runs once, and which in every pass. Counting it takes two further traces."""
 
-        def operations(body: Callable[..., list[Tensor]]) -> int:
+        def trace(body: Callable[..., list[Tensor]]) -> Any:
             shapes = [self.examples.shapes[spec.name] for spec in self.inputs]
-            return floating_point_operations(
-                self.graphs.trace_off(body, one_row(self._signature.tensors, shapes)).graph
-            )
+            return self.graphs.trace_off(body, one_row(self._signature.tensors, shapes))
 
         def predict(*inputs: Tensor) -> list[Tensor]:
             return list(keras.tree.flatten(self._signature.call(inputs, False)))
 
         partition = self._runner.partition
-        once = operations(lambda *inputs: self._runner.prefix(inputs)) if partition else 0
-        return describe_split(partition, self._signature, self.keras_model, once, operations(predict))
+        graphs = [trace(predict), *([trace(lambda *inputs: self._runner.prefix(inputs))] if partition else [])]
+        # What splits text into words loses the number of rows, and the profiler counts no operation behind it.
+        text = any(tensor.dtype == tf.string for tensor in self._signature.tensors)
+        if text and not all(tensor.shape.is_fully_defined() for graph in graphs for tensor in graph.outputs):
+            return describe_split(partition, self._signature, self.keras_model, 0, 0)
+        whole, *once = [floating_point_operations(graph.graph) for graph in graphs]
+        return describe_split(partition, self._signature, self.keras_model, sum(once), whole)
 
     def reference(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """What Keras itself answers, uncompiled: `model(x, training=False)`."""
@@ -292,8 +298,9 @@ class StochasticModel:
         return any(layer.compute_dtype in ("float16", "bfloat16") for layer in flatten_layers(self.keras_model))
 
     def flat(self, inputs: Mapping[str, Array]) -> list[Array]:
-        """The inputs in the order and of the dtypes in which the graphs take them."""
-        return [np.asarray(inputs[spec.name], dtype=spec.dtype) for spec in self.inputs]
+        """The inputs in the order and of the dtypes in which the graphs take them; text as arrays of Python strings."""
+        dtypes: list[Any] = [object if spec.dtype == "string" else spec.dtype for spec in self.inputs]
+        return [np.asarray(inputs[spec.name], dtype=dtype) for spec, dtype in zip(self.inputs, dtypes, strict=True)]
 
     def require_sites(self) -> None:
         """Refuse passes of a model that has no active site.

@@ -230,7 +230,8 @@ def load_rows(stored: StoredModel) -> dict[str, npt.NDArray[Any]] | None:
     path = stored.path / ROWS_FILE
     _verify(stored, path, stored.card.rows_sha256)
     with np.load(path, allow_pickle=False) as arrays:
-        return {spec.name: arrays[str(i)] for i, spec in enumerate(stored.card.inputs)}
+        rows = {spec.name: arrays[str(i)] for i, spec in enumerate(stored.card.inputs)}
+    return {name: x.astype(object) if x.dtype.kind == "U" else x for name, x in rows.items()}
 
 
 def _with_rows(folder: Path, card: ModelCard, rows: Mapping[str, npt.NDArray[Any]] | None) -> ModelCard:
@@ -238,7 +239,10 @@ def _with_rows(folder: Path, card: ModelCard, rows: Mapping[str, npt.NDArray[Any
     if rows is None:
         return card
     path = folder / ROWS_FILE
-    arrays: dict[str, Any] = {str(i): rows[spec.name] for i, spec in enumerate(card.inputs)}
+    # Strings as NumPy's own: an array of Python objects would be a pickle.
+    arrays: dict[str, Any] = {
+        str(i): x.astype(str) if (x := rows[spec.name]).dtype == object else x for i, spec in enumerate(card.inputs)
+    }
     np.savez_compressed(path, **arrays)
     return card.model_copy(update={"rows_sha256": digest(path)})
 

@@ -34,6 +34,7 @@ __all__ = [
     "calibrated_passes",
     "check_coverage",
     "interval",
+    "likeliest_class",
     "needs_passes",
     "prediction_set",
     "require_finite",
@@ -50,6 +51,7 @@ class OutputAnswer:
     `mean`, `variance` (ddof=1) and `standard_error` (of the mean) have shape (B, *output_shape), float64; the error is
     told by the spread of passes, or by that of stratified blocks where there are enough of them. The entropies, in
     nats, have shape (B,), with further axes where a row holds several classifications; None but for classification.
+    `likeliest`, of the same shape, is the number of the class with the largest mean probability.
 
     What was asked for besides: `quantiles` (Q, B, *output_shape); `samples` (S, B, *output_shape); `decomposition`, the
     parts of the variance; and for a coverage `interval`, lower and upper ends (B, *output_shape), of a regression, or
@@ -63,6 +65,7 @@ class OutputAnswer:
     predictive_entropy: Array | None = None
     expected_entropy: Array | None = None
     mutual_information: Array | None = None
+    likeliest: npt.NDArray[np.intp] | None = None
     quantiles: Array | None = None
     samples: npt.NDArray[Any] | None = None
     decomposition: Decomposition | None = None
@@ -99,7 +102,10 @@ def answer_output(
     """
     require_finite(spec.name, statistics.mean)
     error, source = statistics.standard_error(sampling)
-    predictive = expected = None
+    predictive = expected = likeliest = None
+    if spec.task == "classification":
+        probs = statistics.mean_probabilities
+        likeliest = likeliest_class(spec, statistics.mean) if probs is None else probs.argmax(axis=-1)
     if statistics.mean_probabilities is not None and statistics.mean_entropy is not None:
         predictive = entropy(statistics.mean_probabilities)
         # Jensen's inequality holds in exact arithmetic; rounding must not break it.
@@ -126,12 +132,25 @@ def answer_output(
         predictive_entropy=predictive,
         expected_entropy=expected,
         mutual_information=None if predictive is None or expected is None else predictive - expected,
+        likeliest=likeliest,
         quantiles=levels,
         samples=passes if return_samples else None,
         decomposition=_decompose(spec, statistics, passes) if separate else None,
         interval=ends,
         prediction_set=members,
     )
+
+
+def likeliest_class(spec: OutputSpec, values: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """The number of the most probable class of each classification, (B, ...).
+
+    Args:
+        spec: A classification output.
+        values: What it gave, (B, ..., C), or (B, ..., 1) for class 1 alone.
+    """
+    scale: Any = spec.scale
+    numbers: npt.NDArray[np.intp] = probabilities(values, scale).argmax(axis=-1)
+    return numbers
 
 
 def require_finite(name: str, array: npt.NDArray[Any], *, rows_axis: int = 0) -> None:

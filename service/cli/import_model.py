@@ -73,7 +73,9 @@ def _import(
     input_dtype: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="[INPUT=]DTYPE", help="Goes with --input-shape; the model's own by default.", show_default=False
+            metavar="[INPUT=]DTYPE",
+            help="Goes with --input-shape; the model's own by default, or float32; string for text.",
+            show_default=False,
         ),
     ] = None,
     data: Annotated[

@@ -183,8 +183,8 @@ def _dtype(text: str) -> str:
         kind = numpy_dtype(text)
     except (TypeError, AttributeError):
         kind = None
-    if kind is None or kind.kind not in "fiubV":
-        raise UsageError(f"--input-dtype expects a dtype such as float32 or int32, received {text!r}")
+    if text != "string" and (kind is None or kind.kind not in "fiubV"):
+        raise UsageError(f"--input-dtype expects a dtype such as float32, int32 or string, received {text!r}")
     return text
 
 

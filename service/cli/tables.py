@@ -140,10 +140,11 @@ def print_statistics(answers: Mapping[str, OutputAnswer], card: ModelCard, *, n_
             head = ["row", "label", "mean probability", "standard deviation"]
             rows = [_class_row(i, found.mean[i], found.variance[i], spec) for i in range(len(found.mean[:MOST_ROWS]))]
         else:
-            head = ["row", "mean", "standard deviation"]
+            labels = [_label(found, i, spec) for i in range(len(found.mean[:MOST_ROWS]))]
+            head = ["row", *(["label"] if any(labels) else []), "mean", "standard deviation"]
             rows = [
-                [str(i), _values(mean), _values(np.sqrt(found.variance[i]))]
-                for i, mean in enumerate(found.mean[:MOST_ROWS])
+                [str(i), *label, _values(found.mean[i]), _values(np.sqrt(found.variance[i]))]
+                for i, label in enumerate(labels)
             ]
         for name, entropy in zip(("entropy (nats)", "of it: noise", "of it: network"), entropies, strict=True):
             if entropy is not None and entropy.ndim == 1:
@@ -201,6 +202,14 @@ def _class_row(i: int, mean: Any, variance: Any, spec: OutputSpec) -> list[str]:
     # A single unit p stands for [1 - p, p], whose variances are the same.
     spread = float(np.sqrt(np.broadcast_to(variance, probs.shape))[int(np.argmax(probs))])
     return [str(i), *_top(probs, spec), _number(spread)]
+
+
+def _label(answer: OutputAnswer, i: int, spec: OutputSpec) -> list[str]:
+    """The most probable class of a row that is one classification, in a column of its own; else no column."""
+    if answer.likeliest is None or answer.likeliest.ndim != 1:
+        return []
+    best = int(answer.likeliest[i])
+    return [spec.labels[best] if spec.labels else f"class {best}"]
 
 
 def _top(probs: Any, spec: OutputSpec) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Turns nested lists, as JSON holds them, into arrays that fit a model, or says where and why they do not.
 
 The fast path looks at all numbers with a few calls that run in C, types included, since NumPy alone would take true for
-1.0, "1.5" for 1.5 and null for NaN. Only when it fails are the values walked, to say where.
+1.0, "1.5" for 1.5 and null for NaN. Only when it fails are the values walked, to say where. Text is held as Python
+strings in arrays of objects.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def check_inputs(
         max_length: Longest that an axis of variable length may be; None for no limit.
 
     Returns:
-        By the input's name, an array (B, *shape) of the input's dtype, all finite; B >= 1 is the same for every input.
+        By the input's name, an array (B, *shape) of the input's dtype, all finite; null has become what the model
+        takes for a missing value. B >= 1 is the same for every input.
 
     Raises:
         InputError: With up to `MAX_PROBLEMS` problems, each with its place under "inputs".
@@ -58,7 +60,9 @@ def check_inputs(
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """The NumPy dtype of a Keras dtype's name; bfloat16 and the 8-bit floats come from ml_dtypes."""
+    """The NumPy dtype of a Keras dtype's name; bfloat16 and the 8-bit floats come from ml_dtypes, text is objects."""
+    if name == "string":
+        return np.dtype(object)
     try:
         return np.dtype(name)
     except TypeError:
@@ -105,8 +109,12 @@ def _check_one(value: object, spec: InputSpec, loc: Loc, max_rows: int | None, m
         raise InputError([Problem(loc, f"expected at most {max_rows} rows, received {len(value)}")])
     shape, leaves = _unnest(value, len(spec.shape) + 1)
     dtype = numpy_dtype(spec.dtype)
-    if _fits(shape, spec.shape, max_length) and (array := _array(leaves, dtype)) is not None:
-        return array.reshape(shape)
+    if _fits(shape, spec.shape, max_length):
+        array = _array(leaves, dtype)
+        if array is None and spec.missing is not None:
+            array = _array(_filled(leaves, spec.missing), dtype)
+        if array is not None:
+            return array.reshape(shape)
     raise InputError(_problems(value, spec, loc, dtype, max_length))
 
 
@@ -137,6 +145,8 @@ def _array(leaves: list[Any], dtype: np.dtype[Any]) -> Array | None:
     types = set(map(type, leaves))
     if dtype.kind == "b":
         return np.array(leaves, dtype) if types == {bool} else None
+    if dtype.kind == "O":
+        return np.array(leaves, object) if types == {str} and _is_unicode(leaves) else None
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         fits = types == {int} and min(leaves) >= limits.min and max(leaves) <= limits.max
@@ -151,6 +161,20 @@ def _array(leaves: list[Any], dtype: np.dtype[Any]) -> Array | None:
     return array if np.isfinite(array).all() else None
 
 
+def _filled(leaves: list[Any], missing: str | int) -> list[Any]:
+    """The values, with what the model takes for a missing one in the place of null."""
+    return [missing if leaf is None else leaf for leaf in leaves]
+
+
+def _is_unicode(texts: Sequence[str]) -> bool:
+    """Whether they can be written as UTF-8: JSON can hold half of a surrogate pair, which is no character."""
+    try:
+        "\n".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _problems(value: object, spec: InputSpec, loc: Loc, dtype: np.dtype[Any], max_length: int | None) -> list[Problem]:
     if not isinstance(value, list):
         return [Problem(loc, f"expected a list of rows, received {describe(value)}")]
@@ -161,7 +185,7 @@ def _problems(value: object, spec: InputSpec, loc: Loc, dtype: np.dtype[Any], ma
     if regular and not _fits(received, spec.shape, max_length):
         return [Problem(loc, _wrong_shape(received, spec.shape, max_length))]
     expected = _with_lengths_of_first_row(value, spec.shape)
-    walk = chain.from_iterable(_walk(row, (*loc, i), expected, dtype) for i, row in enumerate(value))
+    walk = chain.from_iterable(_walk(row, (*loc, i), expected, dtype, spec.missing) for i, row in enumerate(value))
     return list(islice(walk, MAX_PROBLEMS)) or [Problem(loc, f"this does not fit the model's input {spec.name!r}")]
 
 
@@ -184,15 +208,26 @@ def _with_lengths_of_first_row(value: list[Any], shape: tuple[int | None, ...]) 
     return tuple(lengths)
 
 
-def _walk(value: object, loc: Loc, expected: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Problem]:
+def _walk(
+    value: object, loc: Loc, expected: tuple[int, ...], dtype: np.dtype[Any], missing: str | int | None
+) -> Iterator[Problem]:
     if not expected:
-        if _array([value], dtype) is None:
-            yield Problem(loc, f"expected {_number_text(dtype)}, received {describe(value)}")
+        if _array([value] if missing is None else _filled([value], missing), dtype) is None:
+            yield Problem(loc, _wrong_value(value, dtype, missing))
     elif not isinstance(value, list) or len(value) != expected[0]:
         yield Problem(loc, f"expected a list of {expected[0]}, received {describe(value)}")
     elif len(expected) > 1 or _array(value, dtype) is None:
         for i, child in enumerate(value):
-            yield from _walk(child, (*loc, i), expected[1:], dtype)
+            yield from _walk(child, (*loc, i), expected[1:], dtype, missing)
+
+
+def _wrong_value(value: object, dtype: np.dtype[Any], missing: str | int | None) -> str:
+    expected = f"expected {_value_text(dtype)}{'' if missing is None else ' or null'}, received {describe(value)}"
+    if dtype.kind == "O" and isinstance(value, str):
+        return f"expected text in Unicode, received {describe(value)} with half of a surrogate pair"
+    if dtype.kind == "O" and value is None:
+        return f"{expected}; the model has no token for a missing value"
+    return expected
 
 
 def _unequal_rows(arrays: Mapping[str, Array]) -> list[Problem]:
@@ -206,7 +241,9 @@ def _unequal_rows(arrays: Mapping[str, Array]) -> list[Problem]:
     ]
 
 
-def _number_text(dtype: np.dtype[Any]) -> str:
+def _value_text(dtype: np.dtype[Any]) -> str:
+    if dtype.kind == "O":
+        return "a string"
     if dtype.kind == "b":
         return "true or false"
     if dtype.kind in "iu":

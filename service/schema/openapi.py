@@ -122,11 +122,12 @@ def _body(schema: str, example: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _example(specs: Sequence[InputSpec]) -> dict[str, Any] | None:
-    """One row of zeros, if it is small enough to be read."""
+    """One row of zeros, or of a word where text is due, if it is small enough to be read."""
     shapes = {spec.name: (1, *(n or 1 for n in spec.shape)) for spec in specs}
     if sum(int(np.prod(shape)) for shape in shapes.values()) > _EXAMPLE_NUMBERS:
         return None
-    rows = {spec.name: np.zeros(shapes[spec.name], bool if spec.dtype == "bool" else int).tolist() for spec in specs}
+    filling: dict[str, Any] = {"bool": False, "string": "word"}
+    rows = {spec.name: np.full(shapes[spec.name], filling.get(spec.dtype, 0), object).tolist() for spec in specs}
     return {"inputs": rows if len(specs) > 1 else rows[specs[0].name]}
 
 

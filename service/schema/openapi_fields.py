@@ -9,10 +9,10 @@ import numpy as np
 from thinned.models.card import InputSpec, ModelCard, OutputSpec
 from thinned.models.sampling import SAMPLINGS, SEEDS
 from thinned.models.uncertainty.answer import calibrated_passes
-from thinned.service.schema.input_arrays import numpy_dtype
+from thinned.service.schema.input_arrays import describe, numpy_dtype
 from thinned.service.schema.json_schema import Schema, array, by_output, object_of, or_null, reference, rows
 from thinned.service.schema.request_fields import MAX_QUANTILES
-from thinned.service.schema.response_body import MOMENTS, PARTS, UNCERTAINTIES
+from thinned.service.schema.response_body import MOMENTS, PARTS, UNCERTAINTIES, has_label
 from thinned.service.settings import Settings
 
 __all__ = ["inputs", "predict_answer", "predict_mc_answer", "predict_mc_request", "predict_request"]
@@ -32,19 +32,19 @@ def predict_request(settings: Settings) -> Schema:
 def predict_answer(card: ModelCard) -> Schema:
     """The answer of `/predict`."""
     outputs = by_output(card.outputs, rows, named=len(card.outputs) > 1)
-    return object_of({"outputs": outputs, "model": reference("ModelRef")})
+    return object_of({"outputs": outputs, **_predicted_label(card), "model": reference("ModelRef")})
 
 
 def inputs(specs: Sequence[InputSpec], settings: Settings) -> Schema:
     """The rows, as nested lists; by input name where there are several inputs."""
-    arrays = {spec.name: _nested((settings.max_rows, *spec.shape), _number(spec), settings) for spec in specs}
+    arrays = {spec.name: _nested((settings.max_rows, *spec.shape), _value(spec), settings) for spec in specs}
     named = object_of(arrays)
     return named if len(specs) > 1 else {"oneOf": [*arrays.values(), named]}
 
 
-def _nested(shape: tuple[int | None, ...], number: Schema, settings: Settings) -> Schema:
+def _nested(shape: tuple[int | None, ...], value: Schema, settings: Settings) -> Schema:
     """Lists in lists; the first axis is the rows, of which there may be fewer."""
-    schema = number
+    schema = value
     for axis, length in reversed(list(enumerate(shape))):
         shortest = 1 if axis == 0 or length is None else length
         longest = settings.max_length if length is None else length
@@ -52,10 +52,21 @@ def _nested(shape: tuple[int | None, ...], number: Schema, settings: Settings) -
     return schema
 
 
-def _number(spec: InputSpec) -> Schema:
+def _value(spec: InputSpec) -> Schema:
+    """One value of an input; null too where the model takes something for a missing one."""
+    schema = _present(spec)
+    if spec.missing is None:
+        return schema
+    meaning = f"null is a missing value, for which the model takes {describe(spec.missing)}."
+    return {**schema, "type": [schema["type"], "null"], "description": meaning}
+
+
+def _present(spec: InputSpec) -> Schema:
     dtype = numpy_dtype(spec.dtype)
     if dtype.kind == "b":
         return {"type": "boolean"}
+    if dtype.kind == "O":
+        return {"type": "string"}
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
@@ -149,6 +160,7 @@ def predict_mc_answer(card: ModelCard) -> Schema:
             "description": "In nats, one number for each row, or for each classification in it.",
             **by_output(classifying, lambda output: rows(output, shape=output.shape[:-1]), named=named),
         }
+    required |= _predicted_label(card)
     optional = {
         "converged": {
             "type": "array",
@@ -166,6 +178,22 @@ def predict_mc_answer(card: ModelCard) -> Schema:
         **_answer_parts(card),
     }
     return object_of(required, optional)
+
+
+def _predicted_label(card: ModelCard) -> dict[str, Schema]:
+    """The names of the most probable classes, where classes have names."""
+    labelled = [output for output in card.outputs if has_label(output)]
+    if not labelled:
+        return {}
+    schema = by_output(labelled, _labels, named=len(card.outputs) > 1)
+    return {"predicted_label": {"description": "Label of the most probable class, for each row.", **schema}}
+
+
+def _labels(output: OutputSpec) -> Schema:
+    schema: Schema = {"type": "string"}
+    for length in reversed(output.shape[:-1]):
+        schema = array(schema, length)
+    return array(schema)
 
 
 def _request_parts(card: ModelCard) -> dict[str, Schema]:

@@ -16,9 +16,18 @@ import orjson
 from thinned.models.card import ModelCard, OutputSpec
 from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import Sampling
-from thinned.models.uncertainty.answer import OutputAnswer, require_finite
+from thinned.models.uncertainty.answer import OutputAnswer, likeliest_class, require_finite
 
-__all__ = ["MOMENTS", "PARTS", "UNCERTAINTIES", "UNKNOWN_NOISE", "encode", "predict_answer", "predict_mc_answer"]
+__all__ = [
+    "MOMENTS",
+    "PARTS",
+    "UNCERTAINTIES",
+    "UNKNOWN_NOISE",
+    "encode",
+    "has_label",
+    "predict_answer",
+    "predict_mc_answer",
+]
 
 MOMENTS = ("mean", "variance", "standard_error")
 UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information")
@@ -39,7 +48,9 @@ def predict_answer(
     """
     _check(outputs, max_numbers)
     lists = {name: array.tolist() for name, array in outputs.items()}
-    return {"outputs": _named(lists, card), "model": {"name": card.name, "version": version}}
+    classes = {spec.name: likeliest_class(spec, outputs[spec.name]) for spec in card.outputs if has_label(spec)}
+    model = {"name": card.name, "version": version}
+    return {"outputs": _named(lists, card), **_predicted_label(classes, card), "model": model}
 
 
 def predict_mc_answer(
@@ -75,6 +86,8 @@ def predict_mc_answer(
     write("samples", lambda answer: answer.samples, rows_axis=1)
     for field in UNCERTAINTIES:
         write(field, lambda answer, field=field: getattr(answer, field))  # type: ignore[misc]
+    classes = {name: answer.likeliest for name, answer in answers.items() if answer.likeliest is not None}
+    document |= _predicted_label(classes, card)
     if converged is not None:
         document["converged"] = converged.tolist()
     document |= _parts(answers, card)
@@ -91,10 +104,25 @@ def predict_mc_answer(
     }
 
 
+def has_label(spec: OutputSpec) -> bool:
+    """Whether answers name the most probable class of an output: it is a classification whose classes have names."""
+    return spec.task == "classification" and spec.labels is not None
+
+
 def encode(answer: Mapping[str, Any]) -> bytes:
     """Write an answer, all of whose numbers were checked when it was made, as JSON."""
     # It would write NaN as null: `_check` has let none pass.
     return orjson.dumps(answer)
+
+
+def _predicted_label(classes: Mapping[str, npt.NDArray[np.intp]], card: ModelCard) -> dict[str, Any]:
+    """The names of the most probable classes, of the outputs whose classes have names."""
+    found = {
+        spec.name: np.array(spec.labels, object)[classes[spec.name]].tolist()
+        for spec in card.outputs
+        if has_label(spec) and spec.name in classes
+    }
+    return {"predicted_label": _named(found, card)} if found else {}
 
 
 def _parts(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from thinned.models.card import InputSpec, ModelCard, OutputSpec, SplitSpec
 IMAGE = InputSpec(name="image", shape=(2, 3), dtype="float32")
 TOKENS = InputSpec(name="tokens", shape=(None,), dtype="int32")
 SCALAR = InputSpec(name="scalar", shape=(), dtype="float32")
+COLOUR = InputSpec(name="colour", shape=(1,), dtype="string", missing="[MASK]")
+WORD = InputSpec(name="word", shape=(), dtype="string")
+CODE = InputSpec(name="code", shape=(), dtype="int64", missing=-1)
 CLASSES = OutputSpec(name="classes", shape=(4,), dtype="float32", task="classification", scale="probabilities")
 VALUE = OutputSpec(name="value", shape=(1,), dtype="float32", task="regression")
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from thinned.models.card import InputSpec
 from thinned.models.compat.keras import functional_graph, input_tensors, inputs_structure, producer
+from thinned.models.dropout.partition.lookups import looks_up_text, missing_token
 from thinned.models.errors import UnsupportedModelError
 
 __all__ = ["OutputSignature", "ModelSignature", "read_signature", "read_outputs"]
@@ -52,7 +53,7 @@ def read_signature(model: Any, given: Sequence[InputSpec] | None = None) -> Mode
         given: What it takes, where the user says so; dtype "" stands for the model's own.
 
     Raises:
-        UnsupportedModelError: The inputs are unknown, are not numbers, or do not agree with `given`.
+        UnsupportedModelError: The inputs are unknown, are neither numbers nor text, or do not agree with `given`.
     """
     if not model.built:
         raise UnsupportedModelError(
@@ -69,7 +70,12 @@ def _functional(model: Any, graph: Any, given: Sequence[InputSpec] | None) -> Mo
     structure = inputs_structure(graph)
     names = sorted(structure) if isinstance(structure, dict) else [producer(t).operation.name for t in graph.inputs]
     own = [
-        InputSpec(name=name, shape=tuple(tensor.shape[1:]), dtype=keras.backend.standardize_dtype(tensor.dtype))
+        InputSpec(
+            name=name,
+            shape=tuple(tensor.shape[1:]),
+            dtype=keras.backend.standardize_dtype(tensor.dtype),
+            missing=missing_token(graph, tensor),
+        )
         for name, tensor in zip(names, graph.inputs, strict=True)
     ]
     specs = tuple(own if given is None else _narrowed(own, given))
@@ -102,7 +108,7 @@ def _narrowed(own: Sequence[InputSpec], given: Sequence[InputSpec]) -> list[Inpu
                 f"--input-dtype say {_readable([said])}. Only lengths that the graph leaves open (None) may be named."
             )
     return [
-        InputSpec(name=said.name, shape=said.shape, dtype=spec.dtype) for spec, said in zip(own, chosen, strict=True)
+        spec.model_copy(update={"name": said.name, "shape": said.shape}) for spec, said in zip(own, chosen, strict=True)
     ]
 
 
@@ -115,6 +121,11 @@ def _subclassed(model: Any, given: Sequence[InputSpec] | None) -> ModelSignature
             raise UnsupportedModelError(
                 f"Model '{model.name}' ({type(model).__name__}) does not say what it takes. "
                 "Give --input-shape, and --input-dtype if it is not float32."
+            )
+        if looks_up_text(model):
+            raise UnsupportedModelError(
+                f"Model '{model.name}' ({type(model).__name__}) looks up text, and does not say which of its inputs is "
+                "text. Give --input-shape, and --input-dtype string for text."
             )
         given = _specs_of(shapes)
     specs = tuple(spec.model_copy(update={"dtype": spec.dtype or "float32"}) for spec in given)
@@ -142,10 +153,10 @@ def _specs_of(shapes: Any) -> list[InputSpec]:
 def _signature(specs: Sequence[InputSpec]) -> tuple[tf.TensorSpec, ...]:
     for spec in specs:
         dtype = tf.as_dtype(spec.dtype)
-        if not (dtype.is_floating or dtype.is_integer or dtype.is_bool):
+        if not (dtype.is_floating or dtype.is_integer or dtype.is_bool or dtype == tf.string):
             raise UnsupportedModelError(
-                f"Input '{spec.name}' has dtype {spec.dtype}: only numbers, true and false can be served. "
-                "Do text and other preprocessing before the model, and save the part that takes numbers."
+                f"Input '{spec.name}' has dtype {spec.dtype}: only floating-point numbers, integers, true and false, "
+                "and strings can be served. Do other preprocessing before the model; save the part that takes these."
             )
     return tuple(tf.TensorSpec([None, *spec.shape], spec.dtype, name=f"input_{i}") for i, spec in enumerate(specs))
 
@@ -158,7 +169,7 @@ def read_outputs(model: Any, structure: Any) -> tuple[OutputSignature, ...]:
     """Name the outputs, `structure` being what the model gave while it was traced, in whatever nesting it has.
 
     Raises:
-        UnsupportedModelError: An output has no axis of rows.
+        UnsupportedModelError: An output has no axis of rows, or is text.
     """
     graph = functional_graph(model)
     flat = keras.tree.flatten(structure)
@@ -173,6 +184,12 @@ def read_outputs(model: Any, structure: Any) -> tuple[OutputSignature, ...]:
         if tensor.shape.rank in (None, 0):
             raise UnsupportedModelError(
                 f"Output '{name}' has shape {tensor.shape}: expected one answer a row, rows on the first axis."
+            )
+        if tensor.dtype == tf.string:
+            raise UnsupportedModelError(
+                f"Output '{name}' gives text, of which there is no mean and no variance. End the model before the "
+                "layer that looks up the text (StringLookup(invert=True)), at its probabilities, and pass that layer's "
+                "vocabulary with --labels."
             )
         activation, noisy = _activation(graph.outputs[i]) if graph is not None else (None, False)
         outputs.append(OutputSignature(name, tuple(tensor.shape[1:]), tensor.dtype.name, activation, noisy))

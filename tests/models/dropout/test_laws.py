@@ -39,7 +39,7 @@ def make(family: str) -> Made:
     model = build(family)
     before = [v.numpy() for v in model.variables]
     stochastic = enable_mc_dropout(model)
-    return Made(model, stochastic, example_inputs(stochastic.inputs, ROWS, seed=2), before)
+    return Made(model, stochastic, stochastic.examples.rows(ROWS, seed=2), before)
 
 
 @pytest.fixture(params=FAMILIES)

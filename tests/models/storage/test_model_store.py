@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.serving import ROOT
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, SplitSpec
 from thinned.models.errors import ModelCorruptError, ModelExistsError, ModelFileError, ModelNotFoundError
 from thinned.models.storage import model_store
@@ -120,8 +121,7 @@ def test_a_crash_on_the_way_leaves_all_or_nothing(store: Path, files: Path, step
             """
         )
     )
-    root = Path(model_store.__file__).parent.parent
-    done = subprocess.run([sys.executable, script], check=False, env={**os.environ, "PYTHONPATH": str(root)})
+    done = subprocess.run([sys.executable, script], check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 9
     if step == "_write_latest":
         model_store.load_keras(model_store.find("small"))

@@ -165,7 +165,7 @@ def test_alone_it_says_what_it_is(thinned: Thinned) -> None:
         ("predict pets --input none.npy", "no such file; pass one with --input"),
         ("predict pets --input wide.npy", "expected shape (rows, 4), received (3, 5)"),
         ("predict pets --input two.npz", "unknown input; expected 'x'"),
-        ("predict two --input x.csv", "holds one input, the model has 2"),
+        ("predict two --input x.csv", "of one value each; the model has 2"),
         ("predict pets --input x.npy --seed 3", "add --n-samples"),
         ("predict pets --input x.npy --tolerance 0.1", "add --n-samples"),
         ("predict pets --input x.npy --n-samples 9 --tolerance 0", "above 0, received 0"),

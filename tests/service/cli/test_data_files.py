@@ -123,7 +123,7 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
 
 def test_a_csv_holds_one_input(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("1,2,3\n")
-    with pytest.raises(InputError, match=r"holds one input, the model has 2 \(x, tokens\)"):
+    with pytest.raises(InputError, match=r"of one value each; the model has 2 \(x, tokens\)"):
         read_inputs(tmp_path / "x.csv", TWO)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tests.service.cards import IMAGE, SCALAR, TOKENS
+from tests.service.cards import CODE, COLOUR, IMAGE, SCALAR, TOKENS, WORD
 from thinned.models.card import InputSpec
 from thinned.models.errors import InputError, Problem
 from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_inputs, describe
@@ -132,6 +132,47 @@ def test_several_inputs_are_named_and_have_equal_rows() -> None:
 
 def test_a_million_problems_are_told_as_ten() -> None:
     assert len(problems([[[None] * 3] * 2] * 1000, max_rows=None)) == MAX_PROBLEMS
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_text_arrives_as_it_was_sent(words: list[str]) -> None:
+    received = check_inputs(json.loads(json.dumps(words)), [WORD], max_rows=None)["word"]
+    assert received.dtype == object
+    assert received.tolist() == words
+
+
+@given(st.lists(st.none() | st.text(max_size=3), min_size=1))
+def test_null_becomes_what_the_model_takes_for_a_missing_text(words: list[str | None]) -> None:
+    received = check_inputs([[word] for word in words], [COLOUR], max_rows=None)["colour"]
+    assert received[:, 0].tolist() == ["[MASK]" if word is None else word for word in words]
+
+
+def test_null_becomes_what_the_model_takes_for_a_missing_integer() -> None:
+    received = check_inputs([7, None], [CODE], max_rows=None)["code"]
+    assert received.dtype == np.int64
+    assert received.tolist() == [7, -1]
+
+
+@pytest.mark.parametrize(
+    ("raw", "spec", "loc", "said"),
+    [
+        (["a", 1], WORD, (1,), "expected a string, received 1"),
+        (["a", True], WORD, (1,), "expected a string, received true"),
+        (["a", ["b"]], WORD, (1,), "expected a string, received a list of 1"),
+        (["a", None], WORD, (1,), "received null; the model has no token for a missing value"),
+        ([["a"], [1]], COLOUR, (1, 0), "expected a string or null, received 1"),
+        ([[None], ["\ud800"]], COLOUR, (1, 0), "expected text in Unicode, received the string '\\ud800' with half of"),
+        ([1, "a"], CODE, (1,), "or null, received the string 'a'"),
+        (["a"], COLOUR, (), "expected shape (rows, 1), received (1,)"),
+        (["red", 7, None], WORD, (1,), "expected a string, received 7"),
+    ],
+)
+def test_what_is_no_text_is_refused_where_it_stands(
+    raw: object, spec: InputSpec, loc: tuple[int, ...], said: str
+) -> None:
+    first = problems(raw, spec)[0]
+    assert first.loc == ("inputs", *loc)
+    assert said in first.msg
 
 
 def obviously_fits(raw: Any) -> bool:

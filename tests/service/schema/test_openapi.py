@@ -11,17 +11,23 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from tests.service.cards import CLASSES, IMAGE, SCALAR, TOKENS, VALUE, card
+from tests.service.cards import CLASSES, CODE, COLOUR, IMAGE, SCALAR, TOKENS, VALUE, WORD, card
 from tests.service.schema.test_input_arrays import ANY_JSON, ROW
 from thinned.models.card import InputSpec, ModelCard
 from thinned.models.errors import InputError
 from thinned.models.sampling import SEEDS
 from thinned.service.schema.openapi import describe_api
-from thinned.service.schema.request_fields import read_predict_mc
+from thinned.service.schema.request_fields import read_predict, read_predict_mc
 from thinned.service.settings import Settings
 
 SETTINGS = Settings(max_rows=3, max_length=4, max_samples=50)
-CARDS = [card(), card([TOKENS], [VALUE]), card([IMAGE, SCALAR], [CLASSES, VALUE])]
+CARDS = [
+    card(),
+    card([TOKENS], [VALUE]),
+    card([IMAGE, SCALAR], [CLASSES, VALUE]),
+    card([COLOUR]),
+    card([WORD, CODE]),
+]
 
 
 def schema_of(document: dict[str, Any], name: str) -> Draft202012Validator:
@@ -85,3 +91,28 @@ def test_a_body_is_taken_just_when_the_document_says_so(body: dict[str, object])
         assert not valid or stricter
     else:
         assert valid
+
+
+LEAVES = st.none() | st.text(max_size=3) | st.integers(-3, 3)
+
+
+@given(st.lists(LEAVES, max_size=4), st.lists(LEAVES, max_size=4))
+def test_text_and_missing_values_are_taken_just_when_the_document_says_so(words: list[Any], codes: list[Any]) -> None:
+    body = {"inputs": {"word": words, "code": codes}}
+    of = CARDS[4]
+    valid = schema_of(describe_api(of, "v1", SETTINGS), "PredictRequest").is_valid(body)
+    try:
+        read_predict(body, of, SETTINGS)
+    except InputError as error:
+        assert not valid or all("expected" in p.msg and "rows" in p.msg for p in error.problems)
+    else:
+        assert valid
+
+
+def test_null_is_described_where_there_is_a_missing_value() -> None:
+    inputs = describe_api(card([COLOUR, WORD]), "v1", SETTINGS)["components"]["schemas"]["Inputs"]["properties"]
+    assert inputs["colour"]["items"]["items"] == {
+        "type": ["string", "null"],
+        "description": "null is a missing value, for which the model takes the string '[MASK]'.",
+    }
+    assert inputs["word"]["items"] == {"type": "string"}
