@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from thinned.models.compat.tensorflow import call_concrete
 from thinned.models.dropout.batching import run_arguments
-from thinned.models.dropout.compiled_graphs import NoNoise
 from thinned.models.dropout.noise.noise_context import Call, Draw, NoiseContext
 from thinned.models.dropout.noise.philox import RandomWords
 from thinned.models.dropout.sites.layer_patching import patched
-from thinned.models.dropout.sites.noise_layers import NoiseShape, SiteLayer
+from thinned.models.dropout.sites.no_noise import NoNoise
+from thinned.models.dropout.sites.noise_layers import NoiseShape, RandomKind, SiteLayer
 from thinned.models.dropout.stochastic_model import StochasticModel
 
 __all__ = ["SiteCounts", "Normalised", "Probe", "ProbeRun", "draw_alone"]
@@ -117,7 +117,7 @@ class Probe:
 
     def _trace(self) -> Any:
         providers: list[_Watching] = []
-        numbers = {id(site.source): site.number for site in self._sites.active}
+        numbers = self._sites.numbers
 
         def provider_of(source: SiteLayer) -> NoNoise:
             number = numbers.get(id(source))
@@ -136,7 +136,9 @@ class Probe:
                 layouts=self._sites.layouts,
             )
             for provider in providers:
-                provider.context, provider.flag = context, flags[self._order[provider.number]]
+                provider.context = context
+                place = self._order.get(provider.number)
+                provider.flag = tf.constant(True) if place is None else flags[place]
             runner = self._model.graphs.runner
             outputs = runner.suffix(context, runner.prefix(inputs))
             graph = tf.compat.v1.get_default_graph()
@@ -200,6 +202,8 @@ def draw_alone(site: int, source: SiteLayer, shape: Sequence[int], *, n_samples:
 class _Watching(NoNoise):
     """A `NoiseProvider` whose context notes what is drawn, with a switch."""
 
+    draws = True
+
     def __init__(self, number: int, source: SiteLayer) -> None:
         self.number = number
         self.source = source
@@ -208,6 +212,14 @@ class _Watching(NoNoise):
 
     def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
         return None if self.context is None else self.context.watch(self)
+
+    def fill(self, kind: RandomKind, shape: Tensor) -> Tensor:
+        if self.context is None:
+            return super().fill(kind, shape)
+        return self.context.draw(self.number).fill(kind, shape)
+
+    def switched(self, noisy: Any, plain: Callable[[], Any]) -> Any:
+        return tf.nest.map_structure(lambda on, off: tf.where(self.flag, on, off), noisy, plain())
 
     def narrow(self) -> bool:
         return self.context is not None and not self.context.wide

@@ -25,10 +25,10 @@ from thinned.models.audit.probe import Probe, ProbeRun, SiteCounts, draw_alone
 from thinned.models.audit.report import Audit, SiteAudit
 from thinned.models.audit.site_checks import describe_site, findings_of_site, verdict
 from thinned.models.card import Finding, SiteSpec
-from thinned.models.dropout.compiled_graphs import NoNoise
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.keras_draws import find_gaps
 from thinned.models.dropout.sites.discovery import layer_paths
+from thinned.models.dropout.sites.no_noise import NoNoise
 from thinned.models.dropout.sites.noise_layers import SiteLayer
 from thinned.models.dropout.stochastic_model import StochasticModel
 

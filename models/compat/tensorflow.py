@@ -9,11 +9,18 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["call_concrete", "floating_point_operations", "import_tensorflow", "runs_once"]
+__all__ = [
+    "call_concrete",
+    "floating_point_operations",
+    "import_tensorflow",
+    "replaced_operations",
+    "runs_once",
+]
 
 
 def call_concrete(concrete: Any, args: Sequence[Any]) -> list[Any]:
@@ -59,6 +66,40 @@ def runs_once(graph: Any, within: Any) -> bool:
             return False
         graph = graph.outer_graph
     return True
+
+
+Replacement = Callable[[str, Sequence[Any], Any], Any]
+
+
+@contextmanager
+def replaced_operations(replace: Replacement) -> Iterator[None]:
+    """Have a tensor stand for an operation that is about to be added to any graph, by this thread.
+
+    `_create_op_internal` is where every operation of a function's graph is made; there is no public place where one can
+    be replaced, and replacing Python functions would miss those that a module has imported by name.
+
+    Args:
+        replace: Given the operation's type, inputs and attributes: the tensor that stands for its only output, or None
+            to leave it.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    original = FuncGraph._create_op_internal
+    thread = threading.get_ident()
+
+    def create(graph: Any, op_type: str, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() == thread:
+            tensor = replace(op_type, inputs, kwargs.get("attrs"))
+            if tensor is not None:
+                return tf.identity(tensor).op
+        return original(graph, op_type, inputs, *args, **kwargs)
+
+    FuncGraph._create_op_internal = create
+    try:
+        yield
+    finally:
+        FuncGraph._create_op_internal = original
 
 
 def import_tensorflow() -> None:

@@ -18,12 +18,14 @@ from thinned.models.dropout.partition.partition_runner import PartitionRunner
 from thinned.models.dropout.partition.signature import ModelSignature
 from thinned.models.dropout.sites.discovery import DiscoveredSites
 from thinned.models.dropout.sites.layer_patching import TRACING, patched
-from thinned.models.dropout.sites.noise_layers import NoiseShape, SiteLayer
+from thinned.models.dropout.sites.no_noise import NoNoise
+from thinned.models.dropout.sites.noise_layers import NoiseShape, RandomKind, SiteLayer
+from thinned.models.dropout.sites.trace_checks import refuse_leftover_noise
 from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import Sampling
 from thinned.models.uncertainty import BlockStatistics
 
-__all__ = ["CompiledGraphs", "GraphKey", "NoNoise", "call_model"]
+__all__ = ["CompiledGraphs", "GraphKey", "call_model"]
 
 Tensor = Any
 _WIDTHS: Mapping[RowOwners, int] = {"one": 1, "same draw": 2, "several": 3}  # arguments before the rows
@@ -59,7 +61,7 @@ class CompiledGraphs:
         self.signature = signature
         self.sites = sites
         self.runner = runner
-        self._numbers = {id(site.source): site.number for site in sites.active}
+        self._numbers = sites.numbers
         self._compiled: dict[GraphKey, Any] = {}
         self.output_dtypes: tuple[tf.DType, ...] = ()
         """Of the outputs in the suffix."""
@@ -95,7 +97,9 @@ class CompiledGraphs:
     def trace_off(self, body: Callable[..., Sequence[Tensor]], signature: Sequence[tf.TensorSpec]) -> Any:
         """Trace `body` with every site switched off."""
         with patched(self.model, self.sites.sources, lambda source: NoNoise()):
-            return tf.function(body, autograph=False).get_concrete_function(*signature)
+            concrete = tf.function(body, autograph=False).get_concrete_function(*signature)
+        refuse_leftover_noise(self.model, concrete.graph.as_graph_def())
+        return concrete
 
     def statistics(
         self, items: Sequence[BatchItem], names: Sequence[str], tensors: Sequence[Tensor]
@@ -136,7 +140,9 @@ class CompiledGraphs:
             return tf.function(self._body(key, providers), autograph=False).get_concrete_function(*self._specs(key))
         with patched(self.model, self.sites.sources, provider_of):
             function = tf.function(self._body(key, providers), autograph=False)
-            return function.get_concrete_function(*self._specs(key))
+            concrete = function.get_concrete_function(*self._specs(key))
+        refuse_leftover_noise(self.model, concrete.graph.as_graph_def())
+        return concrete
 
     def _specs(self, key: GraphKey) -> list[tf.TensorSpec]:
         if key.body == "prefix":
@@ -251,27 +257,19 @@ def _by_pass(output: Tensor, count: Tensor, rows: Tensor) -> Tensor:
     return tf.reshape(output, [count, rows, *tail])
 
 
-class NoNoise:
-    """The `NoiseProvider` of a site that is switched off: it passes its input on."""
-
-    def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
-        """No noise."""
-        return None
-
-    def record_call(self, training: bool | None) -> None:
-        """Nothing to note."""
-
-    def narrow(self) -> bool:
-        """Nothing widens what no noise touches."""
-        return False
-
-
 class _PassNoise(NoNoise):
     """The `NoiseProvider` of a site in the graph under construction."""
+
+    draws = True
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.context: NoiseContext | None = None
+
+    def fill(self, kind: RandomKind, shape: Tensor) -> Tensor:
+        if self.context is None:
+            return super().fill(kind, shape)
+        return self.context.draw(self.number).fill(kind, shape)
 
     def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
         return None if self.context is None else self.context.draw(self.number)

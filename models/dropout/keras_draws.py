@@ -22,9 +22,9 @@ from scipy.special import ndtri
 
 from thinned.models.compat.keras import flatten_layers, non_trainable_variables
 from thinned.models.compat.messages import message_of
-from thinned.models.dropout.compiled_graphs import NoNoise
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.sites.layer_patching import patched
+from thinned.models.dropout.sites.no_noise import NoNoise
 from thinned.models.dropout.stochastic_model import StochasticModel
 from thinned.models.errors import UnsupportedModelError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ from thinned.models.dropout.batching import BatchItem, Frontier, graph_arguments
 from thinned.models.dropout.block_reduction import ClassScale
 from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey, call_model
 from thinned.models.dropout.example_rows import ExampleRows, find_examples
+from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
 from thinned.models.dropout.partition.graph_partition import Partition, forced_layers
 from thinned.models.dropout.partition.partition_runner import (
@@ -275,9 +277,10 @@ class StochasticModel:
         whole, *once = [floating_point_operations(graph.graph) for graph in graphs]
         return describe_split(partition, self._signature, self.keras_model, sum(once), whole)
 
-    def reference(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """What Keras itself answers, uncompiled: `model(x, training=False)`."""
-        answer = keras.tree.flatten(self._signature.call(self._tensors(inputs), False))
+    def reference(self, inputs: Mapping[str, Array], *, keep_seeds: bool = True) -> dict[str, Array]:
+        """What Keras itself answers, uncompiled: `model(x, training=False)`. Seeds that it advances are put back."""
+        with kept_variables(self.keras_model, trainable=False) if keep_seeds else nullcontext():
+            answer = keras.tree.flatten(self._signature.call(self._tensors(inputs), False))
         return self._named([single_precision(tensor) for tensor in answer])
 
     def differs_at_sites(self, inputs: Mapping[str, Array], *, n_samples: int, seed: int) -> bool:

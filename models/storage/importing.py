@@ -93,9 +93,9 @@ def import_model(
         examples = _examples(keras_model, input_specs, data)
         model = enable_mc_dropout(keras_model, input_specs=input_specs, examples=examples)
         outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
-        check_untouched(model, keras_model)
+        noted = check_untouched(model, keras_model)
         check_against_keras(model, examples.rows(1))
-        noted = check_laws(model)
+        noted += check_laws(model)
         card = ModelCard(
             name=name,
             inputs=model.inputs,

@@ -172,6 +172,31 @@ class Draw:
             lambda a, u: combine(a, tf.cast(u, a.dtype)),
         )
 
+    def fill(self, kind: str, shape: Tensor) -> Tensor:
+        """Random numbers of a shape that a layer asks for, which holds the rows of every pass; float32.
+
+        Args:
+            kind: "normal" for standard normal numbers; any other for uniform ones on (0, 1).
+            shape: Integer tensor: lengths of all axes. Rows share the numbers of a pass.
+        """
+        context, sampler = self._context, self._context.sampler
+        take = sampler.normals if kind == "normal" else sampler.uniforms
+        known = tf.get_static_value(shape, partial=True)
+        static = [None if n is None else int(n) for n in known] if known is not None else [None] * shape.shape[0]
+        dims = [shape[i] if n is None else n for i, n in enumerate(static)]
+        rows = context.layouts.get(self._call, Layout()).rows
+        if rows is None:
+            if not context.one_pass:
+                raise RuntimeError("noise without rows in a graph of several passes")
+            return tf.reshape(take(self._stream(), _product(dims)), dims)
+        folded = dims[rows.axis] // context.row_passes
+        tail = [*dims[: rows.axis], *dims[rows.axis + 1 :]]
+        units = _product([folded, *tail])
+        drawn = tf.broadcast_to(take(self._stream(), units), [context.count, context.rows, units])
+        laid = tf.reshape(drawn, [context.row_passes * folded, *tail])
+        laid.set_shape([None, *static[: rows.axis], *static[rows.axis + 1 :]])
+        return rows.rows_back(laid, context.row_passes)
+
     def identity(self, x: Tensor) -> Tensor:
         """`x` for every pass, without noise; its rows are where they are in what meets the noise."""
         context, axis = self._context, self._context.layouts.get(self._call, Layout()).rows

@@ -20,14 +20,16 @@ from thinned.models.card import SiteSpec
 from thinned.models.compat.keras import flatten_layers, inner_layers
 from thinned.models.compat.messages import message_of
 from thinned.models.compat.tensorflow import runs_once
+from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.noise.noise_context import Call, Draw, Layout
 from thinned.models.dropout.noise.row_layout import RowAxis, find_row_axis
-from thinned.models.dropout.sites.custom_noise import sites_of
+from thinned.models.dropout.sites.custom_noise import own_noise, sites_of
 from thinned.models.dropout.sites.layer_patching import patched
-from thinned.models.dropout.sites.noise_layers import NoiseShape, SiteLayer
+from thinned.models.dropout.sites.noise_layers import NoiseShape, RandomKind, SiteLayer
 from thinned.models.dropout.sites.trace_checks import (
     RandomOpAttribution,
     refuse_repeated,
+    refuse_undefined_plain_answer,
     refuse_unknown_noise,
     refuse_writes,
 )
@@ -55,6 +57,8 @@ class DiscoveredSites:
 
     active: tuple[Site, ...]
     dormant: tuple[SiteLayer, ...]
+    carriers: tuple[tuple[int, SiteLayer], ...]
+    """Custom layers without noise of their own, with a number: they hold sites that they call only when they train."""
     warnings: tuple[str, ...]
     layouts: Mapping[Call, Layout]
     """What is known before tracing of the calls of active sites."""
@@ -66,8 +70,13 @@ class DiscoveredSites:
 
     @property
     def sources(self) -> list[SiteLayer]:
-        """Every layer that could draw, active or not."""
-        return [site.source for site in self.active] + list(self.dormant)
+        """Every layer that could draw, active or not, and what must be called as when it trains."""
+        return [site.source for site in self.active] + list(self.dormant) + [source for _, source in self.carriers]
+
+    @property
+    def numbers(self) -> dict[int, int]:
+        """Of every source that has a part in drawing, by its `id`: the number that its noise is keyed by."""
+        return {id(site.source): site.number for site in self.active} | {id(s): n for n, s in self.carriers}
 
 
 @dataclass
@@ -82,7 +91,15 @@ class CallRecorder:
     repeated: bool = False
     """Whether a call stands where it may run several times in one run: in a loop, a map, or another function."""
     met: list[tuple[Tensor, bool]] = field(default_factory=list)
-    """Of each call: the tensor that meets the noise, and whether noise is shared along its first axis."""
+    """Of each call: the tensor that meets the noise, and whether noise is shared along its first axis; for numbers that
+    a random function asks for, their shape."""
+    kinds: list[RandomKind | None] = field(default_factory=list)
+    """Of each call: which numbers a random function asks for; None for a law's."""
+    draws: bool = False
+
+    def reaches_more_than(self, other: CallRecorder) -> bool:
+        """Whether there are calls that the other trace has not, or that only random functions make."""
+        return len(self.met) > len(other.met) or any(kind is not None for kind in self.kinds)
 
     def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
         self.repeated |= not runs_once(tf.compat.v1.get_default_graph(), self.graph)
@@ -90,7 +107,20 @@ class CallRecorder:
         padded = (None,) * rank if noise_shape is None else ((1,) * rank + noise_shape)[-rank:]
         self.shapes.append(tuple(full if n is None else n for n, full in zip(padded[1:], x.shape[1:], strict=True)))
         self.met.append((x, padded[0] == 1))
+        self.kinds.append(None)
         return None
+
+    def fill(self, kind: RandomKind, shape: Tensor) -> Tensor:
+        self.repeated |= not runs_once(tf.compat.v1.get_default_graph(), self.graph)
+        known = tf.get_static_value(shape, partial=True)
+        lengths = [None] * (shape.shape[0] or 0) if known is None else [None if n is None else int(n) for n in known]
+        self.shapes.append(tuple(lengths[1:]))
+        self.met.append((tf.convert_to_tensor(shape), False))
+        self.kinds.append(kind)
+        return tf.fill(shape, 0.0 if kind == "normal" else 0.5)
+
+    def switched(self, noisy: Any, plain: Callable[[], Any]) -> Any:
+        return noisy
 
     def record_call(self, training: bool | None) -> None:
         self.trainings.append(training)
@@ -137,16 +167,27 @@ def discover_sites(
     # Keras's own flattening turns the order inside each nested layer round; this order is the same at any depth.
     layers = {id(layer): layer for layer in flatten_layers(model)}
     sources = [source for key in paths for source in sites_of(layers[key])]
+    sources += [source for layer in [model, *(layers[key] for key in paths)] if (source := own_noise(layer))]
     training = {id(s): CallRecorder() for s in sources}
     inference = {id(s): CallRecorder() for s in sources}
+    traces = []
     for recorders, flag, when in ((training, True, "training"), (inference, False, "predicting")):
         attribution = RandomOpAttribution(paths)
-        traced = _trace(model, sources, recorders, attribution, signature, call, training_flag=flag)
-        graph = traced.graph.as_graph_def()
+        traces.append(_trace(model, sources, recorders, attribution, signature, call, training_flag=flag))
+        graph = traces[-1].graph.as_graph_def()
         refuse_unknown_noise(model, graph, attribution, when=when)
     refuse_writes(graph)
-    layouts = _layouts(sources, [inference[id(s)] for s in sources], traced, signature, examples)
-    return _conclude(sources, training, inference, paths, forced_in_graph, layouts)
+    for source in sources:
+        if source.own_noise and "uniform" in inference[id(source)].kinds:
+            refuse_undefined_plain_answer(paths.get(id(source.layer), source.layer.name), source)
+    layouts = _layouts(sources, inference, traces[1], signature, examples)
+    more = [s for s in sources if training[id(s)].reaches_more_than(inference[id(s)])]
+    if more:  # what is reached only when training; running that may change variables
+        with kept_variables(model, trainable=False):
+            found = _layouts(sources, training, traces[0], signature, examples)
+        numbers = {number for number, source in enumerate(sources) if any(source is s for s in more)}
+        layouts |= {call: layout for call, layout in found.items() if call.site in numbers}
+    return _conclude(model, sources, training, inference, paths, forced_in_graph, layouts)
 
 
 def _trace(
@@ -181,7 +222,7 @@ def _trace(
 
 def _layouts(
     sources: Sequence[SiteLayer],
-    recorders: Sequence[CallRecorder],
+    recorders: Mapping[int, CallRecorder],
     traced: Any,
     signature: Sequence[tf.TensorSpec],
     examples: Sequence[Tensor],
@@ -200,10 +241,14 @@ def _layouts(
         return {}  # the rows mean nothing to this model: its sites find out when they run
     layouts: dict[Call, Layout] = {}
     values = iter(zip(pair, swapped, three, strict=True))
-    for number, (source, recorder) in enumerate(zip(sources, recorders, strict=True)):
-        for n, (shape, (_, shared)) in enumerate(zip(recorder.shapes, recorder.met, strict=True)):
+    for number, source in enumerate(sources):
+        recorder = recorders[id(source)]
+        for n, (shape, (_, shared), kind) in enumerate(zip(recorder.shapes, recorder.met, recorder.kinds, strict=True)):
             two, turned, more = next(values)
             if two.shape == () and two == _OUT_OF_REACH:
+                continue
+            if kind is not None:  # a shape itself
+                layouts[Call(number, n)] = Layout(find_row_axis(np.zeros(two), np.zeros(turned), more.tolist()))
                 continue
             rows = find_row_axis(two, turned, more.shape)
             layouts[Call(number, n)] = _layout(rows, two, shape, shared, source) if fixed else Layout(rows)
@@ -224,6 +269,7 @@ def _layout(
 
 
 def _conclude(
+    model: Any,
     sources: Sequence[SiteLayer],
     training: dict[int, CallRecorder],
     inference: dict[int, CallRecorder],
@@ -238,7 +284,8 @@ def _conclude(
         recorder = training[id(source)]
         path = paths.get(id(source.layer), source.layer.name)
         if not source.active or not recorder.shapes:
-            dormant.append(source)
+            if not source.own_noise or recorder.shapes:
+                dormant.append(source)
             continue
         if not any(recorder.trainings):
             dormant.append(source)
@@ -246,15 +293,31 @@ def _conclude(
             continue
         if recorder.repeated and not source.held:
             refuse_repeated(path, source)
-        forced = id(source.layer) in forced_in_graph or any(inference[id(source)].trainings)
-        if forced:
+        always = inference[id(source)]
+        forced = id(source.layer) in forced_in_graph or (any(always.trainings) and bool(always.shapes))
+        if forced and (source.own_noise or source.base is not None):
+            warnings.append(
+                f"{path} ({source.kind}) draws even when the model only predicts; deterministic answers leave it off"
+                + (", its normal numbers at 0." if "normal" in always.kinds else ".")
+            )
+        elif forced:
             warnings.append(f"{path} ({source.kind}) was built with training=True; deterministic answers leave it off.")
         if source.rate is not None and source.rate >= 1:
             warnings.append(f"{path} ({source.kind}) has rate {source.rate:g}: it drops every unit in every pass.")
         active.append(Site(number, source, _spec(source, recorder, path, forced)))
     numbers = {site.number for site in active}
     known = {call: layout for call, layout in layouts.items() if call.site in numbers}
-    return DiscoveredSites(tuple(active), tuple(dormant), tuple(warnings), known)
+    late = {
+        id(site.source.layer)
+        for site in active
+        if len(training[id(site.source)].met) > len(inference[id(site.source)].met) and not site.source.own_noise
+    }
+    carriers = tuple(
+        (number, source)
+        for number, source in enumerate(sources)
+        if source.own_noise and number not in numbers and any(id(i) in late for i in flatten_layers(source.layer))
+    )
+    return DiscoveredSites(tuple(active), tuple(dormant), carriers, tuple(warnings), known)
 
 
 def _spec(source: SiteLayer, recorder: CallRecorder, path: str, forced: bool) -> SiteSpec:

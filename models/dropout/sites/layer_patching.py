@@ -25,6 +25,7 @@ from thinned.models.compat.keras import (
 )
 from thinned.models.dropout.sites.attention import attend, attends_with_noise
 from thinned.models.dropout.sites.noise_layers import NoiseProvider, SiteLayer
+from thinned.models.dropout.sites.random_functions import replaced_random_functions
 
 __all__ = ["TRACING", "patched"]
 
@@ -52,13 +53,22 @@ def patched(
         changes: list[tuple[Any, str, Any]] = []
         patched_ids: set[int] = set()
         made: list[NoiseProvider] = []
+        overridden: dict[type, dict[int, Callable[..., Any]]] = {}
+        classes: list[tuple[type, Any]] = []
         try:
             for site in sites:
                 patched_ids.add(id(site.layer))
                 made.append(provider_of(site))
                 for name, method in site.patches(made[-1]).items():
                     _replace(changes, site.layer, name, method)
+                if site.base is not None and site.base_call is not None:
+                    overridden.setdefault(site.base, {})[id(site.layer)] = site.base_call(made[-1])
+            for base, calls in overridden.items():
+                classes.append((base, base.__dict__.get("call", _ABSENT)))
+                base.call = _dispatcher(base.call, calls)  # type: ignore[attr-defined]
             providers = {id(site.layer): provider for site, provider in zip(sites, made, strict=True)}
+            for layer in _inside_of_trained(sites, made):
+                _replace(changes, layer, "call", _never_training(layer.call))
             for layer in flatten_layers(model):
                 if attends_with_noise(layer) and id(attention_dropout(layer)) in providers:
                     for name, value in attend(layer, providers[id(attention_dropout(layer))]).items():
@@ -67,8 +77,14 @@ def patched(
                     _replace(changes, layer, name, value)
                 if also is not None:
                     _replace(changes, layer, "call", also(layer))
-            yield
+            with replaced_random_functions():
+                yield
         finally:
+            for base, before in classes:
+                if before is _ABSENT:
+                    del base.call  # type: ignore[attr-defined]
+                else:
+                    base.call = before  # type: ignore[attr-defined]
             for layer, name, before in reversed(changes):
                 if before is _ABSENT:
                     del layer.__dict__[name]
@@ -82,6 +98,17 @@ def _replace(changes: list[tuple[Any, str, Any]], layer: Any, name: str, value: 
     layer.__dict__[name] = value
 
 
+def _dispatcher(original: Callable[..., Any], calls: dict[int, Callable[..., Any]]) -> Callable[..., Any]:
+    """The `call` of a class of Keras, which draws for some layers of subclasses while this thread traces."""
+    thread = threading.get_ident()
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        own = calls.get(id(layer)) if threading.get_ident() == thread else None
+        return original(layer, *args, **kwargs) if own is None else own(*args, **kwargs)
+
+    return call
+
+
 def _side_patches(layer: Any, patched_ids: set[int]) -> dict[str, Any]:
     """What must change around the sites: augmentation never runs, and no fast path goes round a replaced draw."""
     if is_augmentation(layer) and id(layer) not in patched_ids:
@@ -91,6 +118,14 @@ def _side_patches(layer: Any, patched_ids: set[int]) -> dict[str, Any]:
     if isinstance(layer, keras.layers.RNN) and getattr(layer, "use_cudnn", False) and _holds(layer, patched_ids):
         return {"use_cudnn": False}  # the fused kernel never calls the cell
     return {}
+
+
+def _inside_of_trained(sites: Sequence[SiteLayer], made: Sequence[NoiseProvider]) -> list[Any]:
+    """Layers inside of custom layers that are called as when they train: they themselves must not train."""
+    known = {id(site.layer) for site in sites}
+    trained = [site.layer for site, provider in zip(sites, made, strict=True) if site.own_noise and provider.draws]
+    inside = {id(inner): inner for layer in trained for inner in flatten_layers(layer)}
+    return [layer for key, layer in inside.items() if key not in known and takes_training(layer)]
 
 
 def _holds(layer: Any, patched_ids: set[int]) -> bool:

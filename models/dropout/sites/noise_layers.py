@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Literal, Protocol
 
 import keras
 import tensorflow as tf
@@ -19,11 +20,12 @@ from thinned.models.compat.keras import (
     DropoutRNNCell,
     drops_attention_scores,
     layer_noise_shape,
+    takes_training,
 )
 from thinned.models.dropout.noise.laws import alpha_dropout, gaussian_dropout, gaussian_noise
 from thinned.models.dropout.noise.noise_context import Draw
 
-__all__ = ["NoiseProvider", "NoiseShape", "Patches", "SiteLayer", "keras_sites"]
+__all__ = ["NoiseProvider", "NoiseShape", "Patches", "RandomKind", "SiteLayer", "keras_sites"]
 
 Tensor = Any
 Patches = dict[str, Callable[..., Any]]
@@ -31,14 +33,28 @@ NoiseShape = tuple[int | None, ...] | None
 """One entry an axis: None as the tensor that meets the noise, 1 shared along it. None alone: the tensor's shape."""
 
 
+RandomKind = Literal["uniform", "quantile", "normal"]
+"""Numbers that a random function asks for: uniform on (0, 1); the same, as quantiles of a symmetric distribution;
+standard normal."""
+
+
 class NoiseProvider(Protocol):
     """What a replaced method asks while it is traced: one for each site and trace."""
+
+    draws: bool
+    """Whether there is noise in this trace: then a layer that draws its own is called as when it trains."""
 
     def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
         """The noise that meets `x` in this call, or None for no noise."""
 
     def record_call(self, training: bool | None) -> None:
         """Note the `training` with which the layer was called."""
+
+    def fill(self, kind: RandomKind, shape: Tensor) -> Tensor:
+        """Float32 numbers for a random function of a custom layer, of this shape."""
+
+    def switched(self, noisy: Any, plain: Callable[[], Any]) -> Any:
+        """The output of a custom layer with its own noise: `noisy`, or where the site is switched off `plain()`."""
 
     def narrow(self) -> bool:
         """Whether the layer runs on rows that no noise has touched yet."""
@@ -61,7 +77,13 @@ class SiteLayer:
     held: bool = False
     """Whether it keeps its noise through all turns of a loop, as the cells of Keras's recurrent layers do."""
     unmeasured: bool = False
-    """A registered layer with neither a rate nor a stddev: taken to draw."""
+    """A custom layer with neither a rate nor a stddev: taken to draw."""
+    base: type | None = None
+    """The class of Keras whose `call` is replaced for this layer, where the layer's own class overrides it."""
+    base_call: Callable[[NoiseProvider], Callable[..., Any]] | None = None
+    """What replaces it."""
+    own_noise: bool = False
+    """Whether its noise comes from random functions that its own code calls."""
 
     @property
     def active(self) -> bool:
@@ -99,16 +121,45 @@ def keras_sites(layer: Any) -> list[SiteLayer]:
 
 def _noise_layer(layer: Any) -> Iterator[SiteLayer]:
     for cls, law in _LAYERS:
-        if isinstance(layer, cls) and type(layer).call is cls.call:  # type: ignore[attr-defined]
+        if isinstance(layer, cls):
+            overridden = type(layer).call is not cls.call  # type: ignore[attr-defined]
             yield SiteLayer(
                 layer=layer,
-                kind=cls.__name__,
+                kind=type(layer).__name__ if overridden else cls.__name__,
                 rate=getattr(layer, "rate", None),
                 stddev=getattr(layer, "stddev", None),
-                patches=_call_patch(law, layer),
-                drops=cls not in _GAUSSIAN,
+                patches=_as_when_training(layer) if overridden else _call_patch(law, layer),
+                drops=cls not in _GAUSSIAN and not overridden,
+                widens=not overridden,
+                base=cls if overridden else None,
+                base_call=partial(_base_call, law, layer) if overridden else None,
             )
             return
+
+
+def _base_call(law: _Law, layer: Any, provider: NoiseProvider) -> Callable[..., Any]:
+    return _call_patch(law, layer)(provider)["call"]
+
+
+def _as_when_training(layer: Any) -> Callable[[NoiseProvider], Patches]:
+    """Of a subclass of one of Keras's noise layers with a `call` of its own, which calls Keras's.
+
+    It may force `training=True` (MCDropout of many books), or pass its own on: noise is drawn by what replaces Keras's
+    `call`, whenever that is reached.
+    """
+    with_training = takes_training(layer)
+
+    def patches(provider: NoiseProvider) -> Patches:
+        original = layer.call
+
+        def call(*args: Any, **kwargs: Any) -> Tensor:
+            if provider.draws and with_training:
+                kwargs["training"] = True
+            return original(*args, **kwargs)
+
+        return {"call": call}
+
+    return patches
 
 
 def _call_patch(law: _Law, layer: Any) -> Callable[[NoiseProvider], Patches]:

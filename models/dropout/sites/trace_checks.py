@@ -12,11 +12,13 @@ from thinned.models.dropout.sites.custom_noise import is_registered
 from thinned.models.dropout.sites.noise_layers import SiteLayer
 from thinned.models.errors import UnknownNoiseError, UnsupportedModelError
 
-__all__ = ["RandomOpAttribution", "refuse_repeated", "refuse_unknown_noise", "refuse_writes"]
+__all__ = ["RandomOpAttribution", "refuse_leftover_noise", "refuse_repeated", "refuse_unknown_noise", "refuse_writes"]
 
 _RANDOM = re.compile(
-    r"Random|Multinomial|TruncatedNormal|StandardNormal|StatefulUniform|RngReadAndSkip|StatelessShuffle|Poisson"
+    r"Random(?!GetKeyCounter|GetAlg)|Multinomial|TruncatedNormal|StandardNormal|StatefulUniform|RngReadAndSkip|StatelessShuffle|Poisson"
 )
+_COUNTER = "StatelessRandomUniformFullIntV2"
+"""The only random operation of the engine itself."""
 _PYTHON = re.compile(r"^(Eager)?PyFunc(Stateless)?$")
 _WRITES = re.compile(r"^Assign\w*VariableOp$|^ResourceScatter|^ResourceStridedSliceAssign")
 
@@ -50,6 +52,20 @@ def refuse_unknown_noise(model: Any, graph: Any, attribution: RandomOpAttributio
         "variance would be missing. Say how it draws with thinned.register_noise in the module given by --module "
         "(armed=None keeps it off), or build it from Keras's own Dropout, GaussianDropout or GaussianNoise layers."
     )
+
+
+def refuse_leftover_noise(model: Any, graph: Any) -> None:
+    """Refuse a graph that is to be served with random operations of its own: it would answer anew each time.
+
+    Raises:
+        UnknownNoiseError: Names the operations.
+    """
+    left = {node.op for node in _nodes(graph) if _RANDOM.search(node.op) and node.op != _COUNTER}
+    if left:
+        raise UnknownNoiseError(
+            f"Model '{model.name}' draws by {', '.join(sorted(left))} where it was not seen to draw before. Say how "
+            "its layers draw with thinned.register_noise in the module given by --module."
+        )
 
 
 class RandomOpAttribution:
@@ -97,6 +113,19 @@ def refuse_writes(graph: Any) -> None:
             "the answer to the next. Build recurrent layers with stateful=False, and call BatchNormalization without "
             "training=True."
         )
+
+
+def refuse_undefined_plain_answer(path: str, source: SiteLayer) -> None:
+    """Refuse a layer that draws uniform numbers even when the model predicts: nobody said what it gives without noise.
+
+    Raises:
+        UnknownNoiseError: Names the layer.
+    """
+    raise UnknownNoiseError(
+        f"Layer '{path}' ({source.kind}) draws random numbers even when the model only predicts, so that it has no "
+        "answer without noise. Say what that is: thinned.register_noise(cls, armed=..., off=...) in the module that "
+        "--module gives; or have its call draw only when training."
+    )
 
 
 def refuse_repeated(path: str, source: SiteLayer) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,3 +79,17 @@ def test_the_profiler_still_has_no_name_but_a_deprecated_one() -> None:
 
     assert not hasattr(tf.profiler, "profile")
     assert not hasattr(tf.profiler.experimental, "float_operation")
+
+
+def test_an_operation_is_replaced_in_any_graph_and_only_inside() -> None:
+    import tensorflow as tf
+
+    from thinned.models.compat.tensorflow import replaced_operations
+
+    def body() -> Any:
+        return tf.while_loop(lambda i, s: i < 3, lambda i, s: (i + 1, s + tf.random.uniform([])), (0, 0.0))[1]
+
+    with replaced_operations(lambda kind, inputs, attributes: tf.constant(2.0) if kind == "RandomUniform" else None):
+        replaced = tf.function(body, autograph=False).get_concrete_function()
+    assert replaced() == 6.0
+    assert 0.0 < tf.function(body, autograph=False)() < 3.0

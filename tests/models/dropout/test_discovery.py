@@ -34,10 +34,10 @@ class Own(L.Layer):
 
 
 class Raw(L.Layer):
-    """Noise straight from TensorFlow, inside a layer that holds others."""
+    """Noise straight from TensorFlow, of a kind that cannot be replaced, inside a layer that holds others."""
 
     def call(self, x: Any, training: bool = False) -> Any:
-        return x * tf.random.uniform(tf.shape(x)) if training else x
+        return x * tf.random.gamma(tf.shape(x), 2.0) if training else x
 
 
 class Always(L.Layer):
@@ -51,7 +51,7 @@ class Overridden(L.Dropout):
     """Looks like Keras's dropout, and draws otherwise."""
 
     def call(self, x: Any, training: bool = False) -> Any:
-        return x + tf.random.normal(tf.shape(x)) if training else x
+        return x + tf.random.poisson(tf.shape(x), 2.0) if training else x
 
 
 class Kept(L.Layer):
@@ -65,7 +65,7 @@ class Kept(L.Layer):
         return self.drop(x, training=False)
 
 
-@pytest.mark.parametrize("cls", [Own, Raw, Always, Overridden])
+@pytest.mark.parametrize("cls", [Raw, Overridden])
 def test_a_layer_with_noise_of_its_own_is_refused_by_name(cls: type) -> None:
     layer = cls(0.3, name="mine") if cls is Overridden else cls(name="mine")
     with pytest.raises(UnknownNoiseError, match=rf"'mine' \({cls.__name__}\).*register_noise"):
@@ -205,13 +205,6 @@ def test_passes_that_cannot_differ_are_refused() -> None:
 def test_an_unbuilt_model_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="not built"):
         enable_mc_dropout(keras.Sequential([L.Dense(2)]))
-
-
-def test_text_inputs_are_refused() -> None:
-    inputs = keras.Input((1,), dtype="string")
-    vectors = L.TextVectorization(output_mode="multi_hot", vocabulary=["a", "b"])(inputs)
-    with pytest.raises(UnsupportedModelError, match="dtype string"):
-        enable_mc_dropout(keras.Model(inputs, L.Dropout(0.5)(vectors)))
 
 
 def test_inputs_of_a_subclassed_model_can_be_given() -> None:

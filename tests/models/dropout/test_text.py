@@ -205,9 +205,7 @@ def test_an_output_of_text_is_refused_with_the_way_out() -> None:
 
 
 def test_dtypes_that_are_neither_numbers_nor_text_are_refused() -> None:
-    with pytest.raises(
-        UnsupportedModelError, match="only floating-point numbers, integers"
-    ):
+    with pytest.raises(UnsupportedModelError, match="only floating-point numbers, integers"):
         read_signature(build("subclassed"), [InputSpec(name="x", shape=(5,), dtype="complex64")])
 
 
