@@ -46,10 +46,10 @@ def findings_of_weights(model: Any, paths: Mapping[int, str]) -> list[Finding]:
 
 def _holders(model: Any, paths: Mapping[int, str]) -> dict[int, str]:
     """Path of the innermost layer that holds a variable, by `id` of the variable."""
-    layers = [layer for layer in flatten_layers(model) if id(layer) in paths]
     held: dict[int, str] = {}
-    for layer in sorted(layers, key=lambda layer: paths[id(layer)].count("/")):
-        held.update((id(variable), paths[id(layer)]) for variable in layer.variables)
+    for layer in flatten_layers(model):  # a layer comes before those inside it
+        if id(layer) in paths:
+            held.update((id(variable), paths[id(layer)]) for variable in layer.variables)
     return held
 
 
