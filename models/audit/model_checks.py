@@ -44,9 +44,10 @@ MOST_ERRORS = 1e6
 
 @dataclass(frozen=True)
 class Shift:
-    """Variance of what enters a batch normalisation, with noise over without: median, least and most of channels.
+    """Variance of what enters a batch normalisation, with noise over without.
 
-    Of `channels` channels; others vary too little without noise to form a ratio.
+    `ratio` is the median over `channels` channels, and at least nine in ten of these lie from `least` to `most`. Other
+    channels vary too little without noise to form a ratio.
     """
 
     path: str
@@ -72,9 +73,8 @@ def shifts(noisy: Sequence[Normalised], quiet: Sequence[Normalised], *, unit: fl
         ratios = on.variance[there].astype(np.float64) / off.variance[there]
         if np.abs(ratios - 1).max() <= max(SHIFT_ROUNDING, 4 * unit):
             continue  # no noise comes here: the two were only summed over batches of different size
-        found.append(
-            Shift(on.path, float(np.median(ratios)), float(ratios.min()), float(ratios.max()), int(there.sum()))
-        )
+        least, most = np.quantile(ratios, 0.05, method="lower"), np.quantile(ratios, 0.95, method="higher")
+        found.append(Shift(on.path, float(np.median(ratios)), float(least), float(most), int(there.sum())))
     return found
 
 
@@ -102,7 +102,7 @@ def findings_of_shifts(found: Sequence[Shift]) -> Iterator[Finding]:
 def _over_channels(shift: Shift) -> str:
     if shift.channels == 1:
         return ""
-    return f" (median over channels; {shift.least:.3f} to {shift.most:.3f})"
+    return f" (median over channels; nine in ten from {shift.least:.3f} to {shift.most:.3f})"
 
 
 def _distance(shift: Shift) -> float:
@@ -114,9 +114,9 @@ class Naive:
     """What one call with `training=True` does to a model.
 
     `moved` averages of normalisation changed by more than rounding; `most_moved` is the largest change, relative to
-    the largest number among the averages of that layer, before or after. `answers` is the largest change of a
-    deterministic answer that followed, `relative` the same over the largest answer; both are 0 where they are no more
-    than rounding.
+    the largest number of that average, or to the root of the largest of its layer where that is more. `answers` is the
+    largest change of a deterministic answer that followed, `relative` the same over the largest answer; both are 0
+    where they are no more than rounding.
     """
 
     moved: int
@@ -144,8 +144,8 @@ def naive_training(model: Any, signature: ModelSignature, inputs: Sequence[Array
         end = [[variable.numpy() for variable in group] for group in averages]
     moves = [move for old, new in zip(start, end, strict=True) for move in _moves(old, new)]
     changed = [move for move in moves if move > STATE_ROUNDING]
-    largest = max(float(np.abs(x).max(initial=0.0)) for x in before)
-    gap = max(float(np.abs(x - y).max(initial=0.0)) for x, y in zip(before, after, strict=True))
+    largest = max(_size(x) for x in before)
+    gap = max(_size(x - y) for x, y in zip(before, after, strict=True))
     if not gap > rounding * largest:
         gap = 0.0
     return Naive(len(changed), max(changed, default=0.0), gap, gap / largest if gap else 0.0)
@@ -157,11 +157,18 @@ def _averages(layer: Any) -> list[Any]:
 
 
 def _moves(old: Sequence[Array], new: Sequence[Array]) -> list[float]:
-    """The largest change of each average of one layer, relative to the largest number among all of them."""
-    largest = max(float(np.abs(x).max(initial=0.0)) for x in (*old, *new))
-    return [
-        float(np.abs(b - a).max(initial=0.0)) / largest if largest > 0 else 0.0 for a, b in zip(old, new, strict=True)
-    ]
+    """The largest change of each average of one layer, in its scale.
+
+    That is its largest number, or the root of the largest of the layer where that is more: of a normalisation the
+    deviation, beside which a mean of 0 that moves by rounding is still 0.
+    """
+    sizes = [max(_size(a), _size(b)) for a, b in zip(old, new, strict=True)]
+    root = max(sizes) ** 0.5
+    return [_size(b - a) / max(size, root, 1e-30) for a, b, size in zip(old, new, sizes, strict=True)]
+
+
+def _size(values: Array) -> float:
+    return float(np.abs(values).max(initial=0.0))
 
 
 def findings_of_naive(naive: Naive | None) -> Iterator[Finding]:
@@ -169,7 +176,7 @@ def findings_of_naive(naive: Naive | None) -> Iterator[Finding]:
     if naive is None or not naive.moved:
         return
     answers = (
-        f"every plain answer after it by up to {naive.answers:.3g} ({naive.relative:.1%} of the largest)"
+        f"every plain answer after it by up to {naive.answers:.3g} ({100 * naive.relative:.3g}% of the largest)"
         if naive.answers
         else "no plain answer to these rows by more than float rounding"
     )
@@ -177,7 +184,7 @@ def findings_of_naive(naive: Naive | None) -> Iterator[Finding]:
         level="note",
         code="training-true-changes-the-model",
         text=f"A single call with training=True, the usual recipe for Monte Carlo dropout, would have changed "
-        f"{naive.moved} averages of normalisation, by up to {naive.most_moved:.1%}, and {answers}. Here nothing "
+        f"{naive.moved} averages of normalisation, by up to {100 * naive.most_moved:.3g}%, and {answers}. Here nothing "
         "changes.",
         reference=LI,
         remedy="Elsewhere too, switch the dropout layers on and nothing else.",

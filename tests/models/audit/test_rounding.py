@@ -39,6 +39,19 @@ def test_a_channel_that_hardly_varies_is_left_out_of_the_range(tiny: float) -> N
     assert all(float(number) < 10 for number in re.findall(r"\d+\.\d+", text))
 
 
+def test_a_tenth_of_the_channels_does_not_stretch_the_range() -> None:
+    off = Normalised("norm", np.zeros(100, "float32"), np.ones(100, "float32"))
+    ratios = np.concatenate([np.full(95, 2.0), np.full(5, 900.0)]).astype("float32")
+    (shift,) = shifts([Normalised("norm", off.mean, ratios)], [off], unit=UNIT)
+    assert (shift.ratio, shift.least, shift.most) == (2.0, 2.0, 900.0)
+    (shift,) = shifts(
+        [Normalised("norm", off.mean, ratios[::-1][1:])],
+        [Normalised("norm", off.mean[1:], off.variance[1:])],
+        unit=UNIT,
+    )
+    assert shift.most == 2.0
+
+
 def test_where_no_channel_varies_no_ratio_is_told() -> None:
     found = audited(scaled([0.0, 0.0]), short=True)
     assert found.figures["batch_normalization_shifts"] == []
