@@ -12,6 +12,7 @@ import numpy.typing as npt
 from thinned.models.card import SiteSpec
 from thinned.models.compat.keras import APPLY_SCORES
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH
+from thinned.models.dropout.sites.custom_noise import is_registered
 from thinned.models.dropout.sites.noise_layers import SiteLayer
 
 __all__ = ["OwnLayer", "measure_own_layer"]
@@ -40,12 +41,12 @@ class OwnLayer:
 
 
 def measure_own_layer(source: SiteLayer, spec: SiteSpec, *, seed: int) -> OwnLayer | None:
-    """Measure the layer behind a site; None for a kind whose factors cannot be read off ones.
+    """Measure the layer behind a site; None for a kind whose factors cannot be read off ones, as a registered one.
 
     Seeds advance: wrap it in `kept_variables`.
     """
     rate = source.rate
-    if rate is None or rate >= 1 or spec.shape is None:
+    if rate is None or rate >= 1 or spec.shape is None or is_registered(source.layer):
         return None
     generator = getattr(source.layer, "seed_generator", None)
     if generator is not None:  # a layer without a seed of its own has one of the clock's

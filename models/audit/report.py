@@ -51,7 +51,9 @@ class SiteAudit:
     `frequency` with its 99 % interval is of the units of all passes; `mean_factor`, 1 where the expectation is kept,
     is (1 - frequency) times the measured scale. `spread` is the measured standard deviation of Gaussian noise and
     `spread_due` what it should be. `variance_share` is, by output, what of the variance of all sites together this one
-    causes alone.
+    causes alone. `registered` says that the layer draws as `register_noise` was told: what its mask should be is then
+    not known, so `correct` is of the draws that it asked for, and its noise is judged by Keras's own draws of the
+    whole model. `asked_rate` is the rate that it asked for, where it asked for one.
     """
 
     path: str
@@ -72,6 +74,8 @@ class SiteAudit:
     mean_factor: float | None = None
     spread: float | None = None
     spread_due: float | None = None
+    registered: bool = False
+    asked_rate: float | None = None
     identity_in_inference: bool | None = None
     correct: bool = True
     keras: OwnMeasure | None = None
@@ -93,11 +97,16 @@ class SiteAudit:
 
 @dataclass(frozen=True)
 class Audit:
-    """A whole audit. `figures` holds what was measured of the model as a whole, by name."""
+    """A whole audit. `figures` holds what was measured of the model as a whole, by name.
+
+    `rows` is how many rows were used, and `rows_used` a sentence that says which: the first of those given, or made-up
+    ones of which shapes and values.
+    """
 
     model: str
     verdict: str
     rows: int
+    rows_used: str
     made_up_rows: bool
     n_samples: int
     seed: int

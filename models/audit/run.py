@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from thinned.models.audit.call_modes import findings_of_dormant, findings_of_modes, watch_calls
 from thinned.models.audit.keras_layers import OwnLayer, measure_own_layer
 from thinned.models.audit.model_checks import (
-    findings_of_dormant,
     findings_of_gaps,
     findings_of_keras_gaps,
     findings_of_naive,
@@ -21,12 +21,18 @@ from thinned.models.audit.model_checks import (
     shifts,
 )
 from thinned.models.audit.placement import placements
-from thinned.models.audit.probe import Probe, ProbeRun, SiteCounts, draw_alone
+from thinned.models.audit.probe import Probe, ProbeRun
 from thinned.models.audit.report import Audit, SiteAudit
-from thinned.models.audit.site_checks import describe_site, findings_of_site, verdict
+from thinned.models.audit.rounding import relative_rounding, rounding_of_outputs, unit_rounding
+from thinned.models.audit.site_checks import describe_site, findings_of_site
+from thinned.models.audit.verdict import NOT_FINITE, verdict
+from thinned.models.audit.watched_draws import SiteCounts, draw_alone
+from thinned.models.audit.weights import findings_of_weights
 from thinned.models.card import Finding, SiteSpec
 from thinned.models.dropout.kept_variables import kept_variables
-from thinned.models.dropout.keras_draws import find_gaps
+from thinned.models.dropout.keras_draws import Gap, find_gaps
+from thinned.models.dropout.partition.graph_partition import forced_layers
+from thinned.models.dropout.sites.custom_noise import is_registered
 from thinned.models.dropout.sites.discovery import layer_paths
 from thinned.models.dropout.sites.no_noise import NoNoise
 from thinned.models.dropout.sites.noise_layers import SiteLayer
@@ -92,13 +98,25 @@ class _Audit:
         given = model.examples.rows(most) if inputs is None else inputs
         self.inputs = {name: x[:most] for name, x in given.items()}
         self.rows = len(next(iter(self.inputs.values())))
+        self.rows_used = _rows_used(model, self.inputs, None if inputs is None else len(next(iter(given.values()))))
 
     def report(self) -> Audit:
-        findings = [*findings_of_dormant(self.found.dormant, self.paths)]
-        naive = naive_training(self.keras_model, self.model.graphs.signature, self.model.flat(self.inputs))
+        broken = findings_of_weights(self.keras_model, self.paths)
+        if broken:
+            return self._report(NOT_FINITE, (), broken, {})
+        modes = watch_calls(self.model, self.inputs)
+        findings = [*findings_of_dormant(self.found.dormant, modes, self.paths)]
+        findings += findings_of_modes(self.found.active, modes, forced_layers(self.keras_model))
+        naive = naive_training(
+            self.keras_model,
+            self.model.graphs.signature,
+            self.model.flat(self.inputs),
+            rounding=relative_rounding(self.model),
+        )
         findings += findings_of_naive(naive)
         figures: dict[str, Any] = {"naive_training": None if naive is None else dataclasses.asdict(naive)}
         sites: tuple[SiteAudit, ...] = ()
+        gaps: list[Gap] | None = None
         if self.found.rowless:
             findings.append(_ONE_BY_ONE)
         elif self.found.active:
@@ -106,11 +124,19 @@ class _Audit:
             findings += more
             figures |= measured
         if self.found.active and not self.short:  # an import compares them itself, and refuses the model
-            findings += findings_of_keras_gaps(find_gaps(self.model, self.inputs))
+            gaps = find_gaps(self.model, self.inputs)
+            findings += findings_of_keras_gaps(gaps)
+        said = _ONE_BY_ONE.text if self.found.rowless else verdict(sites, gaps)
+        return self._report(said, sites, findings, figures)
+
+    def _report(
+        self, said: str, sites: tuple[SiteAudit, ...], findings: Sequence[Finding], figures: Mapping[str, Any]
+    ) -> Audit:
         return Audit(
             model=self.keras_model.name,
-            verdict=_ONE_BY_ONE.text if self.found.rowless else verdict(sites),
+            verdict=said,
             rows=self.rows,
+            rows_used=self.rows_used,
             made_up_rows=self.made_up,
             n_samples=self.n_samples,
             seed=SEED,
@@ -124,9 +150,10 @@ class _Audit:
         noisy = self._run(probe)
         quiet = probe.run(self.inputs, n_samples=1, seed=SEED, on=[False] * probe.sites)
         answers = self.model.predict(self.inputs)
-        gap = gaps_from_mean(answers, noisy, self.classes)
-        shifted = shifts(noisy.normalised, quiet.normalised)
-        shares = self._shares(probe, noisy)
+        rounding = rounding_of_outputs(self.model, answers, {name: x[0] for name, x in quiet.passes.items()})
+        gap = gaps_from_mean(answers, noisy, self.classes, rounding)
+        shifted = shifts(noisy.normalised, quiet.normalised, unit=unit_rounding(self.model))
+        shares = self._shares(probe, noisy, rounding)
         own = self._own_layers()
         found = placements(self.model.graphs.runner.partition, self.paths)
         sites: list[SiteAudit] = []
@@ -140,6 +167,7 @@ class _Audit:
                 place,
                 identity=_passes_on(site.source, site.spec, self.inputs),
                 half=self.model.half_precision,
+                registered=is_registered(site.source.layer),
                 shares={output: share[i] for output, share in shares.items()},
             )
             sites.append(measured)
@@ -154,6 +182,7 @@ class _Audit:
             "deterministic_from_mean": [dataclasses.asdict(item) for item in gap],
             "batch_normalization_shifts": [dataclasses.asdict(item) for item in shifted],
             "off_is_deterministic": same,
+            "rounding": rounding,
             "unexplained_variance_share": {output: 1.0 - sum(share) for output, share in shares.items()},
         }
         return tuple(sites), findings, figures
@@ -173,19 +202,19 @@ class _Audit:
     def _run(self, probe: Probe, on: Sequence[bool] | None = None) -> ProbeRun:
         return probe.run(self.inputs, n_samples=self.n_samples, seed=SEED, on=on)
 
-    def _shares(self, probe: Probe, noisy: ProbeRun) -> dict[str, list[float]]:
-        """Variance with one site alone over that with all, by output; what is missing to 1 only arises together."""
+    def _shares(self, probe: Probe, noisy: ProbeRun, rounding: Mapping[str, float]) -> dict[str, list[float]]:
+        """Variance with one site alone over that with all, by output; what is missing to 1 only arises together.
+
+        An output whose variance is no more than rounding has no shares.
+        """
         if self.short:
             return {}
         whole = {name: _variance(passes) for name, passes in noisy.passes.items()}
-        if probe.sites == 1:
-            return {name: [1.0] for name, variance in whole.items() if variance > 0}
+        whole = {name: variance for name, variance in whole.items() if variance > rounding[name] ** 2}
+        if probe.sites == 1 or not whole:
+            return {name: [1.0] for name in whole}
         alone = [self._run(probe, [i == j for j in range(probe.sites)]).passes for i in range(probe.sites)]
-        return {
-            name: [_variance(passes[name]) / variance for passes in alone]
-            for name, variance in whole.items()
-            if variance > 0
-        }
+        return {name: [_variance(passes[name]) / variance for passes in alone] for name, variance in whole.items()}
 
     def _own_layers(self) -> list[OwnLayer | None]:
         with kept_variables(self.keras_model):
@@ -197,9 +226,15 @@ class _Audit:
         """Whether the model with every site switched off answers as the deterministic mode does, to rounding."""
         tolerance = 3e-2 if self.model.half_precision else 1e-4
         return all(
-            np.allclose(passes[0], answers[name], rtol=0, atol=tolerance * (np.abs(answers[name]).max() + 1e-12))
+            np.allclose(
+                passes[0], answers[name], rtol=0, atol=tolerance * (_largest(answers[name]) + 1e-12), equal_nan=True
+            )
             for name, passes in quiet.passes.items()
         )
+
+
+def _largest(values: Array) -> float:
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
 
 
 def _variance(passes: Array) -> float:
@@ -214,3 +249,13 @@ def _passes_on(source: SiteLayer, spec: SiteSpec, inputs: Mapping[str, Array]) -
     rows = len(next(iter(inputs.values())))
     x = np.random.default_rng(0).standard_normal((rows, *(n or 3 for n in spec.shape))).astype(np.float32)
     return bool(np.array_equal(np.asarray(patched["call"](x, training=False)), x))
+
+
+def _rows_used(model: StochasticModel, inputs: Mapping[str, Array], given: int | None) -> str:
+    """Which rows were used: the first of `given` rows, or made-up ones, with their shapes, lengths and values."""
+    rows = len(next(iter(inputs.values())))
+    if given is not None:
+        shapes = ", ".join(f"{spec.name} {inputs[spec.name].shape}" for spec in model.inputs)
+        which = f"all {given} rows given" if rows == given else f"the first {rows} of the {given} rows given"
+        return f"{which}: {shapes}"
+    return f"{rows} rows {model.examples.describe()}"

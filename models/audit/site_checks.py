@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from thinned.models.audit.keras_layers import OwnLayer
 from thinned.models.audit.placement import Placement
-from thinned.models.audit.probe import SiteCounts
 from thinned.models.audit.report import OwnMeasure, SiteAudit, confidence
+from thinned.models.audit.watched_draws import SiteCounts
 from thinned.models.card import Finding, SiteSpec
 
-__all__ = ["describe_site", "findings_of_site", "verdict"]
+__all__ = ["describe_site", "findings_of_site"]
 
 _HALF_ERROR, _SINGLE_ERROR = 1e-2, 1e-5
 _SIGMAS = 4.5
@@ -29,6 +29,7 @@ def describe_site(
     *,
     identity: bool | None,
     half: bool,
+    registered: bool,
     shares: Mapping[str, float],
 ) -> SiteAudit:
     """Judge one site.
@@ -40,32 +41,36 @@ def describe_site(
         place: Where it stands, where the graph is known.
         identity: Whether it gave its input back in inference.
         half: Whether it computes in 16 bits.
+        registered: Whether it draws as `register_noise` was told. Its draws are then held against what they were asked
+            for, and no mask is expected of it.
         shares: By output, its share of the variance.
     """
     drawn, dropped = sum(m.drawn for m in counts), sum(m.dropped for m in counts)
-    drops = (spec.rate is not None and dropped > 0) or any(m.kept or m.zeroed for m in counts)
-    frequency = dropped / drawn if drawn and drops else None
+    rate = _asked(counts) if registered else spec.rate
+    drops = (rate is not None and dropped > 0) or any(m.kept or m.zeroed for m in counts)
+    frequency = dropped / drawn if drawn and drops and rate is not None else None
     low, high = confidence(dropped, drawn) if frequency is not None else (None, None)
     scaled = any(m.kept for m in counts)
     scale_error = max((m.scale_error for m in counts), default=0.0) if scaled else None
     tolerance = _HALF_ERROR if half else _SINGLE_ERROR
-    declared = None if spec.shape is None or None in spec.shape else math.prod(n or 1 for n in spec.shape)
+    known = not registered and spec.shape is not None and None not in spec.shape
+    declared = math.prod(n or 1 for n in spec.shape or ()) if known else None
     units = counts[0].units if counts else None
-    spread, due = _spread(spec, counts)
+    spread, due = (None, None) if registered else _spread(spec, counts)
     right = (
-        _near(frequency, spec.rate, drawn)
+        _near(frequency, rate, drawn)
         and (scale_error is None or scale_error <= tolerance)
         and (units is None or declared is None or units % max(declared, 1) == 0)
         and (spread is None or due is None or abs(spread / due - 1) <= 0.1)
         and identity is not False
     )
-    keeps = frequency is not None and scale_error is not None and spec.rate is not None
+    keeps = frequency is not None and scale_error is not None and rate is not None
     return SiteAudit(
         path=spec.path,
         kind=spec.kind,
         rate=spec.rate,
         stddev=spec.stddev,
-        words=in_words(spec),
+        words=_registered_in_words(spec, counts, rate) if registered else in_words(spec),
         after=place.after if place else (),
         before=place.before if place else (),
         mask_units=units,
@@ -76,9 +81,11 @@ def describe_site(
         low=low,
         high=high,
         scale_error=scale_error,
-        mean_factor=(1 - (frequency or 0.0)) / (1 - (spec.rate or 0.0)) if keeps and (spec.rate or 0) < 1 else None,
+        mean_factor=(1 - (frequency or 0.0)) / (1 - (rate or 0.0)) if keeps and (rate or 0) < 1 else None,
         spread=spread,
         spread_due=due,
+        registered=registered,
+        asked_rate=rate if registered else None,
         identity_in_inference=identity,
         correct=right,
         keras=None if own is None else _own(own, spec, tolerance),
@@ -102,6 +109,12 @@ def _own(own: OwnLayer, spec: SiteSpec, tolerance: float) -> OwnMeasure:
         identity_in_inference=own.identity,
         correct=right,
     )
+
+
+def _asked(counts: Sequence[SiteCounts]) -> float | None:
+    """The rate that a registered layer asks for; None where it asks for several, or for none."""
+    asked = {item.asked for item in counts}
+    return asked.pop() if len(asked) == 1 else None
 
 
 def _near(frequency: float | None, rate: float | None, drawn: int) -> bool:
@@ -143,14 +156,29 @@ def in_words(spec: SiteSpec) -> str:
     )
 
 
+def _registered_in_words(spec: SiteSpec, counts: Sequence[SiteCounts], rate: float | None) -> str:
+    """What a registered layer was seen to ask for; what its noise does then is known to the layer alone."""
+    if not counts:
+        return "draws as it was registered"
+    units = counts[0].units
+    met = 0 if spec.shape is None or None in spec.shape else math.prod(n or 1 for n in spec.shape)
+    what = "1 draw" if units == 1 else f"{units:,} draws"
+    shared = f" for the {met:,} numbers of a row that meet it" if met else ""
+    falls = (
+        "" if rate is None else f", {'which falls' if units == 1 else 'each of which falls'} with probability {rate:g}"
+    )
+    return f"draws as it was registered: {what} in each pass{shared}{falls}"
+
+
 def findings_of_site(site: SiteAudit, spec: SiteSpec, place: Placement | None) -> Iterator[Finding]:
     """What a person should know of a site."""
     if not site.correct:
+        due = "it asks for" if site.registered else "its rate says"
         yield Finding(
             level="error",
             code="site-incorrect",
             site=site.path,
-            text=f"As drawn here, {site.path} does not do what its rate says: {_measured(site)}.",
+            text=f"As drawn here, {site.path} does not do what {due}: {_measured(site)}.",
             reference=SRIVASTAVA,
             remedy="Do not rely on its variance; report it with the model's file.",
         )
@@ -163,16 +191,8 @@ def findings_of_site(site: SiteAudit, spec: SiteSpec, place: Placement | None) -
             reference=SRIVASTAVA,
             remedy="It was trained with other noise than its rate says: update Keras or mend the layer; train again.",
         )
-    if spec.forced:
-        yield Finding(
-            level="warning",
-            code="built-with-training-true",
-            site=site.path,
-            text=f"{site.path} was built with training=True. Keras itself, up to 3.15.1, switches it off again in "
-            "predict() and with training=False, and later versions do not: its own answers depend on its version.",
-            reference="Keras's functional API, arguments of a call",
-            remedy="Build it without training=True; Thinned draws it when asked, and only then.",
-        )
+    if site.registered:  # what its rate means is known to the layer alone
+        return
     if spec.rate is not None and spec.rate > 0.5 and not spec.kind.startswith("Gaussian"):
         yield Finding(
             level="warning",
@@ -224,12 +244,13 @@ def _findings_of_place(site: SiteAudit, spec: SiteSpec, place: Placement) -> Ite
 def _measured(site: SiteAudit) -> str:
     parts = []
     if site.frequency is not None:
-        parts.append(f"it dropped {site.frequency:.4f} ({site.low:.4f} to {site.high:.4f}) against {site.rate:g}")
+        due = site.asked_rate if site.registered else site.rate
+        parts.append(f"it dropped {site.frequency:.4f} ({site.low:.4f} to {site.high:.4f}) against {due:g}")
     if (site.scale_error or 0.0) > _SINGLE_ERROR:
         parts.append(f"survivors are scaled wrong by up to {site.scale_error:.2g}")
     if site.spread is not None:
         parts.append(f"its noise has a deviation of {site.spread:.4g} against {site.spread_due:.4g}")
-    if site.mask_units != site.declared_units:
+    if site.mask_units is not None and site.declared_units and site.mask_units % site.declared_units:
         parts.append(f"a mask has {site.mask_units} units against {site.declared_units}")
     if site.identity_in_inference is False:
         parts.append("it changes its input in inference")
@@ -243,32 +264,3 @@ def _own_measured(own: OwnMeasure) -> str:
         f"it dropped {own.frequency:.4f} ({own.low:.4f} to {own.high:.4f}), survivors are scaled wrong by up to "
         f"{own.scale_error:.2g}{shared}{identity}"
     )
-
-
-def verdict(sites: Sequence[SiteAudit]) -> str:
-    """The sentence that answers whether dropout is correct in this model."""
-    if not sites:
-        return "The model has no active site, so there is no dropout to judge."
-    measured = [site for site in sites if site.keras is not None]
-    bad = [site.path for site in measured if site.keras is not None and not site.keras.correct]
-    here = [site.path for site in sites if not site.correct]
-    served = f"As served here, {'every site is' if not here else ', '.join(here) + ' is not'} correct too."
-    if here and not bad:
-        served = f"As served here, {', '.join(here)} is NOT correct."
-    if not measured:
-        return f"Keras's own layers were not measured here: none is of a kind that can be. {served}".replace(
-            " too.", "."
-        )
-    if bad:
-        return f"Keras's dropout is NOT correct here: {', '.join(bad)} did not do what it says. {served}"
-    drawn = sum(site.keras.drawn for site in measured if site.keras is not None)
-    rest = "" if len(measured) == len(sites) else f" ({len(sites) - len(measured)} more could not be measured)"
-    return (
-        f"Keras's dropout is correct here: over {drawn:,} draws under training=True at {_sites(len(measured))}{rest}, "
-        "units fell as often as the rate says, survivors were multiplied by 1 / (1 - rate) to the last digit, and "
-        f"inference left the input as it was. {served}"
-    )
-
-
-def _sites(count: int) -> str:
-    return "1 site" if count == 1 else f"{count} sites"

@@ -6,6 +6,7 @@ Keras offers no public way to walk a model's layers and graph, or to say how a l
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ __all__ = [
     "takes_mask",
     "takes_training",
     "takes_training_from_context",
+    "training_default",
 ]
 
 # The methods of attention layers that are replaced while a graph is traced.
@@ -122,6 +124,12 @@ def takes_training(layer: Any) -> bool:
 def takes_training_from_context(operation: Any) -> bool:
     """Whether Keras hands `training` to a call of this operation inside another's call."""
     return "training" in getattr(operation, "_call_context_args", {})
+
+
+def training_default(layer: Any) -> Any:
+    """The default of the argument `training` of a layer's `call`; None where it has none."""
+    parameter = inspect.signature(type(layer).call).parameters.get("training")
+    return None if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
 
 
 def clear_losses(model: Any) -> None:

@@ -120,12 +120,12 @@ def print_audit(found: Audit) -> None:
         )
         for site in found.sites:
             out.print(Text(f"  {_where(site)} {_rate(site)}: {site.words}."), soft_wrap=True)
-        rows = "made-up rows" if found.made_up_rows else "rows of the data"
         out.print(
-            f"Measured over {found.n_samples} passes of {found.rows} {rows}, seed {found.seed}. `variance` is that "
-            "with the one site alone over that with all.\n",
+            f"Measured over {found.n_samples} passes, seed {found.seed}. `variance` is that with the one site alone "
+            "over that with all.",
             soft_wrap=True,
         )
+    out.print(f"Rows: {found.rows_used}.\n", soft_wrap=True, markup=False)
     print_findings(found.findings)
 
 
@@ -150,7 +150,7 @@ def _site_row(site: SiteAudit) -> tuple[str, ...]:
         "-" if site.mean_factor is None else f"{site.mean_factor:.4f}",
         own,
         " / ".join(f"{share:.0%}" for share in shares) or "-",
-        "right" if site.correct else "WRONG",
+        "WRONG" if not site.correct else "registered" if site.registered else "right",
     )
 
 

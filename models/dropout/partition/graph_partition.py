@@ -21,6 +21,7 @@ from thinned.models.compat.keras import (
     functional_graph,
     nodes_in_order,
     takes_training_from_context,
+    training_default,
 )
 
 __all__ = ["Partition", "Step", "forced_layers", "partition_graph"]
@@ -148,13 +149,18 @@ def _caller(node: Any) -> Callable[[dict[int, Any]], Any]:
 
 
 def forced_layers(model: Any) -> set[int]:
-    """`id` of the layers that a functional graph calls with `training=True`, inner layers of such a call included."""
+    """`id` of the layers that a functional graph calls with `training=True`, inner layers of such a call included.
+
+    Keras writes the default of a layer's `call` into the graph as if it had been given: a layer whose default is True
+    was not built so by anybody.
+    """
     forced: set[int] = set()
 
     def walk(graph: Any) -> None:
         for node in nodes_in_order(graph):
             inner = functional_graph(node.operation)
-            if node.arguments.kwargs.get("training") is True and isinstance(node.operation, keras.layers.Layer):
+            given = node.arguments.kwargs.get("training") is True and isinstance(node.operation, keras.layers.Layer)
+            if given and training_default(node.operation) is not True:
                 forced.update(id(layer) for layer in flatten_layers(node.operation))
             if inner is not None:
                 walk(inner)

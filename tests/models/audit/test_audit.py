@@ -11,10 +11,11 @@ import pytest
 from keras.src import backend
 
 from tests import zoo
-from thinned.models.audit.report import Audit, confidence
-from thinned.models.audit.run import audit
+from tests.models.audit.audited import audited, codes
+from thinned.models.audit.report import confidence
 from thinned.models.dropout import enable_mc_dropout
 from thinned.models.dropout.noise.noise_context import Draw
+from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH
 
 L = keras.layers
 FAMILIES = (
@@ -31,14 +32,6 @@ FAMILIES = (
     "registered",
     "mixed_float16",
 )
-
-
-def audited(model: Any, **options: Any) -> Audit:
-    return audit(enable_mc_dropout(model), **options)
-
-
-def codes(found: Audit) -> set[str]:
-    return {finding.code for finding in found.findings}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -150,6 +143,21 @@ def test_the_shift_of_batch_normalization_is_that_of_the_variance() -> None:
     rows = {enable_mc_dropout(model).inputs[0].name: np.random.default_rng(0).normal(size=(64, 6)).astype("float32")}
     (shift,) = audited(model, inputs=rows).figures["batch_normalization_shifts"]
     assert shift["ratio"] == pytest.approx(2.0, rel=0.1)
+
+
+def test_the_rows_that_were_used_are_said() -> None:
+    inputs = [keras.Input((None, 2), name="words"), keras.Input((3,), dtype="int32", name="kind")]
+    x = L.Concatenate()([L.GlobalAveragePooling1D()(L.Dropout(0.2)(inputs[0])), L.Embedding(2, 1)(inputs[1])[..., 0]])
+    model = keras.Model(inputs, L.Dense(1)(x))
+    found = audited(model, short=True)
+    words = f"words ({UNKNOWN_LENGTH}, 2) standard normal numbers"
+    assert found.rows_used == f"8 rows made up: {words}, kind (3,) integers from 0 to 1"
+    rows = {"words": np.zeros((9, 5, 2), "float32"), "kind": np.zeros((9, 3), "int32")}
+    assert audited(model, inputs=rows, short=True).rows_used == (
+        "the first 8 of the 9 rows given: words (8, 5, 2), kind (8, 3)"
+    )
+    few = {name: x[:2] for name, x in rows.items()}
+    assert audited(model, inputs=few, short=True).rows_used.startswith("all 2 rows given: words (2, 5, 2)")
 
 
 def test_a_model_without_sites_has_nothing_to_judge() -> None:

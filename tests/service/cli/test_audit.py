@@ -34,6 +34,7 @@ def test_a_sound_file_is_said_to_be_correct(thinned: Run, folder: Path) -> None:
     assert (status, err) == (0, "")
     assert out.startswith("Keras's dropout is correct here")
     assert "each unit is kept with probability one half" in out
+    assert "Rows: 64 rows made up: x (6,) standard normal numbers." in out
 
 
 def test_strict_exits_1_on_warnings(thinned: Run, folder: Path) -> None:
@@ -49,6 +50,7 @@ def test_json_holds_everything(thinned: Run, card: ModelCard, folder: Path) -> N
     found = json.loads(out)
     assert status == 0
     assert (found["rows"], found["made_up_rows"]) == (20, False)
+    assert found["rows_used"] == "all 20 rows given: x (20, 6)"
     assert found["sites"][0]["rate"] == 0.5
     assert found["sites"][0]["keras"]["correct"] is True
     assert {"naive_training", "deterministic_from_mean", "batch_normalization_shifts"} <= found["figures"].keys()
