@@ -49,26 +49,36 @@ class InputRows:
 def draw_inputs(card: Mapping[str, Any], rows: int, source: random.Random) -> Any:
     """Draw random `inputs` of a request: a list for a model of one input, else a dict of lists by name.
 
-    Floats are uniform in [0, 1). Integers are 0 or 1, which are valid indices of any embedding of two entries or more.
-    Texts are "a" or "b".
+    They are of the lengths and from the ranges on which the model was checked at import. Where the card says none,
+    floats are uniform in [0, 1), integers 0 or 1, and texts "a" or "b".
 
     Args:
         card: The model's card, as `/model` answers it.
         rows: Number of rows.
         source: Random numbers.
     """
-    drawn = {spec["name"]: _draw(spec, rows, source) for spec in card["inputs"]}
+    recipes = {recipe["name"]: recipe for recipe in card.get("examples", ())}
+    drawn = {spec["name"]: _draw(spec, recipes.get(spec["name"], {}), rows, source) for spec in card["inputs"]}
     return next(iter(drawn.values())) if len(drawn) == 1 else drawn
 
 
-def _draw(spec: Mapping[str, Any], rows: int, source: random.Random) -> Any:
-    lengths = [rows, *(OPEN_LENGTH if length is None else length for length in spec["shape"])]
-    is_float, is_text = "float" in spec["dtype"], spec["dtype"] == "string"
+def _draw(spec: Mapping[str, Any], recipe: Mapping[str, Any], rows: int, source: random.Random) -> Any:
+    lengths = [rows, *recipe.get("shape", (OPEN_LENGTH if length is None else length for length in spec["shape"]))]
+    words = recipe.get("words") or "ab"
+    low, high = recipe.get("low"), recipe.get("high")
+    whole = "int" in spec["dtype"] or recipe.get("values") == "integers"
+    if low is None or high is None:
+        low, high = 0, 1
+
+    def number() -> Any:
+        if spec["dtype"] == "string":
+            return source.choice(words)
+        if spec["dtype"] == "bool":
+            return source.random() < 0.5
+        return source.randint(int(low), int(high)) if whole else round(source.uniform(low, high), 4)
 
     def fill(axis: int) -> Any:
-        if axis == len(lengths):
-            return source.choice("ab") if is_text else round(source.random(), 4) if is_float else source.randrange(2)
-        return [fill(axis + 1) for _ in range(lengths[axis])]
+        return number() if axis == len(lengths) else [fill(axis + 1) for _ in range(lengths[axis])]
 
     return fill(0)
 

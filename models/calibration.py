@@ -22,7 +22,7 @@ from thinned.models.evaluation.predictive import (
     value_targets,
     values_of,
 )
-from thinned.models.storage.model_store import StoredModel, store
+from thinned.models.storage.model_store import StoredModel, load_rows, store
 from thinned.models.uncertainty import conformal, temper
 
 if TYPE_CHECKING:
@@ -199,4 +199,4 @@ def store_calibrated(stored: StoredModel, spec: OutputSpec) -> StoredModel:
     outputs = tuple(spec if output.name == spec.name else output for output in stored.card.outputs)
     card = stored.card.model_copy(update={"outputs": outputs, "created": datetime.datetime.now(datetime.UTC)})
     module = stored.path / "layers.py" if card.module_sha256 is not None else None
-    return store(stored.path / "model.keras", card, module=module)
+    return store(stored.path / "model.keras", card, module=module, rows=load_rows(stored))

@@ -53,6 +53,17 @@ class RowRecipe(_Frozen):
     high: float | None = Field(default=None, description="Largest value.")
     words: tuple[str, ...] = Field(default=(), description="Words that strings are made of.")
 
+    @property
+    def typical(self) -> bool | int | float | str:
+        """A value that the model answers, for the example of a request."""
+        if self.words:
+            return self.words[0]
+        if self.dtype == "bool":
+            return False
+        low = self.low or 0.0
+        whole = self.values == "integers" or "int" in self.dtype
+        return int(low) if whole else round((low + (low if self.high is None else self.high)) / 2, 4)
+
     def describe(self) -> str:
         """Of what kind the values are, in words."""
         if self.values == "integers":
@@ -191,6 +202,9 @@ class ModelCard(_Frozen):
         pattern=r"^[0-9a-f]{64}$",
         description="Digest of layers.py, the module of custom objects, if there is one.",
     )
+    package: str | None = Field(
+        default=None, description="Installed package of custom objects, which is imported before the model is loaded."
+    )
     examples: tuple[RowRecipe, ...] = Field(
         default=(), description="Rows on which the model was checked at import, and is checked when it is loaded."
     )
@@ -205,3 +219,13 @@ class ModelCard(_Frozen):
     warnings: tuple[str, ...] = ()
     audit: ShortAudit | None = Field(default=None, description="What the import's audit found; null if it could not.")
     scores: dict[str, float] = Field(default_factory=dict, description="Test scores, where the model was trained here.")
+
+    def recipe(self, spec: InputSpec) -> RowRecipe:
+        """How example rows of an input are made; of a card that does not say, zeros."""
+        known = {recipe.name: recipe for recipe in self.examples}
+        shape = tuple(n or 1 for n in spec.shape)
+        words = ("word",) if spec.dtype == "string" else ()
+        return known.get(
+            spec.name,
+            RowRecipe(name=spec.name, shape=shape, dtype=spec.dtype, values="uniform", low=0, high=0, words=words),
+        )

@@ -31,6 +31,7 @@ __all__ = ["ExampleRows", "example_inputs", "find_examples", "given_examples"]
 
 Array = npt.NDArray[Any]
 _ROWS, _MANY_ROWS = 3, 16
+_MOST_WORDS = 16
 _FEW_NUMBERS = 4096
 _MOST_NUMBERS = 1 << 25
 _SECONDS = 30.0
@@ -105,10 +106,18 @@ def given_examples(model: Any, signature: ModelSignature, rows: Mapping[str, Arr
     if not answered.any():
         raise InputError([Problem((), "the model answers none of the rows that were given with finite numbers")])
     kept = {spec.name: rows[spec.name][answered] for spec in signature.inputs}
-    recipes = tuple(
-        RowRecipe(name=spec.name, shape=kept[spec.name].shape[1:], values="given") for spec in signature.inputs
-    )
-    return ExampleRows(recipes, kept)
+    return ExampleRows(tuple(_of_given(spec, kept[spec.name]) for spec in signature.inputs), kept)
+
+
+def _of_given(spec: InputSpec, x: Array) -> RowRecipe:
+    """What the card says of the user's own rows."""
+    recipe = RowRecipe(name=spec.name, shape=x.shape[1:], dtype=spec.dtype, values="given")
+    if spec.dtype == "string":
+        words = tuple(dict.fromkeys(str(word) for word in x.ravel().tolist()))[:_MOST_WORDS]
+        return recipe.model_copy(update={"words": words})
+    if spec.dtype == "bool":
+        return recipe
+    return recipe.model_copy(update={"low": float(x.min()), "high": float(x.max())})
 
 
 def find_examples(model: Any, signature: ModelSignature) -> ExampleRows:

@@ -21,6 +21,8 @@ Array = npt.NDArray[Any]
 _ROWS = 3
 _TOLERANCE = 1e-4
 _HALF_TOLERANCE = 3e-2
+_MOST_TOLERANCE = 1e-2
+_MARGIN = 4.0
 _PASSES = (4, 64, 1024)
 
 
@@ -46,7 +48,8 @@ def check_laws(model: StochasticModel) -> tuple[str, ...]:
     _require(_equal(answer, model.predict(inputs)), "the deterministic answer does not repeat bit for bit")
     _require(
         _close(model, {k: v[1:2] for k, v in answer.items()}, model.predict(one)),
-        "the answer to a row depends on the other rows of its request" + padding_hint(model.keras_model),
+        "the answer to a row depends on the other rows of its request: look for a mean, a sort, a normalisation or a "
+        "reshape over the first axis" + padding_hint(model.keras_model),
     )
     return _check_passes(model, inputs, one) if model.sites else ()
 
@@ -60,7 +63,9 @@ def _check_passes(model: StochasticModel, inputs: Mapping[str, Array], one: Mapp
     blocks = model.sample(inputs, n_samples=BLOCK + few, seed=1, row_passes=_ROWS * BLOCK)
     first = {name: values[:few] for name, values in more.items()}
     _require(
-        _close(model, passes, first) and _close(model, more, blocks), "a pass depends on the block in which it is drawn"
+        _close(model, passes, first) and _close(model, more, blocks),
+        "a pass comes out otherwise when others are drawn beside it: rows of a batch depend on each other (a mean, a "
+        "sort, a normalisation or a reshape over the first axis)",
     )
     means = {name: values.mean for name, values in model.summary(inputs, n_samples=few, seed=1).items()}
     averages = {name: values.astype(np.float64).mean(axis=0) for name, values in passes.items()}
@@ -68,15 +73,16 @@ def _check_passes(model: StochasticModel, inputs: Mapping[str, Array], one: Mapp
     alone = model.sample(one, n_samples=few, seed=1)
     _require(
         _close(model, {k: v[:, 1:2] for k, v in passes.items()}, alone),
-        "the passes of a row depend on the other rows of its request" + padding_hint(model.keras_model),
+        "the passes of a row depend on the other rows of its request: look for a mean, a sort, a normalisation or a "
+        "reshape over the first axis" + padding_hint(model.keras_model),
     )
     for count in _PASSES:
         if any(np.ptp(values, axis=0).max() > 0 for values in model.sample(inputs, n_samples=count, seed=1).values()):
             return ()
     if model.differs_at_sites(inputs, n_samples=_PASSES[-1], seed=1):
         return (
-            f"On made-up inputs the passes differ behind the sites, but all {_PASSES[-1]} give the same outputs to "
-            "float precision: expect a variance of 0 wherever the network is this saturated, or is not trained yet.",
+            f"On the rows that were tried the passes differ behind the sites, but all {_PASSES[-1]} give the same outputs "
+            "to float precision: expect a variance of 0 wherever the network is this saturated, or is not trained yet.",
         )
     paths = ", ".join(site.path for site in model.sites)
     raise UnsupportedModelError(
@@ -139,7 +145,9 @@ def _equal(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
 
 def _close(model: StochasticModel, a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
     """Equal to rounding, relative to the largest value: kernels round differently for other numbers of rows."""
-    tolerance = _HALF_TOLERANCE if model.half_precision else _TOLERANCE
+    # The deeper a network, the further rounding drifts: 200 layers lie at 8e-5 where 10 lie at 1e-6.
+    grown = min(_MOST_TOLERANCE, _MARGIN * model.rounding)
+    tolerance = max(_HALF_TOLERANCE if model.half_precision else _TOLERANCE, grown)
     for name in a:
         x, y = np.asarray(a[name], np.float64), np.asarray(b[name], np.float64)
         scale = np.abs(x[np.isfinite(x)]).max(initial=0.0)

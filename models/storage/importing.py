@@ -43,7 +43,7 @@ def import_model(
     tasks: PerOutput[Task],
     labels: PerOutput[Sequence[str]] | Sequence[str] | None = None,
     scale: PerOutput[Scale] | Scale | None = None,
-    module: Path | None = None,
+    module: Path | str | None = None,
     input_specs: Sequence[InputSpec] | None = None,
     scores: Mapping[str, float] | None = None,
     data: RowsOf | None = None,
@@ -57,7 +57,8 @@ def import_model(
         labels: Class names, in the order of the last axis; for a single unit, of "no" and "yes". With several outputs
             by output name, or for all classification outputs under None.
         scale: How the numbers of a classification output are to be read, where its last activation does not tell.
-        module: A `.py` file of custom objects, kept beside the model. It is run.
+        module: A `.py` file of custom objects, kept beside the model; or the name of an installed package, which must
+            be installed wherever the model is loaded. It is run.
         input_specs: The inputs, for a subclassed model that does not know them; or lengths that the model leaves open.
         scores: Test scores to put on the card.
         data: Given the model's inputs, reads rows of the user's data, by input name (B, *input_shape). The model is
@@ -103,7 +104,8 @@ def import_model(
             sites=model.sites,
             split=model.split,
             sha256=sha256,
-            module_sha256=None if module is None else digest(module),
+            module_sha256=digest(module) if isinstance(module, Path) else None,
+            package=module if isinstance(module, str) else None,
             keras_version=keras.__version__,
             thinned_version=__version__,
             created=datetime.datetime.now(datetime.UTC),
@@ -112,7 +114,8 @@ def import_model(
             examples=examples.recipes,
             scores=dict(scores or {}),
         )
-    return store(path, card, module=module, rows=_kept(examples))
+    kept = module if isinstance(module, Path) else None
+    return store(path, card, module=kept, rows=_kept(examples))
 
 
 @contextmanager

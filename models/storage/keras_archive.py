@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import ModelFileError
-from thinned.models.storage.custom_layers import custom_objects, run_module
+from thinned.models.storage.custom_layers import objects_of
 
 if TYPE_CHECKING:
     import keras
@@ -23,12 +23,12 @@ _SAVE_AS_KERAS = 'load it with the Keras that wrote it and save it again with mo
 _UNKNOWN = re.compile(r"Could not locate (?:class|function) '([^']+)'")
 
 
-def read_keras(path: Path, module: Path | None = None) -> keras.Model:
+def read_keras(path: Path, module: Path | str | None = None) -> keras.Model:
     """Load a model from a `.keras` archive, not compiled and in Keras's safe mode.
 
     Args:
         path: The archive that `model.save("model.keras")` wrote.
-        module: A `.py` file that defines the model's custom objects. It is run.
+        module: A `.py` file that defines the model's custom objects, or the name of an installed package. It is run.
 
     Returns:
         The model.
@@ -40,7 +40,7 @@ def read_keras(path: Path, module: Path | None = None) -> keras.Model:
     check_format(path)
     _refuse_lambdas(path, _config(path))
     import_tensorflow()
-    objects = {} if module is None else custom_objects(run_module(module))
+    objects = {} if module is None else objects_of(module)
     return _load(path, objects)
 
 

@@ -212,10 +212,10 @@ def load_keras(stored: StoredModel) -> keras.Model:
     """
     model = stored.path / MODEL_FILE
     _verify(stored, model, stored.card.sha256)
-    layers = None
+    layers: Path | str | None = stored.card.package
     if stored.card.module_sha256 is not None:
-        layers = stored.path / LAYERS_FILE
-        _verify(stored, layers, stored.card.module_sha256)
+        layers = path = stored.path / LAYERS_FILE
+        _verify(stored, path, stored.card.module_sha256)
     return read_keras(model, layers)
 
 

@@ -65,6 +65,12 @@ def _output_spec(
     output: OutputSignature, *, task: Task, labels: Sequence[str] | None, scale: Scale | None, meant: bool
 ) -> OutputSpec:
     """`meant`: labels and a scale were given for this output, not for the classification outputs beside it."""
+    if output.activation in ("argmax", "argmin"):
+        raise UnsupportedModelError(
+            f"the output {output.name!r} is an {output.activation}: numbers of classes, whose mean and variance over "
+            "passes say nothing. End the model before it (keras.Model(model.inputs, the tensor that it reads)), and "
+            "pass --task classification"
+        )
     if task in ("regression", "gaussian"):
         if meant and (labels is not None or scale not in (None, "values")):
             what = "labels" if labels is not None else f"the scale {scale!r}"

@@ -57,7 +57,7 @@ def _import(
         typer.Option(
             metavar="MODULE|FILE.py",
             help="Defines the model's own layers. ITS CODE IS RUN, now and whenever the model is loaded; one file, a "
-            "copy of which is kept beside the model.",
+            "copy of which is kept beside the model, or an installed package such as keras_hub.",
             show_default=False,
         ),
     ] = None,

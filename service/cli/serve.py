@@ -27,7 +27,6 @@ _CURL = "curl -s -H 'content-type: application/json'"
 
 # A longer body does not belong on a command line.
 MOST_NUMBERS_IN_CURL = 400
-_WORD = "word"
 
 
 def check_port(host: str, port: int) -> None:
@@ -49,13 +48,13 @@ def check_port(host: str, port: int) -> None:
 
 def curl(card: ModelCard, url: str) -> str:
     """Two commands that ask the running service for an answer, without and with its uncertainty."""
-    if sum(prod(n or 4 for n in spec.shape) for spec in card.inputs) <= MOST_NUMBERS_IN_CURL:
+    if sum(prod(card.recipe(spec).shape) for spec in card.inputs) <= MOST_NUMBERS_IN_CURL:
         rows = {spec.name: [_row(card, spec)] for spec in card.inputs}
         inputs: Any = rows if len(rows) > 1 else next(iter(rows.values()))
         body = json.dumps({"inputs": inputs}, separators=(",", ":"))
         mc = json.dumps({"inputs": inputs, "n_samples": 50, "seed": 7}, separators=(",", ":"))
         return f"{_CURL} {url}/predict -d {shlex.quote(body)}\n\n{_CURL} {url}/predict_mc -d {shlex.quote(mc)}"
-    shapes = ", ".join(f"{spec.name!r}: {_zeros(spec)}" for spec in card.inputs)
+    shapes = ", ".join(f"{spec.name!r}: {_filled(card, spec)}" for spec in card.inputs)
     dump = "print(json.dumps({'inputs': {k: v.tolist() for k, v in rows.items()}, 'n_samples': 50}))"
     return (
         f'python -c "import json, numpy as np; rows = {{{shapes}}}; {dump}" \\\n'
@@ -133,20 +132,21 @@ def _become_bentoml(stored: StoredModel, *, host: str, port: int, workers: int) 
 
 
 def _row(card: ModelCard, spec: InputSpec) -> Any:
-    """A row to ask with: a held-out one of an example's data; zeros otherwise, or a word where text is due."""
+    """A row to ask with: a held-out one of an example's data; else one of values that the model answers."""
     rows = _example_rows(card.name)
     if rows is not None and rows.shape[1:] == spec.shape:
         return _short(rows[0].tolist())
-    zero: Any = _WORD if spec.dtype == "string" else 0
-    for length in reversed(spec.shape):
-        zero = [zero] * (length or 4)
-    return zero
+    recipe = card.recipe(spec)
+    typical: Any = recipe.typical
+    for length in reversed(recipe.shape):
+        typical = [typical] * length
+    return typical
 
 
-def _zeros(spec: InputSpec) -> str:
+def _filled(card: ModelCard, spec: InputSpec) -> str:
     """The same as Python code, for rows too large to be read."""
-    shape = (1, *(n or 4 for n in spec.shape))
-    return f"np.full({shape}, {_WORD!r})" if spec.dtype == "string" else f"np.zeros({shape})"
+    recipe = card.recipe(spec)
+    return f"np.full({(1, *recipe.shape)}, {recipe.typical!r})"
 
 
 def _short(value: Any) -> Any:

@@ -71,6 +71,8 @@ def print_model(stored: StoredModel) -> None:
     out.print(f"sha256 {card.sha256}", soft_wrap=True)
     if card.module_sha256:
         out.print(f"custom layers: {stored.path / 'layers.py'}, sha256 {card.module_sha256}", soft_wrap=True)
+    if card.package:
+        out.print(f"custom layers: the installed package {card.package}")
     table("input", "shape of a row", "dtype", rows=[_input_row(i) for i in card.inputs])
     table("output", "shape of a row", "dtype", "task", "read as", "labels", rows=[_output_row(o) for o in card.outputs])
     if card.sites:

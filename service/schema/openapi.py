@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from thinned.models.card import InputSpec, ModelCard
+from thinned.models.card import ModelCard
 from thinned.service.schema.json_schema import Schema, array, object_of, reference
 from thinned.service.schema.openapi_fields import (
     inputs,
@@ -63,13 +63,13 @@ def _predict(card: ModelCard, settings: Settings) -> dict[str, Any]:
     return {
         "operationId": "predict",
         "summary": "The deterministic answer, dropout off",
-        "requestBody": _body("PredictRequest", _example(card.inputs)),
+        "requestBody": _body("PredictRequest", _example(card)),
         "responses": _responses(_json(reference("PredictAnswer")), _PREDICT_REFUSALS),
     }
 
 
 def _predict_mc(card: ModelCard, settings: Settings) -> dict[str, Any]:
-    example = _example(card.inputs)
+    example = _example(card)
     return {
         "operationId": "predict_mc",
         "summary": "Mean and variance over n_samples Monte Carlo passes",
@@ -121,14 +121,13 @@ def _body(schema: str, example: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"required": True, "content": {"application/json": content}}
 
 
-def _example(specs: Sequence[InputSpec]) -> dict[str, Any] | None:
-    """One row of zeros, or of a word where text is due, if it is small enough to be read."""
-    shapes = {spec.name: (1, *(n or 1 for n in spec.shape)) for spec in specs}
-    if sum(int(np.prod(shape)) for shape in shapes.values()) > _EXAMPLE_NUMBERS:
+def _example(card: ModelCard) -> dict[str, Any] | None:
+    """One row of values that the model answers, if it is small enough to be read."""
+    recipes = {spec.name: card.recipe(spec) for spec in card.inputs}
+    if sum(int(np.prod(recipe.shape)) for recipe in recipes.values()) > _EXAMPLE_NUMBERS:
         return None
-    filling: dict[str, Any] = {"bool": False, "string": "word"}
-    rows = {spec.name: np.full(shapes[spec.name], filling.get(spec.dtype, 0), object).tolist() for spec in specs}
-    return {"inputs": rows if len(specs) > 1 else rows[specs[0].name]}
+    rows = {name: np.full((1, *recipe.shape), recipe.typical, object).tolist() for name, recipe in recipes.items()}
+    return {"inputs": rows if len(rows) > 1 else next(iter(rows.values()))}
 
 
 def _get(operation: str, summary: str, content: Mapping[str, Any], *, refusals: Sequence[int] = ()) -> dict[str, Any]:

@@ -38,7 +38,7 @@ TABLE: Mapping[type[Exception], Meaning] = {
     InputError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The request does not fit the model or the limits"),
     NoSitesError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The model draws no noise"),
     CalibrationError: Meaning(HTTPStatus.CONFLICT, "The model is not calibrated for this coverage"),
-    AnswerNotFiniteError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The model's answer is not finite"),
+    AnswerNotFiniteError: Meaning(HTTPStatus.BAD_GATEWAY, "The model's answer is not finite"),
     NotReadyError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "The model is not ready", retry_after_s=2),
     DeadlineError: Meaning(HTTPStatus.GATEWAY_TIMEOUT, "The answer was not there in time"),
     OverloadedError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests wait", retry_after_s=1),

@@ -228,7 +228,8 @@ def _activation(tensor: Any) -> tuple[str | None, bool]:
 
 
 def _function_of(operation: Any, tensor: Any) -> str | None:
-    name = {"Softmax": "softmax", "Sigmoid": "sigmoid"}.get(type(operation).__name__)
+    known = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Argmax": "argmax", "Argmin": "argmin"}
+    name = known.get(type(operation).__name__)
     if name is not None:
         axis = getattr(operation, "axis", -1)
         if name == "softmax" and axis not in (-1, len(tensor.shape) - 1):

@@ -30,6 +30,8 @@ from thinned.models.dropout.sites.random_functions import replaced_random_functi
 __all__ = ["TRACING", "patched"]
 
 TRACING = threading.RLock()
+_MOST_STEPS = 256
+"""Beyond these an unrolled loop would take minutes to trace."""
 _ABSENT = object()
 
 
@@ -69,11 +71,12 @@ def patched(
             providers = {id(site.layer): provider for site, provider in zip(sites, made, strict=True)}
             for layer in _inside_of_trained(sites, made):
                 _replace(changes, layer, "call", _never_training(layer.call))
+            each_turn = {id(site.layer) for site in sites if not site.held}
             for layer in flatten_layers(model):
                 if attends_with_noise(layer) and id(attention_dropout(layer)) in providers:
                     for name, value in attend(layer, providers[id(attention_dropout(layer))]).items():
                         _replace(changes, layer, name, value)
-                for name, value in _side_patches(layer, patched_ids).items():
+                for name, value in _side_patches(layer, patched_ids, each_turn).items():
                     _replace(changes, layer, name, value)
                 if also is not None:
                     _replace(changes, layer, "call", also(layer))
@@ -109,14 +112,15 @@ def _dispatcher(original: Callable[..., Any], calls: dict[int, Callable[..., Any
     return call
 
 
-def _side_patches(layer: Any, patched_ids: set[int]) -> dict[str, Any]:
+def _side_patches(layer: Any, patched_ids: set[int], drawing_each_turn: set[int]) -> dict[str, Any]:
     """What must change around the sites: augmentation never runs, and no fast path goes round a replaced draw."""
     if is_augmentation(layer) and id(layer) not in patched_ids:
         return {"call": _never_training(layer.call)}
     if isinstance(layer, keras.layers.TimeDistributed):
         return {"call": _fold_time(layer, always=_holds(layer, patched_ids))}
-    if isinstance(layer, keras.layers.RNN) and getattr(layer, "use_cudnn", False) and _holds(layer, patched_ids):
-        return {"use_cudnn": False}  # the fused kernel never calls the cell
+    if isinstance(layer, keras.layers.RNN) and _holds(layer, patched_ids):
+        fused = {"use_cudnn": False} if getattr(layer, "use_cudnn", False) else {}  # it never calls the cell
+        return fused | ({"call": _unroll(layer)} if _holds(layer, drawing_each_turn) else {})
     return {}
 
 
@@ -137,6 +141,25 @@ def _never_training(call: Callable[..., Any]) -> Callable[..., Any]:
         return call(*args, training=False, **kwargs)
 
     return quiet
+
+
+def _unroll(layer: Any) -> Callable[..., Any]:
+    """An RNN over a cell that draws anew in each step: a known number of steps is laid out one by one.
+
+    In a loop of the graph all steps would share one draw. A length that is not known stays a loop, and is refused.
+    """
+    original = layer.call
+
+    def call(sequences: Any, *args: Any, **kwargs: Any) -> Any:
+        length = keras.tree.flatten(sequences)[0].shape[1]
+        before = layer.__dict__["unroll"]
+        layer.__dict__["unroll"] = before or (length is not None and length <= _MOST_STEPS)
+        try:
+            return original(sequences, *args, **kwargs)
+        finally:
+            layer.__dict__["unroll"] = before
+
+    return call
 
 
 def _fold_time(wrapper: Any, *, always: bool) -> Callable[..., Any]:

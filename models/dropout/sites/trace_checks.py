@@ -137,6 +137,7 @@ def refuse_repeated(path: str, source: SiteLayer) -> None:
     raise UnknownNoiseError(
         f"Layer '{path}' ({source.kind}) is called in a loop of the graph: an RNN over a custom cell, "
         "keras.ops.fori_loop, while_loop, scan or map, or a tf.function of the model's own. Keras "
-        "draws anew in each turn; here all turns would get the same noise, and the variance would be wrong. Unroll "
-        "the loop (RNN(..., unroll=True), or a Python loop over a known length), or draw before it."
+        "draws anew in each turn; here all turns would get the same noise, and the variance would be wrong. Give "
+        "an RNN a known length (--input-shape), unroll another loop (a Python loop over a known length), or draw "
+        "before it."
     )

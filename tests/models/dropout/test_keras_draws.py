@@ -129,16 +129,26 @@ def test_a_site_in_a_loop_is_refused_by_name(kind: str) -> None:
         enable_mc_dropout(of(Looped(kind, name="looped"), width=1))
 
 
-def test_a_custom_cell_with_dropout_is_refused_unless_it_is_unrolled() -> None:
+@pytest.mark.parametrize("unroll", [True, False])
+@pytest.mark.parametrize("wrap", [lambda rnn: rnn, lambda rnn: L.Bidirectional(rnn, merge_mode="sum")])
+def test_a_custom_cell_draws_anew_in_each_step_of_a_known_length(unroll: bool, wrap: Any) -> None:
     x = keras.Input((16, 1))
-    with pytest.raises(UnknownNoiseError, match="sum_cell/inner"):
-        enable_mc_dropout(keras.Model(x, L.RNN(SumCell(name="sum_cell"))(x)))
-    model = enable_mc_dropout(keras.Model(x, L.RNN(SumCell(), unroll=True)(x)))
+    rnn = wrap(L.RNN(SumCell(), unroll=unroll))
+    model = enable_mc_dropout(keras.Model(x, rnn(x)))
     (summary,) = model.summary(
         {model.inputs[0].name: np.ones((1, 16, 1), "float32")}, n_samples=20_000, seed=1, sampling="independent"
     ).values()
-    assert summary.mean.item() == pytest.approx(16, rel=0.01)
-    assert summary.variance.item() == pytest.approx(16, rel=0.05)  # 16 steps, each of variance r / (1 - r) = 1
+    ways = 1 if isinstance(rnn, L.RNN) else 2
+    assert summary.mean.item() == pytest.approx(16 * ways, rel=0.01)
+    assert summary.variance.item() == pytest.approx(16 * ways, rel=0.05)  # of each step r / (1 - r) = 1
+    inner = rnn if ways == 1 else rnn.forward_layer
+    assert inner.unroll is unroll
+
+
+def test_a_custom_cell_with_dropout_over_an_unknown_length_is_refused_by_name() -> None:
+    x = keras.Input((None, 1))
+    with pytest.raises(UnknownNoiseError, match="sum_cell/inner"):
+        enable_mc_dropout(keras.Model(x, L.RNN(SumCell(name="sum_cell"))(x)))
 
 
 def test_a_vectorised_map_draws_once_for_all_as_keras_does() -> None:

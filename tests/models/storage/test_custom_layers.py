@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from thinned.models.errors import ModelFileError
-from thinned.models.storage.custom_layers import custom_objects, find_module, run_module
+from thinned.models.storage.custom_layers import custom_objects, find_module, import_package, run_module
 
 
 def test_it_is_found_by_path_and_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,14 +28,24 @@ def test_it_is_found_by_path_and_by_name(tmp_path: Path, monkeypatch: pytest.Mon
     [
         ("none.py", "no such file"),
         ("some/where", "no such file"),
-        ("no_such_module", "no module of that name"),
-        ("numpy.linalg", "one .py file"),
+        ("no_such_module", "no module of that name.*pip install no-such-module"),
         ("math", "one .py file"),
     ],
 )
 def test_what_is_not_one_is_refused(module: str, reason: str) -> None:
     with pytest.raises(ModelFileError, match=reason):
         find_module(module)
+
+
+def test_an_installed_package_is_named_and_one_of_the_working_directory_refused(tmp_path: Path) -> None:
+    assert find_module("numpy.linalg") == "numpy.linalg"
+    assert import_package("numpy.linalg").norm([3.0, 4.0]) == 5.0
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "__init__.py").write_text("")
+    with pytest.raises(ModelFileError, match="package in the working directory"):
+        find_module("ours", folder=tmp_path)
+    with pytest.raises(ModelFileError, match="pip install no-such-package"):
+        import_package("no_such_package")
 
 
 def test_it_runs_once_for_each_content(tmp_path: Path) -> None:

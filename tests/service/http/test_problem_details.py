@@ -28,7 +28,7 @@ def document(response: ProblemResponse) -> dict[str, object]:
         (errors.UnsupportedBodyError("no"), 415),
         (InputError([Problem((), "no")]), 422),
         (NoSitesError("no"), 422),
-        (errors.AnswerNotFiniteError("no"), 422),
+        (errors.AnswerNotFiniteError("no"), 502),
         (errors.NotReadyError("no"), 503),
         (errors.OverloadedError("no"), 503),
     ],
