@@ -13,6 +13,7 @@ from thinned.models.card import InputSpec, ModelCard, OutputSpec, Scale, ShortAu
 from thinned.models.compat.messages import message_of
 from thinned.models.errors import InputError, ThinnedError, UnsupportedModelError
 from thinned.models.storage.keras_archive import check_format, read_keras
+from thinned.models.storage.legacy.conversion import current_archive
 from thinned.models.storage.model_store import StoredModel, check_name, digest, store
 from thinned.models.storage.output_task import PerOutput, output_specs
 
@@ -63,8 +64,10 @@ def import_model(
         UnsupportedModelError: The model cannot be served, breaks a law that answers rest on, or has an output that does
             not fit its task, labels or scale.
     """
-    check_format(path)
     check_name(name)
+    archive = current_archive(path, module)  # holds the converted copy of an old file
+    path = archive.path
+    check_format(path)
     sha256 = digest(path)
     keras_model = read_keras(path, module)
     # Not before the file was read: refusing one takes no TensorFlow, and reading one silences its greeting.
@@ -95,7 +98,7 @@ def import_model(
             keras_version=keras.__version__,
             thinned_version=__version__,
             created=datetime.datetime.now(datetime.UTC),
-            warnings=(*_warnings(model, outputs), *noted),
+            warnings=(*archive.notes, *_warnings(model, outputs), *noted),
             audit=_short_audit(model, outputs),
             scores=dict(scores or {}),
         )
