@@ -12,6 +12,7 @@ from thinned._version import __version__
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, Scale, ShortAudit, Task
 from thinned.models.compat.messages import message_of
 from thinned.models.errors import InputError, ThinnedError, UnsupportedModelError
+from thinned.models.storage.expectation import read_expectation
 from thinned.models.storage.keras_archive import check_format, read_keras
 from thinned.models.storage.legacy.conversion import current_archive
 from thinned.models.storage.model_store import StoredModel, check_name, digest, store
@@ -41,8 +42,9 @@ def import_model(
     module: Path | None = None,
     input_specs: Sequence[InputSpec] | None = None,
     scores: Mapping[str, float] | None = None,
+    expect: Path | None = None,
 ) -> StoredModel:
-    """Import a `.keras` file.
+    """Import a `.keras` file, or one of earlier Keras (HDF5, an archive of Keras 2), which is converted.
 
     Args:
         path: The file.
@@ -54,6 +56,7 @@ def import_model(
         module: A `.py` file of custom objects, kept beside the model. It is run.
         input_specs: The inputs, for a subclassed model that does not know them.
         scores: Test scores to put on the card.
+        expect: A `.npz` of inputs and the outputs recorded for them, which the model must answer again.
 
     Returns:
         The stored model; `card.warnings` says what a person should know.
@@ -64,10 +67,11 @@ def import_model(
         UnsupportedModelError: The model cannot be served, breaks a law that answers rest on, or has an output that does
             not fit its task, labels or scale.
     """
+    check_format(path, hdf5_too=True)
     check_name(name)
+    expected = None if expect is None else read_expectation(expect)
     archive = current_archive(path, module)  # holds the converted copy of an old file
     path = archive.path
-    check_format(path)
     sha256 = digest(path)
     keras_model = read_keras(path, module)
     # Not before the file was read: refusing one takes no TensorFlow, and reading one silences its greeting.
@@ -84,6 +88,8 @@ def import_model(
     try:
         model = enable_mc_dropout(keras_model, input_specs=input_specs)
         outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
+        if expected is not None:
+            expected.check(model)
         check_untouched(model, keras_model)
         check_against_keras(model, example_inputs(model.inputs, 1))
         noted = check_laws(model)

@@ -49,8 +49,12 @@ def read_keras(path: Path, module: Path | None = None) -> keras.Model:
     return _load(path, objects)
 
 
-def check_format(path: Path) -> None:
+def check_format(path: Path, *, hdf5_too: bool = False) -> None:
     """Refuse a file that is plainly something else. Cheap: reads its first bytes.
+
+    Args:
+        path: The file.
+        hdf5_too: Whether a model in HDF5 will do, the format of earlier Keras.
 
     Raises:
         ModelFileError: There is no such file, or it is of another format.
@@ -77,6 +81,8 @@ def check_format(path: Path) -> None:
                 f"{path} holds weights without the model; build the model, load_weights into it, "
                 'and save it with model.save("model.keras")'
             )
+        if hdf5_too:
+            return
         raise ModelFileError(f"{path} is HDF5, the format of earlier Keras; {_CONVERT}")
     if not zipfile.is_zipfile(path):
         raise ModelFileError(
