@@ -14,7 +14,7 @@ from thinned.models.compat.messages import message_of
 from thinned.models.errors import InputError, ThinnedError, UnsupportedModelError
 from thinned.models.storage.expectation import read_expectation
 from thinned.models.storage.keras_archive import check_format, read_keras
-from thinned.models.storage.legacy.conversion import current_archive
+from thinned.models.storage.legacy.conversion import CurrentArchive, current_archive
 from thinned.models.storage.model_store import StoredModel, check_name, digest, store
 from thinned.models.storage.output_task import PerOutput, output_specs
 
@@ -104,7 +104,7 @@ def import_model(
             keras_version=keras.__version__,
             thinned_version=__version__,
             created=datetime.datetime.now(datetime.UTC),
-            warnings=(*archive.notes, *_warnings(model, outputs), *noted),
+            warnings=(*_origin(archive, expect), *_warnings(model, outputs), *noted),
             audit=_short_audit(model, outputs),
             scores=dict(scores or {}),
         )
@@ -138,6 +138,16 @@ def _short_audit(model: StochasticModel, outputs: Sequence[OutputSpec]) -> Short
     except Exception as error:
         log.warning("the model could not be audited: %s", error)
         return None
+
+
+def _origin(archive: CurrentArchive, expect: Path | None) -> tuple[str, ...]:
+    """What the card says of a file that was converted."""
+    if not archive.notes:
+        return ()
+    checked = "Import it with --expect to compare its answers with recorded ones."
+    if expect is not None:
+        checked = f"It gives the answers recorded in {expect.name}."
+    return f"{archive.notes[0]} {checked}", *archive.notes[1:]
 
 
 def _warnings(model: StochasticModel, outputs: Sequence[OutputSpec]) -> tuple[str, ...]:

@@ -188,6 +188,7 @@ def _taken(cls: type) -> set[str]:
     names: set[str] = set()
     for base in inspect.getmro(cls):
         if base is keras.layers.Layer:
+            names |= {"name", "trainable", "dtype"}
             break
         if "__init__" in vars(base):
             parameters = inspect.signature(vars(base)["__init__"]).parameters.values()

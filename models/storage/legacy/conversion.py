@@ -95,8 +95,7 @@ def _convert(path: Path, module: Path | None, folder: Path) -> tuple[str, ...]:
     except LayerError as error:
         raise ModelFileError(f"{path} is {said}, and {error}. To serve it, {_REBUILD}") from error
     shutil.rmtree(plain)
-    notes = [f"Converted from {said} ({path.name}). Compare its answers with recorded ones: --expect outputs.npz."]
-    return (*notes, *_doubts(old))
+    return (f"Converted from {said} ({path.name}).", *_doubts(old))
 
 
 def _built(old: OldModel, objects: Mapping[str, Any]) -> Built:

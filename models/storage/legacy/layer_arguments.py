@@ -62,12 +62,12 @@ _UNUSED = {
     "renorm_clipping",
     "renorm_momentum",
     "seed",
+    "trainable",
     "unit_forget_bias",
     "value_shape",
     "weights",
 }
 """Arguments that say nothing of the answer. A layer that still takes one of them gets it."""
-_OF_EVERY_LAYER = ("name", "trainable", "dtype")
 
 
 class Untranslatable(Exception):
@@ -121,8 +121,8 @@ def _as_it_was(class_name: str, name: str, values: dict[str, Any]) -> None:
         for key in ("renorm", "virtual_batch_size"):
             if values.pop(key, None):
                 raise Untranslatable(f"it has {key}, whose statistics Keras 3 keeps otherwise")
-    if name.startswith(("Separable", "Depthwise")):
-        values.pop("kernel_initializer", None)
+    if name == "Bidirectional" and not values.get("backward_layer"):
+        values |= _other_direction(values.get("layer"))
     if values.get("time_major"):
         raise Untranslatable("it has time_major=True, the time on the first axis, which no layer of Keras 3 takes")
     if values.get("causal"):
@@ -150,7 +150,7 @@ def held_against(values: Mapping[str, Any], taken: Collection[str]) -> dict[str,
     """
     kept = {}
     for key, value in values.items():
-        if key in taken or key in _OF_EVERY_LAYER:
+        if key in taken:
             kept[key] = value
         elif key not in _UNUSED and value is not None and value is not False and (key, value) != ("groups", 1):
             raise Untranslatable(f"it has {key}={value!r}, an argument that Keras 3 does not take"[:200])
@@ -172,6 +172,15 @@ def plain_value(value: Any) -> Any:
     if value.keys() == {"type", "value"} and value["type"] == "ndarray":
         return value["value"]
     return value
+
+
+def _other_direction(layer: Any) -> dict[str, Any]:
+    """The second layer of a `Bidirectional` whose first goes backwards; Keras 3 would have both go backwards."""
+    config = layer.get("config") if isinstance(layer, Mapping) else None
+    if not isinstance(config, Mapping) or not config.get("go_backwards"):
+        return {}
+    turned = {**config, "go_backwards": False, "name": f"backward_{config.get('name', 'layer')}"}
+    return {"backward_layer": {**layer, "config": turned}}
 
 
 def _one_axis(axis: Any) -> Any:

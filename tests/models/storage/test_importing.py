@@ -329,6 +329,7 @@ def test_an_old_file_is_stored_as_a_new_one(tmp_path: Path) -> None:
     np.savez(tmp_path / "outputs.npz", x=X, y=model.predict(X, verbose=0))
     stored = import_model(tmp_path / "old.h5", name="old", tasks={None: "regression"}, expect=tmp_path / "outputs.npz")
     assert "Converted from HDF5 saved by Keras 3." in stored.card.warnings[0]
+    assert stored.card.warnings[0].endswith("(old.h5). It gives the answers recorded in outputs.npz.")
     assert stored.card.sha256 == model_store.digest(stored.path / "model.keras")
     assert [site.kind for site in stored.card.sites] == ["Dropout"]
     again = enable_mc_dropout(model_store.load_keras(stored))

@@ -134,6 +134,40 @@ def test_bidirectional(tmp_path: Path) -> None:
     close(answer(model, X), np.concatenate([old.lstm(X, *ahead), old.lstm(X[:, ::-1], *back)], axis=-1))
 
 
+def test_bidirectional_round_a_layer_that_goes_backwards(tmp_path: Path) -> None:
+    """Its second layer goes ahead; Keras 3 by itself would have both go backwards."""
+    back, ahead = gates(4), gates(4)
+    inner = {"class_name": "LSTM", "config": {"name": "lstm_1", "units": 3, **RNN, "go_backwards": True}}
+    config = sequential(layer("Bidirectional", "both", layer=inner, merge_mode="sum", batch_input_shape=[None, 5, 4]))
+    weights = {"both": named("both/forward_lstm_1", back) | named("both/backward_lstm_1", ahead)}
+    model = load(write_h5(tmp_path / "m.h5", config, weights))
+    close(answer(model, X), old.lstm(X[:, ::-1], *back) + old.lstm(X, *ahead))
+
+
+@pytest.mark.parametrize(
+    ("one", "rate"),
+    [
+        (layer("SpatialDropout1D", "d", rate=0.25, noise_shape=None, seed=None, trainable=True, dtype="float32"), 0.25),
+        (layer("GaussianDropout", "d", rate=0.5, trainable=True), 0.5),
+        (layer("AlphaDropout", "d", rate=0.1, trainable=True, noise_shape=None), 0.1),
+        (layer("Dropout", "d", rate=0.2, trainable=True, noise_shape=[None, 1, 4], seed=3), 0.2),
+    ],
+)
+def test_dropout_of_every_kind(tmp_path: Path, one: dict[str, Any], rate: float) -> None:
+    start = layer("InputLayer", "i", batch_input_shape=[None, 5, 4], dtype="float32")
+    (made,) = load(write_h5(tmp_path / "m.h5", sequential(start, one), {})).layers
+    assert (type(made).__name__, made.rate) == (one["class_name"], rate)
+
+
+def test_mixed_precision(tmp_path: Path) -> None:
+    policy = {"class_name": "Policy", "config": {"name": "mixed_float16"}}
+    kernel, bias = numbers(4, 2), numbers(2)
+    dense = layer("Dense", "d", units=2, use_bias=True, activation="linear", batch_input_shape=[None, 4], dtype=policy)
+    model = load(write_h5(tmp_path / "m.h5", sequential(dense), {"d": {"d/kernel:0": kernel, "d/bias:0": bias}}))
+    assert (model.layers[0].compute_dtype, model.layers[0].variable_dtype) == ("float16", "float32")
+    assert_allclose(answer(model, ROW), ROW @ kernel + bias, rtol=2e-2, atol=1e-2)
+
+
 def test_cudnn_lstm_and_gru(tmp_path: Path) -> None:
     """CuDNN keeps each gate's kernel transposed in memory, and two biases."""
     for name, n in (("CuDNNLSTM", 4), ("CuDNNGRU", 3)):
