@@ -49,6 +49,11 @@ def _objects(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def _is_code(item: dict[str, Any]) -> bool:
-    """Whether this is a lambda given as an activation: its code, defaults and closure, without a class name."""
+    """Whether this is a lambda given as an activation: its code, defaults and closure, without a class name.
+
+    A tensor that is handed to a layer as its argument `value` is a name and two numbers.
+    """
     value = item.get("value")
-    return item.keys() == {"value"} and isinstance(value, list) and len(value) == 3 and isinstance(value[0], str)
+    if item.keys() != {"value"} or not isinstance(value, list) or len(value) != 3 or not isinstance(value[0], str):
+        return False
+    return not (type(value[1]) is int and type(value[2]) is int)

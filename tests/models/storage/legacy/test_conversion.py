@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose
 from tests.models.storage.legacy import old_files as old
 from tests.models.storage.legacy.old_files import answer, functional, layer, load, numbers, sequential, write_h5
 from tests.serving import ROOT
+from thinned.models.errors import ModelFileError
 from thinned.models.storage.legacy.conversion import current_archive
 
 L = keras.layers
@@ -595,3 +596,77 @@ def test_archives_of_keras_2(tmp_path: Path, root: str) -> None:
     tree |= {"optimizer/vars/0": np.zeros(3)}
     model = load(old.write_archive(tmp_path / "m.keras", config, tree))
     close(answer(model, X), old.lstm(old.hard_sigmoid((X @ one + a) @ two + b), *arrays))
+
+
+def test_an_archive_of_wrapped_and_nested_layers(tmp_path: Path) -> None:
+    """What is inside a layer stands under its attribute; a functional model names its class as Keras 2 had it."""
+    one, a, ahead, back = numbers(4, 4), numbers(4), gates(4), gates(4)
+    inner = functional(
+        [["x", 0, 0]],
+        [["inside", 0, 0]],
+        layer("InputLayer", "x", batch_input_shape=[None, 4], dtype="float32"),
+        layer("Dense", "inside", [["x", 0, 0, {}]], units=4, activation="tanh", use_bias=True),
+        name="part",
+    )
+    lstm = {"module": "keras.layers", "class_name": "LSTM", "config": {"name": "lstm", "units": 3, **RNN}}
+    nested = {
+        **inner,
+        "class_name": "Functional",
+        "module": "keras.src.engine.functional",
+        "registered_name": "Functional",
+    }
+    attended = [["each", 0, 0, {"value": ["each", 0, 0]}]]
+    config = functional(
+        [["i", 0, 0]],
+        [["both", 0, 0]],
+        layer("InputLayer", "i", batch_input_shape=[None, 5, 4], dtype="float32"),
+        layer("TimeDistributed", "each", [["i", 0, 0, {}]], layer=nested),
+        layer("MultiHeadAttention", "mha", attended, num_heads=2, key_dim=3, query_shape=[None, 5, 4], dropout=0.1),
+        layer("Bidirectional", "both", [["mha", 0, 0, {}]], layer=lstm, merge_mode="concat"),
+    )
+    config |= {"class_name": "Functional", "module": "keras.src.engine.functional", "registered_name": "Functional"}
+    tree = {
+        "layers/time_distributed/layer/layers/dense/vars/0": one,
+        "layers/time_distributed/layer/layers/dense/vars/1": a,
+    }
+    heads = {name: (numbers(4, 2, 3), numbers(2, 3)) for name in ("query", "key", "value")}
+    heads["output"] = (numbers(2, 3, 4), numbers(4))
+    for name, pair in heads.items():
+        tree |= {f"layers/multi_head_attention/_{name}_dense/vars/{n}": array for n, array in enumerate(pair)}
+    for name, arrays in (("forward_layer", ahead), ("backward_layer", back)):
+        tree |= {f"layers/bidirectional/{name}/cell/vars/{n}": array for n, array in enumerate(arrays)}
+    model = load(old.write_archive(tmp_path / "m.keras", config, tree, version="2.14.0"))
+    x = np.tanh(X @ one + a)
+    q, k, v = (np.einsum("btd,dhe->bhte", x, w) + b[:, None] for w, b in (heads[n] for n in ("query", "key", "value")))
+    scores = np.exp(np.einsum("bhte,bhse->bhts", q, k) / np.sqrt(3))
+    mixed = np.einsum("bhts,bhse->bthe", scores / scores.sum(axis=-1, keepdims=True), v)
+    y = np.einsum("bthe,hed->btd", mixed, heads["output"][0]) + heads["output"][1]
+    close(answer(model, X), np.concatenate([old.lstm(y, *ahead), old.lstm(y[:, ::-1], *back)], axis=-1))
+
+
+def test_layers_of_one_class_keep_their_own_weights(tmp_path: Path) -> None:
+    """Of one shape on two branches: told apart by their place in the configuration, not by the graph's order."""
+    arrays = [numbers(4, 4) for _ in range(3)]
+    start = layer("InputLayer", "i", batch_input_shape=[None, 4], dtype="float32")
+    plain: dict[str, Any] = {"units": 4, "use_bias": False}
+    config = functional(
+        [["i", 0, 0]],
+        [["end", 0, 0]],
+        start,
+        layer("Dense", "b", [["i", 0, 0, {}]], activation="linear", **plain),
+        layer("Dense", "a", [["i", 0, 0, {}]], activation="tanh", **plain),
+        layer("Dense", "c", [["a", 0, 0, {}]], activation="linear", **plain),
+        layer("Subtract", "end", [["c", 0, 0, {}], ["b", 0, 0, {}]]),
+    )
+    b, a, c = arrays
+    expected = np.tanh(ROW @ a) @ c - ROW @ b
+    tree = {f"layers/dense{'' if n == 0 else f'_{n}'}/vars/0": array for n, array in enumerate(arrays)}
+    close(
+        answer(load(old.write_archive(tmp_path / "m.keras", {**config, "class_name": "Functional"}, tree)), ROW),
+        expected,
+    )
+    weights = {name: {f"{name}/kernel:0": array} for name, array in zip("bac", arrays, strict=True)}
+    close(answer(load(write_h5(tmp_path / "m.h5", config, weights)), ROW), expected)
+    tree = {path: array for path, array in tree.items() if "dense_2" not in path}
+    with pytest.raises(ModelFileError, match="3 layers of the kind dense with weights, and weights for 2"):
+        load(old.write_archive(tmp_path / "less.keras", {**config, "class_name": "Functional"}, tree))
