@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinned.models.compat.messages import message_of
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import ModelFileError
 from thinned.models.storage.config_safety import refuse_lambdas
@@ -94,6 +95,11 @@ def _convert(path: Path, module: Path | None, folder: Path) -> tuple[str, ...]:
             built.layer.save(folder / "model.keras")
     except LayerError as error:
         raise ModelFileError(f"{path} is {said}, and {error}. To serve it, {_REBUILD}") from error
+    except Exception as error:  # whatever Keras and Python raise on a configuration that no Keras wrote
+        raise ModelFileError(
+            f"{path} is {said}, and its configuration could not be followed: {message_of(error)} "
+            f"({type(error).__name__}). To serve it, {_REBUILD}"
+        ) from error
     shutil.rmtree(plain)
     return (f"Converted from {said} ({path.name}).", *_doubts(old))
 

@@ -136,6 +136,46 @@ def test_configurations_that_are_none(tmp_path: Path, config: Any, reason: str) 
     assert reason in refused(write_h5(tmp_path / "m.h5", config, WEIGHTS))
 
 
+ODD = (None, -1, 0, 1.5, "x", [], {}, [None], ["i", 0, 0], True, {"class_name": "Dense"}, [[[["i", 0, 0, 3]]]])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_configuration_changed_anywhere_is_one_line_or_a_model(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values are replaced at random. What was read apart is handed on here, without a process for each."""
+    rng = np.random.default_rng(seed)
+    lstm = layer("LSTM", "l", [["i", 0, 0, {}]], units=2, activation="tanh", time_major=False, dtype="float32")
+    within = layer("InputLayer", "x", batch_input_shape=[None, 2], dtype="float32")
+    inner = functional([["x", 0, 0]], [["d", 0, 0]], within, layer("Dense", "d", [["x", 0, 0]], units=2))
+    nested = {**inner, "name": "part", "inbound_nodes": [[["l", 0, 0, {}]]]}
+    start = layer("InputLayer", "i", batch_input_shape=[None, 3, 4], dtype="float32")
+    norm = layer("BatchNormalization", "b", [["part", 1, 0, {"training": False}]], axis=[1])
+    text = json.dumps(functional([["i", 0, 0]], [["b", 0, 0]], start, lstm, nested, norm))
+    for _ in range(20):
+        config = json.loads(text)
+        for _ in range(int(rng.integers(1, 4))):
+            places = [(parent, key) for parent in containers(config) for key in keys(parent)]
+            parent, key = places[int(rng.integers(len(places)))]
+            parent[key] = json.loads(json.dumps(ODD[int(rng.integers(len(ODD)))]))
+        old = isolation.OldModel("2.4.0", None, config, [], None)
+        monkeypatch.setattr("thinned.models.storage.legacy.conversion.read_apart", lambda *_, old=old: old)
+        path = tmp_path / "m.h5"
+        path.write_bytes(b"\x89HDF\r\n\x1a\n")
+        with pytest.raises(ModelFileError) as caught:
+            current_archive(path)
+        assert "\n" not in str(caught.value)
+
+
+def containers(node: Any) -> list[Any]:
+    inner = node.values() if isinstance(node, dict) else node
+    return [node, *(one for item in inner if isinstance(item, dict | list) for one in containers(item))]
+
+
+def keys(node: Any) -> list[Any]:
+    return list(node) if isinstance(node, dict) else list(range(len(node)))
+
+
 # Weights
 
 
