@@ -30,7 +30,7 @@ _KNOWN = {
 }
 _ROOTS = ("layers", "_layer_checkpoint_dependencies")
 # Sublayers in an archive, in the order in which Keras 3 lists their weights.
-_INNER = ("cell", "forward_layer", "backward_layer", "layer", "_query_dense", "_key_dense", "_value_dense")
+_LISTED = ("_query_dense", "_key_dense", "_value_dense", "_output_dense", "cells")
 
 
 def assign_layers(root: Built, saved: Sequence[SavedLayer], major: int, backend: str | None) -> None:
@@ -72,9 +72,9 @@ def assign_tree(root: Built, tree: Mapping[str, Array]) -> None:
     """
     left = {path for path in tree if path.split("/")[0] in _ROOTS}
     for built, prefix in _places(root, "", tree):
-        found = _ordered(prefix, tree)
-        left -= set(found)
-        _assign(built.name, list(built.layer.weights), [tree[path] for path in found], [""] * len(found))
+        for layer, found in _parts(built.name, built.layer, prefix, tree):
+            left -= set(found)
+            _assign(built.name, layer, [tree[path] for path in found], [""] * len(found))
     strange = sorted(path for path in left if not re.search(r"dropout|gaussian|random|seed", path))
     if strange:
         raise LayerError(f"it has weights {strange[0]!r}, which its configuration has no layer for")
@@ -154,13 +154,38 @@ def _keys(prefix: str, name: str, tree: Mapping[str, Array]) -> list[str]:
     return []
 
 
+def _parts(name: str, layer: Any, prefix: str, tree: Mapping[str, Array]) -> Iterator[tuple[list[Any], list[str]]]:
+    """The variables of a layer and their paths: its own, then those of each layer that it keeps as an attribute."""
+    found = _ordered(prefix, tree)
+    inner = {path[len(prefix) + 1 :].split("/")[0] for path in found} - {"vars", *_LISTED}
+    if not inner:
+        yield list(layer.weights), found
+        return
+    own = [path for path in found if path.startswith(f"{prefix}/vars/")]
+    yield list(layer.weights)[: len(own)], own
+    left = len(layer.weights) - len(own)
+    for attribute in sorted(inner):
+        child: Any = getattr(layer, attribute, None)
+        if not hasattr(child, "weights"):
+            raise LayerError(
+                f"its layer {name!r} keeps weights under {attribute!r}, whose order an archive of Keras 2 does not "
+                'tell; with the Keras that wrote it, save it as HDF5, model.save("model.h5"), and import that'
+            )
+        left -= len(child.weights)
+        yield from _parts(name, child, f"{prefix}/{attribute}", tree)
+    if left:
+        raise LayerError(f"its layer {name!r} has {left} weights that the file has not")
+
+
 def _ordered(prefix: str, tree: Mapping[str, Array]) -> list[str]:
     """The paths of one layer's weights: its own by number, then those of its inner layers."""
 
     def order(path: str) -> tuple[Any, ...]:
         parts = path[len(prefix) :].strip("/").split("/")
         return tuple(
-            (0, 0, "") if part == "vars" else (1, _INNER.index(part) if part in _INNER else len(_INNER), _padded(part))
+            (0, 0, "")
+            if part == "vars"
+            else (1, _LISTED.index(part) if part in _LISTED else len(_LISTED), _padded(part))
             for part in parts
         )
 

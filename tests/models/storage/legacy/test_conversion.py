@@ -670,3 +670,35 @@ def test_layers_of_one_class_keep_their_own_weights(tmp_path: Path) -> None:
     tree = {path: array for path, array in tree.items() if "dense_2" not in path}
     with pytest.raises(ModelFileError, match="3 layers of the kind dense with weights, and weights for 2"):
         load(old.write_archive(tmp_path / "less.keras", {**config, "class_name": "Functional"}, tree))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_layer_of_a_module_with_layers_inside(tmp_path: Path, listed: bool) -> None:
+    """Archives of Keras 2 sort attributes by name; Keras 3 lists weights as layers were set."""
+    module = tmp_path / "block.py"
+    made = "[keras.layers.Dense(4, use_bias=False)]" if listed else "keras.layers.Dense(4, use_bias=False)"
+    module.write_text(
+        "import keras\n"
+        "class Block(keras.layers.Layer):\n"
+        "    def __init__(self, **more):\n"
+        "        super().__init__(**more)\n"
+        f"        self.second, self.first = keras.layers.Dense(4, use_bias=False), {made}\n"
+        "    def build(self, shape):\n"
+        "        self.gain = self.add_weight(shape=(4,), name='gain')\n"
+        "        for one in (self.second, self.first[0] if isinstance(self.first, list) else self.first):\n"
+        "            one.build(shape)\n"
+        "    def call(self, x):\n"
+        "        return self.second(keras.ops.tanh((self.first[0] if isinstance(self.first, list) else self.first)(x)))"
+        " * self.gain\n"
+    )
+    first, second, gain = numbers(4, 4), numbers(4, 4), numbers(4)
+    config = sequential(layer("Block", "b", batch_input_shape=[None, 4], dtype="float32", trainable=True))
+    inside = "first/dense" if listed else "first"
+    tree = {"vars/0": gain, f"{inside}/vars/0": first, "second/vars/0": second}
+    path = tmp_path / "m.keras"
+    old.write_archive(path, config, {f"layers/block/{key}": array for key, array in tree.items()})
+    if listed:
+        with pytest.raises(ModelFileError, match=r"'b' keeps weights under 'first', .* save it as HDF5"):
+            load(path, module)
+    else:
+        close(answer(load(path, module), ROW), np.tanh(ROW @ first) @ second * gain)
