@@ -81,8 +81,9 @@ def _check_passes(model: StochasticModel, inputs: Mapping[str, Array], one: Mapp
             return ()
     if model.differs_at_sites(inputs, n_samples=_PASSES[-1], seed=1):
         return (
-            f"On the rows that were tried the passes differ behind the sites, but all {_PASSES[-1]} give the same outputs "
-            "to float precision: expect a variance of 0 wherever the network is this saturated, or is not trained yet.",
+            f"On the rows that were tried the passes differ behind the sites, but all {_PASSES[-1]} give the same "
+            "outputs to float precision: expect a variance of 0 wherever the network is this saturated, or is not "
+            "trained yet.",
         )
     paths = ", ".join(site.path for site in model.sites)
     raise UnsupportedModelError(

@@ -15,7 +15,9 @@ from thinned._version import __version__
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, Scale, ShortAudit, Task
 from thinned.models.compat.messages import message_of
 from thinned.models.errors import ThinnedError, UnsupportedModelError
+from thinned.models.storage.expectation import read_expectation
 from thinned.models.storage.keras_archive import check_format, read_keras
+from thinned.models.storage.legacy.conversion import CurrentArchive, current_archive
 from thinned.models.storage.model_store import StoredModel, check_name, digest, store
 from thinned.models.storage.output_task import PerOutput, output_specs
 
@@ -47,8 +49,9 @@ def import_model(
     input_specs: Sequence[InputSpec] | None = None,
     scores: Mapping[str, float] | None = None,
     data: RowsOf | None = None,
+    expect: Path | None = None,
 ) -> StoredModel:
-    """Import a `.keras` file.
+    """Import a `.keras` file, or one of earlier Keras (HDF5, an archive of Keras 2), which is converted.
 
     Args:
         path: The file.
@@ -63,6 +66,7 @@ def import_model(
         scores: Test scores to put on the card.
         data: Given the model's inputs, reads rows of the user's data, by input name (B, *input_shape). The model is
             checked on them, now and when it is loaded; a few are kept beside it. By default rows are made up.
+        expect: A `.npz` of inputs and the outputs recorded for them, which the model must answer again.
 
     Returns:
         The stored model; `card.warnings` says what a person should know.
@@ -74,8 +78,11 @@ def import_model(
         UnsupportedModelError: The model cannot be served, breaks a law that answers rest on, or has an output that does
             not fit its task, labels or scale.
     """
-    check_format(path)
+    check_format(path, hdf5_too=True)
     check_name(name)
+    expected = None if expect is None else read_expectation(expect)
+    archive = current_archive(path, module)  # holds the converted copy of an old file
+    path = archive.path
     sha256 = digest(path)
     keras_model = read_keras(path, module)
     # Not before the file was read: refusing one takes no TensorFlow, and reading one silences its greeting.
@@ -94,6 +101,8 @@ def import_model(
         examples = _examples(keras_model, input_specs, data)
         model = enable_mc_dropout(keras_model, input_specs=input_specs, examples=examples)
         outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
+        if expected is not None:
+            expected.check(model)
         noted = check_untouched(model, keras_model)
         check_against_keras(model, examples.rows(1))
         noted += check_laws(model)
@@ -109,7 +118,7 @@ def import_model(
             keras_version=keras.__version__,
             thinned_version=__version__,
             created=datetime.datetime.now(datetime.UTC),
-            warnings=(*_warnings(model, outputs), *noted),
+            warnings=(*_origin(archive, expect), *_warnings(model, outputs), *noted),
             audit=_short_audit(model, outputs),
             examples=examples.recipes,
             scores=dict(scores or {}),
@@ -181,6 +190,16 @@ def _short_audit(model: StochasticModel, outputs: Sequence[OutputSpec]) -> Short
     except Exception as error:
         log.warning("the model could not be audited: %s", message_of(error))
         return None
+
+
+def _origin(archive: CurrentArchive, expect: Path | None) -> tuple[str, ...]:
+    """What the card says of a file that was converted."""
+    if not archive.notes:
+        return ()
+    checked = "Import it with --expect to compare its answers with recorded ones."
+    if expect is not None:
+        checked = f"It gives the answers recorded in {expect.name}."
+    return f"{archive.notes[0]} {checked}", *archive.notes[1:]
 
 
 def _warnings(model: StochasticModel, outputs: Sequence[OutputSpec]) -> tuple[str, ...]:

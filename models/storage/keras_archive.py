@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import ModelFileError
+from thinned.models.storage.config_safety import refuse_lambdas
 from thinned.models.storage.custom_layers import objects_of
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["check_format", "read_keras"]
+__all__ = ["check_format", "is_hdf5", "keras_version", "read_keras"]
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _SAVE_AS_KERAS = 'load it with the Keras that wrote it and save it again with model.save("model.keras")'
+_OF_KERAS = ("Functional", "Model", "Sequential")
+_CONVERT = "`thinned import` converts it into the store"
 _UNKNOWN = re.compile(r"Could not locate (?:class|function) '([^']+)'")
 
 
@@ -38,42 +40,50 @@ def read_keras(path: Path, module: Path | str | None = None) -> keras.Model:
             layer), or it needs custom objects that `module` does not define.
     """
     check_format(path)
-    _refuse_lambdas(path, _config(path))
+    refuse_lambdas(path, _config(path))
+    version = keras_version(path)
+    if version is not None and version.startswith(("1.", "2.")):
+        raise ModelFileError(f"{path} was saved by Keras {version}, whose layers mean other things; {_CONVERT}")
     import_tensorflow()
     objects = {} if module is None else objects_of(module)
     return _load(path, objects)
 
 
-def check_format(path: Path) -> None:
+def check_format(path: Path, *, hdf5_too: bool = False) -> None:
     """Refuse a file that is plainly something else. Cheap: reads its first bytes.
+
+    Args:
+        path: The file.
+        hdf5_too: Whether a model in HDF5 will do, the format of earlier Keras.
 
     Raises:
         ModelFileError: There is no such file, or it is of another format.
     """
     if path.is_dir():
         if (path / "saved_model.pb").exists():
+            keras_wrote_it = (path / "keras_metadata.pb").exists()
+            how = "" if keras_wrote_it else ", if Keras wrote it,"
             raise ModelFileError(
-                f"{path} is a TensorFlow SavedModel folder, which has no layers left to draw noise in; "
-                'save the Keras model it came from with model.save("model.keras")'
+                f"{path} is a TensorFlow SavedModel folder, a program without layers to draw noise in. With the "
+                f'TensorFlow that wrote it{how} run tf.keras.models.load_model("{path.name}").save("model.h5"), and '
+                "import model.h5; otherwise save the Keras model that it came from"
             )
         raise ModelFileError(f'{path} is a folder; expected one .keras file, as model.save("model.keras") writes it')
     if not path.exists():
         raise ModelFileError(f'{path}: no such file; expected a .keras file, as model.save("model.keras") writes it')
     try:
-        with path.open("rb") as file:
-            start = file.read(len(_HDF5_MAGIC))
+        hdf5 = is_hdf5(path)
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from error
-    if start == _HDF5_MAGIC:
+    if hdf5:
         if path.name.endswith(".weights.h5"):
             raise ModelFileError(
                 f"{path} holds weights without the model; build the model, load_weights into it, "
                 'and save it with model.save("model.keras")'
             )
-        raise ModelFileError(
-            f"{path} is HDF5, Keras's legacy format, whose reader has no safe mode for code inside the file; "
-            f"{_SAVE_AS_KERAS}"
-        )
+        if hdf5_too:
+            return
+        raise ModelFileError(f"{path} is HDF5, the format of earlier Keras; {_CONVERT}")
     if not zipfile.is_zipfile(path):
         raise ModelFileError(
             f"{path} is not a .keras archive (a zip file), or is cut short; save the model again with "
@@ -81,6 +91,29 @@ def check_format(path: Path) -> None:
         )
     if path.suffix != ".keras":
         raise ModelFileError(f"{path} does not end in .keras; rename it if it is a file that Keras saved")
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file is HDF5, by its first bytes.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
+
+
+def keras_version(path: Path) -> str | None:
+    """The version of Keras that wrote an archive, as the archive says; None where it does not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo("metadata.json").file_size > 1 << 20:
+                return None
+            metadata = json.loads(archive.read("metadata.json"))
+    except (KeyError, zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError):
+        return None
+    version = metadata.get("keras_version") if isinstance(metadata, dict) else None
+    return version if isinstance(version, str) else None
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -102,42 +135,11 @@ def _config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _objects(node: Any) -> Iterator[dict[str, Any]]:
-    """Every JSON object in a configuration, from the outside in. Not recursive: a file may nest as deep as it likes."""
-    waiting = [node]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            yield item
-            waiting.extend(reversed(item.values()))
-        elif isinstance(item, list):
-            waiting.extend(reversed(item))
-
-
-def _refuse_lambdas(path: Path, config: dict[str, Any]) -> None:
-    for item in _objects(config):
-        if item.get("class_name") == "Lambda":
-            inner = item.get("config")
-            name = inner.get("name", "lambda") if isinstance(inner, dict) else "lambda"
-            what = f"the Lambda layer {name!r}"
-        elif item.get("class_name") == "__lambda__" or _is_code(item):
-            what = "a Python lambda"
-        else:
-            continue
-        raise ModelFileError(
-            f"{path} holds {what}, that is, Python code which would run when the file is loaded; write it as a Layer "
-            "subclass in a module of your own, pass that with --module, and save the model again"
-        )
-
-
-def _is_code(item: dict[str, Any]) -> bool:
-    """Whether this is a lambda given as an activation: its code, defaults and closure, without a class name."""
-    value = item.get("value")
-    return item.keys() == {"value"} and isinstance(value, list) and len(value) == 3 and isinstance(value[0], str)
-
-
 def _load(path: Path, objects: dict[str, Any]) -> keras.Model:
     import keras
+
+    # Registers what a model that was converted from an old file refers to.
+    import thinned.models.storage.old_functions  # noqa: F401
 
     try:
         with keras.saving.custom_object_scope(objects):
@@ -155,6 +157,8 @@ def _reason(error: Exception) -> str:
     """What went wrong, without the configuration that Keras quotes around it."""
     text = str(error)
     unknown = _UNKNOWN.findall(text)
+    if unknown and unknown[-1] in _OF_KERAS:
+        return f"its configuration names {unknown[-1]!r} as no Keras 3 does; {_SAVE_AS_KERAS}"
     if unknown:
         return (
             f"it uses {unknown[-1]!r}, which is not part of Keras; pass the module that defines it with --module "

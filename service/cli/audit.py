@@ -73,11 +73,14 @@ def run_audit(model: str, *, data: Path | None, module: str | None) -> Audit:
     from thinned.models.compat.tensorflow import import_tensorflow
     from thinned.service.cli.data_files import read_rows
 
-    if model.endswith(".keras"):
+    if model.endswith((".keras", ".h5", ".hdf5")):
         from thinned.models.storage.custom_layers import find_module
         from thinned.models.storage.keras_archive import read_keras
+        from thinned.models.storage.legacy.conversion import current_archive
 
-        keras_model = read_keras(Path(model), None if module is None else find_module(module))
+        source = None if module is None else find_module(module)
+        archive = current_archive(Path(model), source)
+        keras_model = read_keras(archive.path, source)
         from thinned.models.dropout import enable_mc_dropout
 
         loaded = enable_mc_dropout(keras_model)

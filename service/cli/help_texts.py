@@ -43,7 +43,8 @@ IMPORT = """Bring your own Keras model into the store.
 
 The file is looked into, the places where the model draws noise are found, and its card is written.
 
-Only .keras files are taken, and no Python code from inside them (Lambda layers) is ever run.
+Files of earlier Keras (.h5, and .keras of Keras 2) are converted; the card says so. No Python code from inside a file
+(Lambda layers) is ever run.
 
 \b
 Examples:
@@ -51,6 +52,7 @@ Examples:
   thinned import pets.keras --name pets --task classification --labels cat,dog
   thinned import net.keras --name net --task classification --scale logits --module my_layers
   thinned import two.keras --name two --task age=regression --task sex=classification
+  thinned import old.h5 --name old --task regression --expect outputs.npz
 """
 
 MODELS = """List the models in the store.

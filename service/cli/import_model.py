@@ -1,4 +1,4 @@
-"""`thinned import`: a `.keras` file brought into the store."""
+"""`thinned import`: a model file brought into the store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ def register(app: typer.Typer) -> None:
 
 
 def _import(
-    file: Annotated[Path, typer.Argument(metavar="FILE.keras", help='The file that model.save("FILE.keras") wrote.')],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.keras|FILE.h5",
+            help="The file that model.save wrote; HDF5 and archives of Keras 2 are converted.",
+        ),
+    ],
     task: Annotated[
         list[str],
         typer.Option(
@@ -87,6 +93,15 @@ def _import(
             show_default=False,
         ),
     ] = None,
+    expect: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="outputs.npz",
+            help="Inputs and the outputs recorded for them, by name (or x and y): the model must answer the same, to "
+            "1e-4 of the largest number.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Bring a Keras model into the store."""
     from thinned.models.storage.custom_layers import find_module
@@ -109,6 +124,7 @@ def _import(
         module=source,
         input_specs=specs,
         data=None if data is None else partial(read_rows, data),
+        expect=expect,
     )
     print_model(stored)
     typer.echo(f"Stored as {stored.tag}. Next: thinned serve {stored.card.name}")

@@ -283,3 +283,56 @@ def test_a_model_whose_noise_is_not_all_drawn_is_not_stored(tmp_path: Path, stor
     with pytest.raises(UnsupportedModelError, match=r"over Keras's own draws with training=True"):
         import_model(tmp_path / "frozen.keras", name="frozen", tasks={None: "regression"}, module=module)
     assert not list(store.rglob("*.keras"))
+
+
+def test_recorded_answers_must_come_again(files: Path, tmp_path: Path, store: Path) -> None:
+    import keras
+
+    y = keras.models.load_model(files / "sound.keras", compile=False).predict(X, verbose=0)
+    kept: Any = {"name": "kept", "tasks": {None: "regression"}}
+    record = tmp_path / "outputs.npz"
+    for arrays in ({"x": X, "y": y}, {"x": X.astype("float64"), "y": y * (1 + 5e-5)}):
+        np.savez(record, **arrays)
+        assert import_model(files / "sound.keras", expect=record, **kept).card.name == "kept"
+    before = len(list(store.rglob("*.keras")))
+    for arrays, reason in (
+        (
+            {"x": X, "y": y + np.float32([[0, 0.5]])},
+            r"'y' differs from outputs.npz by up to 0.5, where the largest.*look at",
+        ),
+        ({"x": X, "y": y[:2]}, "was recorded as 2×2, and the model answers 3×2"),
+        ({"x": X[:, :3], "y": y}, "does not take its inputs"),
+        ({"x": X}, r"expected arrays named y \(or y\), received x"),
+        ({"x": X, "y": y * np.nan}, "not finite"),
+    ):
+        np.savez(record, **arrays)
+        with pytest.raises(UnsupportedModelError, match=reason):
+            import_model(files / "sound.keras", expect=record, **kept)
+    assert len(list(store.rglob("*.keras"))) == before
+    np.savez(record, x=np.asarray(["a", {}], dtype=object), y=y)
+    for path, reason in (
+        (record, "numpy.savez"),
+        (tmp_path / "no.npz", "No such file"),
+        (files / "cut.keras", "savez"),
+    ):
+        with pytest.raises(ModelFileError, match=reason):
+            import_model(files / "sound.keras", expect=path, **kept)
+
+
+def test_an_old_file_is_stored_as_a_new_one(tmp_path: Path) -> None:
+    import keras
+
+    model = small(
+        keras.layers.Dense(6, activation="relu"), keras.layers.Dropout(0.3), keras.layers.Dense(2), shape=(4,)
+    )
+    model.save(tmp_path / "old.h5")
+    np.savez(tmp_path / "outputs.npz", x=X, y=model.predict(X, verbose=0))
+    stored = import_model(tmp_path / "old.h5", name="old", tasks={None: "regression"}, expect=tmp_path / "outputs.npz")
+    assert "Converted from HDF5 saved by Keras 3." in stored.card.warnings[0]
+    assert stored.card.warnings[0].endswith("(old.h5). It gives the answers recorded in outputs.npz.")
+    assert stored.card.sha256 == model_store.digest(stored.path / "model.keras")
+    assert [site.kind for site in stored.card.sites] == ["Dropout"]
+    again = enable_mc_dropout(model_store.load_keras(stored))
+    assert_allclose(
+        again.predict({again.inputs[0].name: X})[again.outputs[0].name], model.predict(X, verbose=0), rtol=1e-5
+    )

@@ -53,8 +53,7 @@ def test_hdf5_is_known_by_its_content(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     text = refused(tmp_path / name)
     assert "HDF5" in text
-    assert "safe mode" in text
-    assert 'model.save("model.keras")' in text
+    assert "`thinned import` converts it" in text
 
 
 def test_weights_alone_are_no_model(tmp_path: Path) -> None:
@@ -64,7 +63,29 @@ def test_weights_alone_are_no_model(tmp_path: Path) -> None:
 
 def test_a_saved_model_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").touch()
-    assert "SavedModel" in refused(tmp_path)
+    text = refused(tmp_path)
+    assert "SavedModel" in text
+    assert f'if Keras wrote it, run tf.keras.models.load_model("{tmp_path.name}").save("model.h5")' in text
+    (tmp_path / "keras_metadata.pb").touch()
+    assert f'With the TensorFlow that wrote it run tf.keras.models.load_model("{tmp_path.name}")' in refused(tmp_path)
+
+
+def test_an_archive_of_keras_2_is_converted_first(files: Path, tmp_path: Path) -> None:
+    """Keras 3 would load some of them, and read another meaning into their layers."""
+    path = tmp_path / "second.keras"
+    with zipfile.ZipFile(files / "sound.keras") as new, zipfile.ZipFile(path, "w") as old:
+        for name in new.namelist():
+            old.writestr(name, new.read(name) if name != "metadata.json" else '{"keras_version": "2.13.1"}')
+    assert "was saved by Keras 2.13.1" in refused(path)
+
+
+@pytest.mark.parametrize("name", ["Functional", "Sequential"])
+def test_no_module_is_asked_for_what_is_of_keras(files: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "odd.keras"
+    config = {"class_name": name, "module": "keras.src.engine.functional", "config": {}, "registered_name": name}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+    assert "--module" not in refused(path)
 
 
 @pytest.mark.parametrize(
