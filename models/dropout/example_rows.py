@@ -23,7 +23,8 @@ from thinned.models.compat.keras import functional_graph, nodes_in_order
 from thinned.models.compat.messages import message_of
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH, ModelSignature
-from thinned.models.dropout.sites.layer_patching import TRACING
+from thinned.models.dropout.sites.layer_patching import patched
+from thinned.models.dropout.sites.no_noise import NO_NOISE
 from thinned.models.dropout.string_rows import known_words, make_strings
 from thinned.models.errors import InputError, Problem
 
@@ -96,7 +97,7 @@ def given_examples(model: Any, signature: ModelSignature, rows: Mapping[str, Arr
     Raises:
         InputError: The model refuses them, or answers none with finite numbers.
     """
-    with TRACING, kept_variables(model, trainable=False):
+    with kept_variables(model, trainable=False), patched(model, (), lambda site: NO_NOISE):
         answered = _answer(signature, rows)
     if isinstance(answered, str):
         raise InputError([Problem((), f"the model refuses the rows that were given: {answered}")])
@@ -133,7 +134,7 @@ def find_examples(model: Any, signature: ModelSignature) -> ExampleRows:
     tables, words = _table_sizes(model, signature), _words(model, signature)
     first: ExampleRows | None = None
     free = any(None in spec.shape for spec in signature.inputs)
-    with TRACING, kept_variables(model, trainable=False):
+    with kept_variables(model, trainable=False), patched(model, (), lambda site: NO_NOISE):
         for length in _LENGTHS if free else _LENGTHS[:1]:
             for interval in _RANGES:
                 guesses = [
@@ -231,9 +232,8 @@ def _answer(signature: ModelSignature, rows: Mapping[str, Array]) -> Array | str
         tensors = [
             keras.ops.convert_to_tensor(np.asarray(rows[spec.name]), dtype=spec.dtype) for spec in signature.inputs
         ]
-        outputs = [
-            keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(signature.call(tensors, False)) if x is not None
-        ]
+        answer = keras.tree.flatten(signature.call(tensors, False))
+        outputs = [keras.ops.convert_to_numpy(x) for x in answer if x is not None]
     except Exception as error:  # whatever a model that was never seen raises on rows that need not be valid
         return f"{message_of(error)} ({type(error).__name__})"
     finite = np.ones(len(outputs[0]) if outputs and outputs[0].ndim else 1, bool)
