@@ -15,7 +15,6 @@ _BOLD = re.compile(r"\x1b\[\d*m")
 _WRAPPED = re.compile(r"Exception encountered when calling (?P<place>[^\n]*?)\.?\s*\n(?P<message>.*)", re.DOTALL)
 _NODES = re.compile(r"\{\{[^{}]*\}\}\s*")
 _OPERATION = re.compile(r"\s*\[Op:[^\]]*\].*", re.DOTALL)
-_IN_GRAPH = re.compile(r"\n([^\n]+)\s*\[\[\{\{(?:function_)?node")
 _ASSERTED = re.compile(r"assertion failed: \[([^\]]*)\]")
 _LONGEST = 400
 
@@ -26,9 +25,10 @@ def message_of(error: BaseException) -> str:
     asserted = _ASSERTED.search(text)
     if asserted:
         text = asserted[1].replace("\\'", "'")
-    in_graph = _IN_GRAPH.search(text)
-    if in_graph:  # an error while a graph runs: where it was detected comes first, then the message, then its node
-        text = in_graph[1]
+    if (
+        "[[{{" in text
+    ):  # an error while a graph runs: where it was detected comes first, then the message, then its node
+        text = text.split("[[{{")[0].strip().split("\n")[-1]
     wrapped = _WRAPPED.search(text)
     place = f"in {wrapped['place']}: " if wrapped else ""
     if wrapped and wrapped["message"].strip():

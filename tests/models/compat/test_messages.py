@@ -25,7 +25,11 @@ def test_an_error_inside_a_graph_is_its_own_sentence() -> None:
 
 
 def test_an_assertion_is_its_message() -> None:
-    check = tf.function(lambda x: tf.debugging.assert_greater(x, 3, message="the layer 'a' wants more than 3"))
+    @tf.function
+    def check(x: Any) -> Any:
+        with tf.control_dependencies([tf.debugging.assert_greater(x, 3, message="the layer 'a' wants more than 3")]):
+            return tf.identity(x)
+
     assert raised(lambda: check(tf.constant(1))) == "the layer 'a' wants more than 3"
 
 
