@@ -71,6 +71,13 @@ class ExampleRows:
             made[recipe.name] = np.concatenate([_make(recipe, size, draw) for _ in batches])[:count]
         return made
 
+    def of_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+        """One row of other lengths: made up, or the first row of the user's, repeated or cut."""
+        if self.given is None:
+            longer = tuple(r.model_copy(update={"shape": shapes[r.name]}) for r in self.recipes)
+            return ExampleRows(longer).rows(1)
+        return {name: np.resize(x[:1], (1, *shapes[name])) for name, x in self.given.items()}
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of one row of each input, lengths that may vary filled in."""

@@ -17,6 +17,7 @@ from thinned.models.compat.keras import flatten_layers
 from thinned.models.compat.tensorflow import floating_point_operations
 from thinned.models.dropout.batching import BatchItem, Frontier, graph_arguments, run_arguments
 from thinned.models.dropout.block_reduction import ClassScale
+from thinned.models.dropout.call_memory import CALL_BYTES, SizeLaw, measure_sizes
 from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey, call_model
 from thinned.models.dropout.example_rows import ExampleRows, find_examples
 from thinned.models.dropout.kept_variables import kept_variables
@@ -40,8 +41,7 @@ __all__ = ["StochasticModel", "enable_mc_dropout"]
 
 Array = npt.NDArray[Any]
 Tensor = Any
-_CALL_BYTES = 128 << 20
-_LEAST_ROW_PASSES, _MOST_ROW_PASSES = 64, 1 << 15
+_MOST_ROW_PASSES = 1 << 15
 
 
 def enable_mc_dropout(
@@ -247,7 +247,7 @@ class StochasticModel:
         run = MonteCarloRun(
             inputs,
             [output.name for output in self.outputs],
-            row_passes=row_passes or self.row_passes,
+            row_passes=row_passes or self.row_passes_for({name: x.shape[1:] for name, x in inputs.items()}),
             n_samples=n_samples,
             seed=seed,
             sampling=sampling,
@@ -291,9 +291,37 @@ class StochasticModel:
 
     @cached_property
     def row_passes(self) -> int:
-        """Rows x passes to compute at once, so that the widest tensor of the suffix stays within 128 MiB."""
-        widest = self.graphs.widest_row(GraphKey("suffix"))
-        return min(max(_CALL_BYTES // widest, _LEAST_ROW_PASSES), _MOST_ROW_PASSES)
+        """Rows x passes to compute at once, for rows as long as the examples."""
+        return self.row_passes_for(self.examples.shapes)
+
+    def row_passes_for(self, shapes: Mapping[str, tuple[int, ...]], *, call_bytes: int = CALL_BYTES) -> int:
+        """Rows x passes to compute at once, so that the widest tensor of the suffix stays within `call_bytes`.
+
+        Args:
+            shapes: Of one row of each input.
+            call_bytes: What the widest tensor may take; 128 MiB by default.
+
+        Returns:
+            At least 1: a pass of a row cannot be cut.
+        """
+        return max(1, min(call_bytes // self.row_bytes(shapes), _MOST_ROW_PASSES))
+
+    def row_bytes(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """Bytes of the widest tensor that one row takes in one pass, for rows of these shapes."""
+        return self._size_law.widest(shapes)
+
+    @cached_property
+    def _size_law(self) -> SizeLaw:
+        free = [(spec.name, axis) for spec in self.inputs for axis, n in enumerate(spec.shape) if n is None]
+        key = GraphKey("sizes")
+
+        def sizes_at(shapes: Mapping[str, tuple[int, ...]]) -> Array:
+            rows = self.examples.of_shapes(shapes)
+            found: Array = self.graphs.run(key, run_arguments(1, 1, 0, 0), *self.flat(rows))[0].numpy()
+            return found
+
+        least = self.graphs.widest_row(GraphKey("suffix")) if self.sites else self.graphs.widest_of(self._predict)
+        return measure_sizes(least, free, self.examples.shapes, sizes_at)
 
     @cached_property
     def half_precision(self) -> bool:
