@@ -93,7 +93,8 @@ class MonteCarloRun:
         sampling: How passes relate to each other.
         keep_passes: Whether to keep the passes themselves, in `passes`.
         tolerance: Stop where the standard errors of every row are below this, in the outputs' units.
-        budget_ms: Stop at the last block that ends within this time, counted from now.
+        budget_ms: Stop at the last block that ends within this time.
+        began: When that time began, on the clock of `time.monotonic`; now by default.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class MonteCarloRun:
         keep_passes: bool = False,
         tolerance: float | None = None,
         budget_ms: float | None = None,
+        began: float | None = None,
     ) -> None:
         self.rows = len(next(iter(inputs.values())))
         self.cap = n_samples
@@ -115,7 +117,7 @@ class MonteCarloRun:
         self.sampling: Sampling = sampling
         self.keeps_passes = keep_passes
         self.tolerance = tolerance
-        self._stop_at = math.inf if budget_ms is None else time.monotonic() + budget_ms / 1000
+        self._stop_at = math.inf if budget_ms is None else (began or time.monotonic()) + budget_ms / 1000
         self._row_passes = row_passes
         self._kept: dict[str, Array] = {}
         self.in_one_call = not self.adaptive and self.rows * self.cap <= row_passes
@@ -225,6 +227,11 @@ class MonteCarloRun:
     def drawn(self) -> int:
         """Passes that the statistics stand on."""
         return _count(self._pieces[0])
+
+    @property
+    def left(self) -> int:
+        """Rows x passes that are still to be drawn, at most."""
+        return 0 if self.item is None else sum(p.height * (self.cap - _count(p)) for p in self._pieces)
 
     @property
     def passes(self) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from thinned.models.errors import InputError
+from thinned.models.errors import InputError, OverloadedError
 from thinned.service.schema.problem_table import UNEXPECTED, Meaning, meaning_of
 
 __all__ = ["ProblemResponse", "problem"]
@@ -33,6 +33,8 @@ def problem(error: Exception) -> ProblemResponse:
     meaning = meaning_of(error)
     if meaning is None:
         return _response(UNEXPECTED, "An unexpected error; the service's log says more.")
+    if isinstance(error, OverloadedError) and error.retry_after_s is not None:
+        meaning = meaning._replace(retry_after_s=error.retry_after_s)
     if not isinstance(error, InputError):
         return _response(meaning, str(error))
     count = len(error.problems)

@@ -9,10 +9,12 @@ from typing import NamedTuple
 from thinned.models.errors import (
     AnswerNotFiniteError,
     BodyTooLargeError,
+    BodyTooSlowError,
     CalibrationError,
     DeadlineError,
     InputError,
     MalformedBodyError,
+    MemoryLimitError,
     NoSitesError,
     NotReadyError,
     OverloadedError,
@@ -35,13 +37,15 @@ TABLE: Mapping[type[Exception], Meaning] = {
     MalformedBodyError: Meaning(HTTPStatus.BAD_REQUEST, "The body is not a JSON object"),
     UnsupportedBodyError: Meaning(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is not said to be JSON"),
     BodyTooLargeError: Meaning(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large"),
+    BodyTooSlowError: Meaning(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time"),
+    MemoryLimitError: Meaning(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request needs too much memory"),
     InputError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The request does not fit the model or the limits"),
     NoSitesError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The model draws no noise"),
     CalibrationError: Meaning(HTTPStatus.CONFLICT, "The model is not calibrated for this coverage"),
     AnswerNotFiniteError: Meaning(HTTPStatus.BAD_GATEWAY, "The model's answer is not finite"),
     NotReadyError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "The model is not ready", retry_after_s=2),
     DeadlineError: Meaning(HTTPStatus.GATEWAY_TIMEOUT, "The answer was not there in time"),
-    OverloadedError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests wait", retry_after_s=1),
+    OverloadedError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "Too much waits already", retry_after_s=1),
 }
 UNEXPECTED = Meaning(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error")
 

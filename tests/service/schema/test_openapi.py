@@ -47,7 +47,7 @@ def test_it_is_valid_and_its_examples_fit(of: ModelCard) -> None:
 def test_it_states_every_error_body() -> None:
     document = describe_api(CARDS[0], "v1", SETTINGS)
     responses = document["paths"]["/predict_mc"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "409", "413", "415", "422", "500", "503", "504"}
+    assert set(responses) == {"200", "400", "408", "409", "413", "415", "422", "500", "502", "503", "504"}
     assert set(document["paths"]["/predict"]["post"]["responses"]) == set(responses) - {"409"}
     assert all(list(responses[s]["content"]) == ["application/problem+json"] for s in responses if s != "200")
     assert "Retry-After" in responses["503"]["headers"]
