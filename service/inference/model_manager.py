@@ -39,6 +39,8 @@ LARGEST_CALL = 1 << 30
 """Bytes that a call may use at its peak; less where there is little memory."""
 _ANSWER_BYTES = 32
 """Of a number of an answer: in an array, as Python's object and as text."""
+_CAUTION = 1.33
+"""What is predicted is taken so many times: requests advance side by side, so that later ones delay earlier ones."""
 Gone: TypeAlias = Callable[[], Awaitable[object]]
 """Waits until the client has gone."""
 
@@ -241,7 +243,7 @@ class ModelManager:
         if not self._admitted:
             return
         waiting_s = scheduler.waiting_s()
-        if time.monotonic() + waiting_s + scheduler.costs.waiting_s([job]) > job.deadline:
+        if time.monotonic() + _CAUTION * (waiting_s + scheduler.costs.waiting_s([job])) > job.deadline:
             raise OverloadedError(
                 f"what waits already takes about {waiting_s:.1f} s, so that the answer would not be there in time; "
                 "come again, or allow more with timeout_ms",
