@@ -252,8 +252,8 @@ class OnlyWhenTraining(L.Layer):
 
 
 class Net(keras.Model):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.dense, self.norm, self.drop, self.last = L.Dense(6), L.BatchNormalization(), L.Dropout(0.4), L.Dense(2)
 
     def call(self, x: Any, training: Any = None) -> Any:
@@ -266,8 +266,8 @@ class Net(keras.Model):
 class NoisyNet(keras.Model):
     """Noise in the call of the model itself."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.dense, self.last = L.Dense(6), L.Dense(2)
 
     def call(self, x: Any, training: Any = None) -> Any:
