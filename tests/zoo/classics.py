@@ -142,7 +142,7 @@ def small_resnet() -> Any:
 def squeeze_and_excite() -> Any:
     inputs = keras.Input((12, 12, 3))
     x = L.DepthwiseConv2D(3, depth_multiplier=3, activation="silu")(inputs)
-    gate = L.Dense(9, "sigmoid")(L.Dropout(0.3)(L.Dense(3, "relu")(L.GlobalAveragePooling2D()(x))))
+    gate = L.Dense(9, "sigmoid")(L.Dropout(0.3)(L.Dense(3, "silu")(L.GlobalAveragePooling2D()(x))))
     x = L.Multiply()([x, L.Reshape((1, 1, 9))(gate)])
     return keras.Model(inputs, L.Dense(4)(L.GlobalMaxPooling2D()(L.SeparableConv2D(8, 3)(x))))
 

@@ -76,9 +76,10 @@ def _steps(member: Member, folder: Path, record: dict[str, Any]) -> dict[str, An
             problems = list(record.pop("problems"))
             if passes["passes"]:
                 problems += _compare_passes(keras, passes, answers["half"], record)
-            broken = _receive(served, "traceback")["laws"]
-            problems += [f"laws: {broken}"] if broken else []
-            problems += [f"audit: {text}" for text in _receive(served, "traceback")["audit"]]
+            checked = _receive(served, "traceback")
+            record["audited"] = checked["audited"]
+            problems += [f"laws: {broken}" for broken in checked["laws"]]
+            problems += [f"audit: {text}" for text in checked["audit"]]
         keras.send({})
     shutil.rmtree(Path(os.environ["BENTOML_HOME"]) / "models" / name, ignore_errors=True)
     file.unlink()
