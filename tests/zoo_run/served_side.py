@@ -1,7 +1,7 @@
 """What the stored model answers, in a process of its own that knows nothing of how it was built.
 
-The laws were checked by the import, and the audit's findings stand on the card that it wrote; here the laws that answers
-rest on are checked once more on what was loaded.
+The laws were checked by the import, and the audit's findings stand on the card that it wrote; here the laws that
+answers rest on are checked once more on what was loaded.
 """
 
 from __future__ import annotations

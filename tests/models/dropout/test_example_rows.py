@@ -125,3 +125,13 @@ def test_no_variable_changes_while_rows_are_looked_for() -> None:
     before = [variable.numpy() for variable in model.variables]
     assert find_examples(model, read_signature(model)).problem is None
     assert all(np.array_equal(old, new.numpy()) for old, new in zip(before, model.variables, strict=True))
+
+
+def test_a_layer_that_needs_known_lengths_is_refused_with_the_way_out() -> None:
+    inputs = keras.Input((None, None, 1))
+    x = L.UpSampling2D(interpolation="bilinear")(L.Dropout(0.3)(L.Conv2D(3, 3, padding="same")(inputs)))
+    model = keras.Model(inputs, x)
+    with pytest.raises(UnsupportedModelError, match=r"UpSampling2D.*fix the lengths .*--input-shape"):
+        enable_mc_dropout(model)
+    (own,) = read_signature(model).inputs
+    check_laws(enable_mc_dropout(model, input_specs=[InputSpec(name=own.name, shape=(6, 8, 1), dtype="")]))
