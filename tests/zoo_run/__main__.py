@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], help="run members whose name begins so; may be repeated")
     parser.add_argument("--jobs", type=int, default=1, help="members at a time")
     parser.add_argument("--new", action="store_true", help="only members that have no result yet")
+    parser.add_argument("--forked", action="store_true", help="fork the command after its imports: half the time")
     parser.add_argument("--list", action="store_true", help="print the members and end")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the results are kept")
     parser.add_argument("--write-docs", action="store_true", help="write the table of docs/models.md from the results")
@@ -55,27 +56,27 @@ def _run(asked: Any, home: Path) -> int:
         print("\n".join(member.name for member in chosen))
         return 0
     if not (asked.write_docs and not asked.only and not asked.new and kept):
-        _run_members(chosen, home, asked.jobs, kept, asked.results)
+        _run_members(chosen, home, asked, kept)
     if asked.write_docs:
         write(ROOT / "docs" / "models.md", json.loads(asked.results.read_text()))
     return int(any(kept[m.name]["verdict"] in ("wrong", "traceback", "not made") for m in chosen if m.name in kept))
 
 
-def _run_members(chosen: Sequence[Any], home: Path, jobs: int, kept: dict[str, Any], results: Path) -> None:
-    from tests.zoo_run.one_member import preload, run_member
+def _run_members(chosen: Sequence[Any], home: Path, asked: Any, kept: dict[str, Any]) -> None:
+    from tests.zoo_run.one_member import as_command, as_fork, preload, run_member
 
     preload()
     lock = Lock()
 
     def one(member: Any) -> None:
-        record = run_member(member, home)
+        record = run_member(member, home, as_fork if asked.forked else as_command)
         with lock:
             kept[member.name] = record
-            results.write_text(json.dumps({**_origin(), "members": kept}, indent=1))
+            asked.results.write_text(json.dumps({**_origin(), "members": kept}, indent=1))
             text = " ".join(record["text"].split())[-300:]
             print(f"{record['verdict']:>15} {record['seconds']:6.1f} s  {member.name}  {text}", flush=True)
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(asked.jobs) as pool:
         list(pool.map(one, chosen))
 
 

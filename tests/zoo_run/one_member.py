@@ -8,8 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,11 +20,13 @@ from tests.zoo_run import keras_side, served_side
 from tests.zoo_run.compare import moment_gaps, plain_gap, tolerance
 from tests.zoo_run.members import Member
 
-__all__ = ["SECONDS", "preload", "run_member"]
+__all__ = ["SECONDS", "as_command", "as_fork", "preload", "run_member"]
 
 SECONDS = 300.0
 """How long each of the steps of a member may take."""
 _CONTEXT = multiprocessing.get_context("forkserver")
+Answered = tuple[int | None, str, str]
+Command = Callable[[Sequence[str], Path], Answered]
 _UNEXPECTED = ("Traceback (most recent call last)", "THINNED_DEBUG=1 shows where")
 
 
@@ -35,34 +38,85 @@ class _StepError(Exception):
         self.verdict = verdict
 
 
+def as_command(arguments: Sequence[str], folder: Path) -> Answered:
+    """`python -m thinned ARGUMENTS`, as a person would call it: its status (None after SECONDS), what it printed."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "thinned", *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None, "", ""
+    return done.returncode, done.stdout, done.stderr.strip()
+
+
+def as_fork(arguments: Sequence[str], folder: Path) -> Answered:
+    """The same entry point in a process that was forked after the imports, which spares the seconds that they take."""
+    with tempfile.TemporaryDirectory(dir=folder) as kept:
+        process = _CONTEXT.Process(target=_entry_point, args=(list(arguments), kept))
+        process.start()
+        process.join(SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            return None, "", ""
+        printed, said = (Path(kept, stream).read_text() for stream in ("stdout", "stderr"))
+        return process.exitcode, printed, said.strip()
+
+
+def _entry_point(arguments: list[str], folder: str) -> None:
+    for stream, descriptor in (("stdout", 1), ("stderr", 2)):
+        with Path(folder, stream).open("w") as file:
+            os.dup2(file.fileno(), descriptor)
+    os.chdir(folder)
+    sys.argv = ["thinned", *arguments]
+    from thinned.service.cli.main import main
+
+    main()
+
+
 def preload() -> None:
     """Have the processes of members start with Keras and the engine imported; none has run anything."""
-    _CONTEXT.set_forkserver_preload(["tensorflow", "keras", "thinned.models.loading", "thinned.models.audit.run"])
+    _CONTEXT.set_forkserver_preload(
+        [
+            "tensorflow",
+            "keras",
+            "thinned.models.audit.run",
+            "thinned.models.loading",
+            "thinned.models.storage.importing",
+            "thinned.service.cli.main",
+        ]
+    )
 
 
-def run_member(member: Member, folder: Path) -> dict[str, Any]:
+def run_member(member: Member, folder: Path, command: Command) -> dict[str, Any]:
     """Its verdict, and what it rests on, as JSON data.
 
     Args:
         member: The member.
         folder: Where its file is written; the store is BENTOML_HOME.
+        command: How `thinned` is run.
     """
     began = time.monotonic()
     record: dict[str, Any] = {"name": member.name, "group": member.group, "expected_refusal": member.refused}
     try:
-        record |= _steps(member, folder, record)
+        record |= _steps(member, folder, record, command)
     except _StepError as error:
         record |= {"verdict": error.verdict, "text": str(error)}
     return record | {"seconds": round(time.monotonic() - began, 1)}
 
 
-def _steps(member: Member, folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+def _steps(member: Member, folder: Path, record: dict[str, Any], command: Command) -> dict[str, Any]:
     name = re.sub(r"\W+", "-", member.name).lower()
     file = folder / f"{name}.keras"
     with _process(keras_side.run, member.name, str(file)) as keras:
         made = _receive(keras, "not made")
         record |= {"parameters": made["parameters"], "layers": made["layers"]}
-        record |= imported(member, made, file, name)
+        record |= imported(member, made, file, name, command)
         if record["status"] != 0:
             keras.send({})
             raise _StepError(*_refusal(member, record))
@@ -86,32 +140,17 @@ def _steps(member: Member, folder: Path, record: dict[str, Any]) -> dict[str, An
     return record | {"verdict": "wrong" if problems else "right", "text": "; ".join(problems)}
 
 
-def imported(member: Member, made: dict[str, Any], file: Path, name: str) -> dict[str, Any]:
+def imported(member: Member, made: dict[str, Any], file: Path, name: str, command: Command) -> dict[str, Any]:
     """What `thinned import` said, and its exit status."""
-    command = [sys.executable, "-m", "thinned", "import", str(file), "--task", made["task"], "--name", name]
-    command += ["--module", made["module"]] if made["module"] else []
+    arguments = ["import", str(file), "--task", made["task"], "--name", name, *member.options]
+    arguments += ["--module", made["module"]] if made["module"] else []
     began = time.monotonic()
-    try:
-        done = subprocess.run(
-            [*command, *member.options],
-            cwd=file.parent,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _StepError("too slow", f"thinned import took more than {SECONDS:.0f} s") from error
-    said = done.stderr.strip()
-    if "Traceback (most recent call last)" in said + done.stdout:
+    status, printed, said = command(arguments, file.parent)
+    if status is None:
+        raise _StepError("too slow", f"thinned import took more than {SECONDS:.0f} s")
+    if "Traceback (most recent call last)" in said + printed:
         raise _StepError("traceback", said[-2000:])
-    return {
-        "status": done.returncode,
-        "said": said[-2000:],
-        "warnings": done.stdout.count("Warning"),
-        "import_seconds": round(time.monotonic() - began, 1),
-    }
+    return {"status": status, "said": said[-2000:], "import_seconds": round(time.monotonic() - began, 1)}
 
 
 def _refusal(member: Member, record: dict[str, Any]) -> tuple[str, str]:
