@@ -6,6 +6,8 @@
 #   make bench            what passes cost: the engine beside the loops and the floor (QUICK=--quick for a short run)
 #   make bench-service    what the HTTP path costs and joining requests gains (QUICK=--quick for a short run)
 #   make bench-sampling   what a stratified pass is worth, on trained networks
+#   make zoo              import some 200 models and compare each with Keras: hours (ARGS='--only vision' for a part)
+#   make zoo-hub          the same for KerasHub's models, in an environment of their own (.zoo-hub)
 #   make format           what ruff can mend by itself
 #   make readme           write the answers that a service gives today into README.md
 #   make lock             write requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
@@ -29,7 +31,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test check format load bench bench-service bench-sampling readme lock clean
+.PHONY: help serve test check format load bench bench-service bench-sampling zoo zoo-hub readme lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -77,6 +79,14 @@ bench-service: $(STAMP)
 bench-sampling: $(STAMP)
 	@exec $(BIN)/python -m thinned.loadtest.benchmarks.sampling $(QUICK)
 
+zoo: $(STAMP)
+	@$(BIN)/python -m tests.zoo_run $(ARGS)
+
+# KerasHub and what it imports, beside the locked packages and not among them.
+zoo-hub: $(STAMP)
+	@test -d .zoo-hub/keras_hub || $(PIP) --no-deps --target .zoo-hub keras-hub tokenizers regex
+	@PYTHONPATH=.:.zoo-hub $(BIN)/python -m tests.zoo_run --only hub $(ARGS)
+
 readme: $(STAMP)
 	@$(BIN)/python -m tests.write_readme
 
@@ -89,5 +99,5 @@ lock: $(STAMP)
 		--quiet --constraint requirements.lock --output-file requirements-serving.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .zoo-hub build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,6 +23,7 @@ from thinned.models.compat.keras import functional_graph, nodes_in_order
 from thinned.models.compat.messages import message_of
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH, ModelSignature
+from thinned.models.dropout.pixel_rows import largest_pixel
 from thinned.models.dropout.sites.layer_patching import patched
 from thinned.models.dropout.sites.no_noise import NO_NOISE
 from thinned.models.dropout.string_rows import known_words, make_strings
@@ -138,14 +139,16 @@ def find_examples(model: Any, signature: ModelSignature) -> ExampleRows:
         The rows; with `problem` where none were found.
     """
     began = time.monotonic()
-    tables, words = _table_sizes(model, signature), _words(model, signature)
+    tables, words, pixels = _table_sizes(model, signature), _words(model, signature), _pixels(model, signature)
     first: ExampleRows | None = None
     free = any(None in spec.shape for spec in signature.inputs)
     with kept_variables(model, trainable=False), patched(model, (), lambda site: NO_NOISE):
         for length in _LENGTHS if free else _LENGTHS[:1]:
             for interval in _RANGES:
                 guesses = [
-                    _first_guess(s, length, interval, tables.get(s.name)).model_copy(update=words.get(s.name))
+                    _first_guess(s, length, interval, tables.get(s.name), pixels.get(s.name)).model_copy(
+                        update=words.get(s.name)
+                    )
                     for s in signature.inputs
                 ]
                 if sum(math.prod(guess.shape) for guess in guesses) > _MOST_NUMBERS:
@@ -252,7 +255,11 @@ def _answer(signature: ModelSignature, rows: Mapping[str, Array]) -> Array | str
 
 
 def _first_guess(
-    spec: InputSpec, length: int, interval: tuple[float, float] | None, table: int | None = None
+    spec: InputSpec,
+    length: int,
+    interval: tuple[float, float] | None,
+    table: int | None = None,
+    pixel: float | None = None,
 ) -> RowRecipe:
     shape = tuple(length if n is None else n for n in spec.shape)
     if spec.dtype == "string":
@@ -260,9 +267,10 @@ def _first_guess(
     if spec.dtype == "bool":
         return RowRecipe(name=spec.name, shape=shape, dtype="bool", values="booleans")
     if table is not None or "int" in spec.dtype:
-        return RowRecipe(name=spec.name, shape=shape, dtype=spec.dtype, values="integers", low=0, high=(table or 2) - 1)
-    low, high = interval or (None, None)
-    kind: Any = "normal" if interval is None else "uniform"
+        last = table - 1 if table is not None else int(pixel or 1)
+        return RowRecipe(name=spec.name, shape=shape, dtype=spec.dtype, values="integers", low=0, high=last)
+    low, high = interval or ((None, None) if pixel is None else (0.0, pixel))
+    kind: Any = "normal" if high is None else "uniform"
     return RowRecipe(name=spec.name, shape=shape, dtype=spec.dtype, values=kind, low=low, high=high)
 
 
@@ -290,6 +298,14 @@ def _words(model: Any, signature: ModelSignature) -> dict[str, dict[str, Any]]:
             words, splits = known_words(graph, tensor)
             found[spec.name] = {"words": words, "values": "text" if splits else "words"}
     return found
+
+
+def _pixels(model: Any, signature: ModelSignature) -> dict[str, float | None]:
+    """For inputs that are rescaled from pixels, the largest of them."""
+    graph = functional_graph(model)
+    if graph is None:
+        return {}
+    return {s.name: largest_pixel(graph, tensor) for s, tensor in zip(signature.inputs, graph.inputs, strict=True)}
 
 
 def _table_sizes(model: Any, signature: ModelSignature) -> dict[str, int]:

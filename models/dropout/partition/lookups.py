@@ -17,18 +17,27 @@ _TABLES = (
     keras.layers.StringLookup,
     keras.layers.TextVectorization,
 )
-# Layers and operations that give values another shape or place, and leave them as they are.
+# Layers and operations that give values another shape or place, and leave them as they are when the model predicts.
 _MOVES = {
+    "CenterCrop",
     "Concatenate",
+    "Cropping2D",
     "ExpandDims",
     "Flatten",
     "GetItem",
     "Identity",
     "Permute",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
     "RepeatVector",
     "Reshape",
+    "Resizing",
     "Squeeze",
     "Transpose",
+    "ZeroPadding2D",
 }
 
 

@@ -213,10 +213,11 @@ def _trace(
         try:
             return tf.function(met, autograph=False).get_concrete_function(*signature)
         except (TypeError, ValueError, NotImplementedError, tf.errors.OpError) as error:
+            free = any(None in spec.shape[1:] for spec in signature)
             raise UnsupportedModelError(
                 f"The model could not be traced as a TensorFlow graph with training={training_flag}: "
                 f"{message_of(error)} Expected a model that Keras itself can call on a batch of any number of rows; "
-                "check it with model.predict()."
+                + ("fix the lengths that it leaves open (--input-shape)." if free else "check it with model.predict().")
             ) from error
 
 
