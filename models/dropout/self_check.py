@@ -15,7 +15,7 @@ from thinned.models.dropout.string_rows import padding_hint
 from thinned.models.errors import UnsupportedModelError
 from thinned.models.sampling import BLOCK
 
-__all__ = ["check_laws", "check_untouched", "check_weights"]
+__all__ = ["check_laws", "check_rows", "check_untouched", "check_weights"]
 
 Array = npt.NDArray[Any]
 _ROWS = 3
@@ -37,6 +37,16 @@ def check_laws(model: StochasticModel) -> tuple[str, ...]:
     Raises:
         UnsupportedModelError: A law does not hold for this model; the text says which.
     """
+    check_rows(model)
+    return _check_passes(model) if model.sites else ()
+
+
+def check_rows(model: StochasticModel) -> None:
+    """Check that a deterministic answer repeats, and that each row has its own.
+
+    Raises:
+        UnsupportedModelError: One of the two does not hold for this model.
+    """
     inputs = model.examples.rows(_ROWS)
     one = {name: x[1:2] for name, x in inputs.items()}
     answer = model.predict(inputs)
@@ -51,11 +61,11 @@ def check_laws(model: StochasticModel) -> tuple[str, ...]:
         "the answer to a row depends on the other rows of its request: look for a mean, a sort, a normalisation or a "
         "reshape over the first axis" + padding_hint(model.keras_model),
     )
-    return _check_passes(model, inputs, one) if model.sites else ()
 
 
-def _check_passes(model: StochasticModel, inputs: Mapping[str, Array], one: Mapping[str, Array]) -> tuple[str, ...]:
-    few = _PASSES[0]
+def _check_passes(model: StochasticModel) -> tuple[str, ...]:
+    inputs, few = model.examples.rows(_ROWS), _PASSES[0]
+    one = {name: x[1:2] for name, x in inputs.items()}
     passes = model.sample(inputs, n_samples=few, seed=1)
     again = model.sample(inputs, n_samples=few, seed=1)
     _require(_equal(passes, again), "the same seed does not give the same passes")
@@ -86,9 +96,15 @@ def _check_passes(model: StochasticModel, inputs: Mapping[str, Array], one: Mapp
             "trained yet.",
         )
     paths = ", ".join(site.path for site in model.sites)
-    raise UnsupportedModelError(
-        f"The model has sites ({paths}), but {_PASSES[-1]} passes were all the same even right behind "
-        "them: its variance would be 0. Check that no rate is 1, and that the units that meet them are not all 0."
+    if all(site.rate is not None and site.rate >= 1 for site in model.sites):
+        raise UnsupportedModelError(
+            f"The model has sites ({paths}), but {_PASSES[-1]} passes were all the same even right behind "
+            "them: its variance would be 0. Check that no rate is 1."
+        )
+    return (
+        f"On the rows that were tried all {_PASSES[-1]} passes were the same even right behind the sites ({paths}): the "
+        "units that meet them are all 0. If that is so for rows of your data too (thinned import --data), the variance "
+        "is 0, as Keras's own is.",
     )
 
 

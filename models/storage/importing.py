@@ -91,6 +91,7 @@ def import_model(
     from thinned.models.dropout import (
         check_against_keras,
         check_laws,
+        check_rows,
         check_untouched,
         check_weights,
         enable_mc_dropout,
@@ -103,6 +104,7 @@ def import_model(
         outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
         if expected is not None:
             expected.check(model)
+        check_rows(model)
         noted = check_untouched(model, keras_model)
         check_against_keras(model, examples.rows(1))
         noted += check_laws(model)
