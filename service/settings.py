@@ -43,6 +43,7 @@ class Settings(BaseSettings):
         ge=0,
         description="MiB for the calls and requests of one worker; 0 for half of the machine's or container's.",
     )
+    max_model_mib: int = Field(8192, ge=1, description="MiB that a model file may hold once it is unpacked.")
     max_waiting: int = Field(64, ge=0, description="Requests that may wait for their turn; more are answered 503.")
     join: bool = Field(True, description="Whether requests that wait are joined into one graph call.")
     timeout_ms: int = Field(30_000, ge=1, description="Within this time a request is answered, or told that it isn't.")

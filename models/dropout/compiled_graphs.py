@@ -25,13 +25,14 @@ from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import Sampling
 from thinned.models.uncertainty import BlockStatistics
 
-__all__ = ["CompiledGraphs", "GraphKey", "call_model"]
+__all__ = ["CompiledGraphs", "GraphKey", "RowBytes", "call_model", "row_bytes"]
 
 Tensor = Any
 _WIDTHS: Mapping[RowOwners, int] = {"one": 1, "same draw": 2, "several": 3}  # arguments before the rows
 # oneDNN aborts where a convolution or a pooling has nothing left to read.
 _REFUSALS = (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError, tf.errors.AbortedError)
 _HEAD = 4  # rows, passes, seed, first pass
+_SAME_AS_BEFORE = ("BiasAdd", "ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient")
 
 
 class GraphKey(NamedTuple):
@@ -45,6 +46,13 @@ class GraphKey(NamedTuple):
     body: Literal["prefix", "suffix", "from_inputs", "from_frontier", "spread", "sizes"]
     sampling: Sampling = "stratified"
     owners: RowOwners = "one"
+
+
+class RowBytes(NamedTuple):
+    """Bytes of one row in a graph: in the widest tensor, and in all tensors that hold new numbers."""
+
+    widest: int
+    together: int
 
 
 class CompiledGraphs:
@@ -246,6 +254,20 @@ class CompiledGraphs:
         specs = [tf.TensorSpec(None, dtype) for dtype in self.output_dtypes]
         passes = tf.map_fn(one, tf.range(tf.cast(count, tf.int64)), fn_output_signature=specs, parallel_iterations=1)
         return contexts[-1], [tf.reshape(x, tf.concat([[count * rows], tf.shape(x)[2:]], axis=0)) for x in passes]
+
+
+def row_bytes(concrete: Any) -> RowBytes:
+    """What one row takes in a graph, as far as lengths are known."""
+    widest, together = 4, 4
+    for operation in concrete.graph.get_operations():
+        for tensor in operation.outputs:
+            shape = tensor.shape
+            # Floating point alone: random words and booleans are for a pass, not for each of its rows.
+            if tensor.dtype.is_floating and shape.rank and shape[0] is None:
+                size = max(4, tensor.dtype.size) * math.prod(n or 1 for n in shape[1:])
+                widest = max(widest, size)
+                together += 0 if operation.type in _SAME_AS_BEFORE else size
+    return RowBytes(widest, together)
 
 
 def call_model(concrete: Any, args: Sequence[Any]) -> list[Tensor]:
