@@ -17,6 +17,9 @@ ThinnedError
 │   ├── MalformedBodyError      is not a JSON object
 │   ├── UnsupportedBodyError    is said to be something else than JSON
 │   └── BodyTooLargeError       is longer than the limit
+├── AccessError                 who asks
+│   ├── TokenError              has no token of this service
+│   └── RateError               has asked for more than its token allows
 ├── AvailabilityError           the service cannot answer now
 │   ├── NotReadyError           the model is loading, could not be loaded, or the service is stopping
 │   ├── OverloadedError         too many requests wait
@@ -32,6 +35,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 __all__ = [
+    "AccessError",
     "AnswerNotFiniteError",
     "AvailabilityError",
     "BodyTooLargeError",
@@ -48,10 +52,12 @@ __all__ = [
     "NotReadyError",
     "OverloadedError",
     "Problem",
+    "RateError",
     "RequestError",
     "SettingsError",
     "StoreError",
     "ThinnedError",
+    "TokenError",
     "UnknownNoiseError",
     "UnsupportedBodyError",
     "UnsupportedModelError",
@@ -137,6 +143,27 @@ class UnsupportedBodyError(RequestError):
 
 class BodyTooLargeError(RequestError):
     """The body is longer than the limit."""
+
+
+class AccessError(ThinnedError):
+    """Whoever asks may not, or not now."""
+
+
+class TokenError(AccessError):
+    """The request has no token that this service knows."""
+
+
+class RateError(AccessError):
+    """The token's owner has asked for more row-passes than it may.
+
+    Args:
+        text: As for every error.
+        retry_after_s: After so many seconds the same request is let in.
+    """
+
+    def __init__(self, text: str, *, retry_after_s: int) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
 
 
 class AvailabilityError(ThinnedError):

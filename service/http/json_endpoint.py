@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from thinned.models.errors import BodyTooLargeError, ClientGoneError, ThinnedError, UnsupportedBodyError
 from thinned.service.http.problem_details import problem
 from thinned.service.inference.model_manager import Gone, ModelManager
+from thinned.service.schema.problem_table import reason_of
 
 __all__ = ["Answerer", "JsonEndpoint"]
 
@@ -52,8 +53,12 @@ class JsonEndpoint:
 
             content, timing = await self._answer(body, manager, gone)
         except ClientGoneError:
+            self._manager(scope).metrics.refused("gone")
             return  # Nobody reads what would be sent.
         except Exception as error:
+            reason = reason_of(error)
+            if reason is not None:
+                self._manager(scope).metrics.refused(reason)
             if not isinstance(error, ThinnedError | HTTPException):
                 log.exception("%s %s failed", scope["method"], scope["path"])
             await problem(error)(scope, receive, send)

@@ -9,6 +9,8 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from thinned.models.uncertainty import answer_output
+from thinned.service.http.tokens import charge
+from thinned.service.http.uncertainty_metrics import note_uncertainty
 from thinned.service.inference.model_manager import Gone, ModelManager
 from thinned.service.schema.request_body import parse
 from thinned.service.schema.request_fields import SampleRequest, read_predict, read_predict_mc
@@ -38,6 +40,7 @@ async def predict(body: bytes, manager: ModelManager, gone: Gone) -> tuple[bytes
     request = await _here_or_in_a_thread(
         lambda: read_predict(parse(body), card, settings), here=len(body) <= INLINE_BYTES
     )
+    charge(len(next(iter(request.inputs.values()))))
     job = await manager.predict(request, gone)
     outputs, most = job.outputs, settings.max_returned_numbers
     content = await _here_or_in_a_thread(
@@ -57,8 +60,11 @@ async def predict_mc(body: bytes, manager: ModelManager, gone: Gone) -> tuple[by
     request = await _here_or_in_a_thread(
         lambda: read_predict_mc(parse(body), card, settings), here=len(body) <= INLINE_BYTES
     )
+    rows = len(next(iter(request.inputs.values())))
+    charge(rows * request.n_samples)
     job = await manager.sample(request, gone)
     run = job.run
+    charge(rows * (run.drawn - request.n_samples))
     numbers = run.size * (3 + len(request.quantiles or ()) + request.return_samples * run.drawn)
     content = await _here_or_in_a_thread(lambda: _write(job, request, manager), here=numbers <= INLINE_NUMBERS)
     return content, _timing(job)
@@ -80,6 +86,7 @@ def _write(job: SampleJob, request: SampleRequest, manager: ModelManager) -> byt
         )
         for spec in card.outputs
     }
+    note_uncertainty(manager.metrics, answers)
     return encode(
         predict_mc_answer(
             answers,
