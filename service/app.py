@@ -13,7 +13,7 @@ from thinned.models.errors import ThinnedError
 from thinned.models.storage.model_store import find
 from thinned.service.http.bentoml_server import ThinnedService
 from thinned.service.http.routes import create_app
-from thinned.service.http.worker import check_access, end_worker, set_up_worker
+from thinned.service.http.worker import check_settings, end_worker, set_up_worker
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.settings import Settings
 
@@ -44,7 +44,7 @@ class UncertaintyService:
         try:
             settings = Settings.read()
             find(settings.model)
-            check_access(settings)
+            check_settings(settings)
         except ThinnedError as error:
             raise SystemExit(f"thinned: {error}") from None
 

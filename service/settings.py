@@ -49,7 +49,13 @@ class Settings(BaseSettings):
     open_docs: bool = Field(
         False, description="Whether the page and the OpenAPI document need no token, where there are tokens."
     )
+    metrics_address: str | None = Field(
+        None, description="HOST:PORT, or PORT for loopback, that answers /metrics without a token. Unset: none."
+    )
     log_format: Literal["text", "json"] = Field("text", description="How log lines are written: text, or json.")
+    traces: Literal["off", "console", "otlp"] = Field(
+        "off", description="Where OpenTelemetry's spans go: off, console, or otlp."
+    )
     compute_threads: int = Field(
         0, ge=0, le=1024, description="TensorFlow's threads in one worker; 0 for its share of the cores."
     )

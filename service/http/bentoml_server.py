@@ -19,6 +19,7 @@ from thinned.models.compat.bentoml import ACCESS_LOG, METRICS, close_side_doors,
 from thinned.service.http.access import AccessMiddleware
 from thinned.service.http.middleware import ProblemMiddleware
 from thinned.service.http.request_log import RequestLog
+from thinned.service.http.tracing import TraceMiddleware
 
 __all__ = ["ThinnedService"]
 
@@ -48,6 +49,7 @@ class ThinnedService(bentoml.Service[Any]):
                 log=ACCESS_LOG in names,
             ),
             Middleware(ProblemMiddleware, paths=paths, check_ready=lambda: http.state.manager.engine),
+            Middleware(TraceMiddleware, paths=paths, traces=lambda: getattr(http.state, "traces", None)),
             Middleware(
                 AccessMiddleware,
                 tokens=lambda: getattr(http.state, "tokens", None),

@@ -16,7 +16,7 @@ FIELDS = "thinned_fields"
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message; request_id, exception and further fields where there are."""
+    """One object a line: time, level, logger, message; request_id, trace_id, exception and more if there are."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, in ASCII and without a line break."""
@@ -29,6 +29,9 @@ class JsonFormatter(logging.Formatter):
         name = getattr(record, "request_name", None)
         if name is not None:
             line["request_id"] = name
+        trace = getattr(record, "request_trace", None)
+        if trace is not None:
+            line["trace_id"] = trace
         line |= getattr(record, FIELDS, {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -96,7 +96,8 @@ def _log(scope: Scope, start: Message, status: int, took_s: float) -> None:
         "response_bytes": headers.get(b"content-length", b"").decode("latin-1"),
         "duration_ms": round(took_s * 1000, 3),
     }
-    fields = {**values, "caller": scope["thinned_caller"]} if "thinned_caller" in scope else values
+    known = {"caller": scope.get("thinned_caller"), "trace_id": scope.get("thinned_trace")}
+    fields = {**values, **{name: value for name, value in known.items() if value is not None}}
     access.info(
         "%s (scheme=%s,method=%s,path=%s,length=%s) (status=%d,type=%s,length=%s) %.3fms",
         *values.values(),

@@ -27,6 +27,7 @@ from thinned.service.app import UncertaintyService
 from thinned.service.http.access import AccessMiddleware
 from thinned.service.http.middleware import ProblemMiddleware
 from thinned.service.http.request_log import RequestLog
+from thinned.service.http.tracing import TraceMiddleware
 
 
 def test_bentoml_still_leaves_a_timer_behind_for_every_request() -> None:
@@ -69,7 +70,7 @@ def test_metrics_and_log_of_every_request_still_cost_a_middleware_each() -> None
 
 def test_ours_stand_outermost_and_the_costly_ones_are_left_out() -> None:
     classes = [middleware.cls for middleware in UncertaintyService.to_asgi().user_middleware]
-    assert classes[:3] == [RequestLog, ProblemMiddleware, AccessMiddleware]
+    assert classes[:4] == [RequestLog, ProblemMiddleware, TraceMiddleware, AccessMiddleware]
     assert not {getattr(cls, "__name__", "") for cls in classes} & costly_middlewares()
 
 
