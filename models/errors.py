@@ -19,6 +19,9 @@ ThinnedError
 │   ├── BodyTooLargeError       is longer than the limit
 │   ├── BodyTooSlowError        did not arrive in time
 │   └── MemoryLimitError        needs more memory than there is for requests
+├── AccessError                 who asks
+│   ├── TokenError              has no token of this service
+│   └── RateError               has asked for more than its token allows
 ├── AvailabilityError           the service cannot answer now
 │   ├── NotReadyError           the model is loading, could not be loaded, or the service is stopping
 │   ├── OverloadedError         too much waits already
@@ -34,6 +37,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 __all__ = [
+    "AccessError",
     "AnswerNotFiniteError",
     "AvailabilityError",
     "BodyTooLargeError",
@@ -52,10 +56,12 @@ __all__ = [
     "NotReadyError",
     "OverloadedError",
     "Problem",
+    "RateError",
     "RequestError",
     "SettingsError",
     "StoreError",
     "ThinnedError",
+    "TokenError",
     "UnknownNoiseError",
     "UnsupportedBodyError",
     "UnsupportedModelError",
@@ -149,6 +155,27 @@ class BodyTooSlowError(RequestError):
 
 class MemoryLimitError(RequestError):
     """The request needs more memory than all requests together may hold."""
+
+
+class AccessError(ThinnedError):
+    """Whoever asks may not, or not now."""
+
+
+class TokenError(AccessError):
+    """The request has no token that this service knows."""
+
+
+class RateError(AccessError):
+    """The token's owner has asked for more row-passes than it may.
+
+    Args:
+        text: As for every error.
+        retry_after_s: After so many seconds the same request is let in.
+    """
+
+    def __init__(self, text: str, *, retry_after_s: int) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
 
 
 class AvailabilityError(ThinnedError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from typing import Self
+from pathlib import Path
+from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -48,6 +49,20 @@ class Settings(BaseSettings):
     join: bool = Field(True, description="Whether requests that wait are joined into one graph call.")
     timeout_ms: int = Field(30_000, ge=1, description="Within this time a request is answered, or told that it isn't.")
     max_timeout_ms: int = Field(300_000, ge=1, description="Largest timeout_ms that one request may ask for.")
+    tokens: Path | None = Field(
+        None, description="File of the tokens that may ask, read again at SIGHUP. Unset: everyone may."
+    )
+    open_metrics: bool = Field(False, description="Whether /metrics needs no token, where there are tokens.")
+    open_docs: bool = Field(
+        False, description="Whether the page and the OpenAPI document need no token, where there are tokens."
+    )
+    metrics_address: str | None = Field(
+        None, description="HOST:PORT, or PORT for loopback, that answers /metrics without a token. Unset: none."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="How log lines are written: text, or json.")
+    traces: Literal["off", "console", "otlp"] = Field(
+        "off", description="Where OpenTelemetry's spans go: off, console, or otlp."
+    )
     compute_threads: int = Field(
         0, ge=0, le=1024, description="TensorFlow's threads in one worker; 0 for its share of the cores."
     )

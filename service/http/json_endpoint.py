@@ -26,6 +26,7 @@ from thinned.service.http.predictions import Asked
 from thinned.service.http.problem_details import problem
 from thinned.service.inference.memory import Hold
 from thinned.service.inference.model_manager import ModelManager
+from thinned.service.schema.problem_table import reason_of
 from thinned.service.settings import Settings
 
 __all__ = ["Answerer", "JsonEndpoint"]
@@ -67,8 +68,12 @@ class JsonEndpoint:
             asked = Asked(gone, began, manager.settings.max_timeout_ms / 1000, hold)
             content, timing = await self._answer(body, manager, asked)
         except ClientGoneError:
+            self._manager(scope).metrics.refused("gone")
             return  # Nobody reads what would be sent.
         except Exception as error:
+            reason = reason_of(error)
+            if reason is not None:
+                self._manager(scope).metrics.refused(reason)
             if not isinstance(error, ThinnedError | HTTPException):
                 log.exception("%s %s failed", scope["method"], scope["path"])
             await problem(error)(scope, receive, send)

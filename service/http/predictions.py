@@ -13,8 +13,12 @@ from anyio.to_thread import run_sync
 
 from thinned.models.errors import ClientGoneError, DeadlineError
 from thinned.models.uncertainty import answer_output
+from thinned.service.http.tokens import charge
+from thinned.service.http.tracing import annotate
+from thinned.service.http.uncertainty_metrics import note_uncertainty
 from thinned.service.inference.memory import Hold
 from thinned.service.inference.model_manager import Gone, ModelManager
+from thinned.service.metrics import Metrics
 from thinned.service.schema.request_body import parse
 from thinned.service.schema.request_fields import PredictRequest, SampleRequest, read_predict, read_predict_mc
 from thinned.service.schema.response_body import encode, predict_answer, predict_mc_answer
@@ -62,13 +66,15 @@ async def predict(body: bytes, manager: ModelManager, asked: Asked) -> tuple[byt
     """
     card, settings = manager.stored.card, manager.settings
     request = await _read(body, asked, lambda: read_predict(parse(body), card, settings))
+    charge(len(next(iter(request.inputs.values()))))
     job = await manager.predict(request, asked.gone, began=asked.began, hold=asked.hold)
+    annotate(rows=job.rows)
     outputs, most = job.outputs, settings.max_returned_numbers
     content = await _here_or_in_a_thread(
         lambda: encode(predict_answer(outputs, card, manager.stored.version, max_numbers=most)),
         here=sum(array.size for array in outputs.values()) <= INLINE_NUMBERS,
     )
-    return content, _timing(job)
+    return content, _timing(job, manager.metrics)
 
 
 async def predict_mc(body: bytes, manager: ModelManager, asked: Asked) -> tuple[bytes, bytes]:
@@ -79,11 +85,18 @@ async def predict_mc(body: bytes, manager: ModelManager, asked: Asked) -> tuple[
     """
     card, settings = manager.stored.card, manager.settings
     request = await _read(body, asked, lambda: read_predict_mc(parse(body), card, settings))
+    rows = len(next(iter(request.inputs.values())))
+    charge(rows * request.n_samples)
     job = await manager.sample(request, asked.gone, began=asked.began, hold=asked.hold)
     run = job.run
+    charge(rows * (run.drawn - request.n_samples))
+    manager.metrics.drew(run.drawn)
+    if run.drawn < request.n_samples:
+        manager.metrics.stopped_early()
+    annotate(rows=rows, n_samples=request.n_samples, drawn=run.drawn)
     numbers = run.size * (3 + len(request.quantiles or ()) + request.return_samples * run.drawn)
     content = await _here_or_in_a_thread(lambda: _write(job, request, manager), here=numbers <= INLINE_NUMBERS)
-    return content, _timing(job)
+    return content, _timing(job, manager.metrics)
 
 
 async def _read(body: bytes, asked: Asked, read: Callable[[], R]) -> R:
@@ -143,6 +156,7 @@ def _write(job: SampleJob, request: SampleRequest, manager: ModelManager) -> byt
         )
         for spec in card.outputs
     }
+    note_uncertainty(manager.metrics, answers)
     return encode(
         predict_mc_answer(
             answers,
@@ -162,7 +176,9 @@ async def _here_or_in_a_thread(call: Callable[[], T], *, here: bool) -> T:
     return call() if here else await run_sync(call, limiter=_medium_thread)
 
 
-def _timing(job: Job) -> bytes:
+def _timing(job: Job, metrics: Metrics) -> bytes:
     """The header Server-Timing: milliseconds in graph calls of its own, and in waiting for them."""
     queue_ms = 1e3 * max(0.0, job.took_s - job.compute_s)
+    metrics.waited(queue_ms / 1e3)
+    annotate(queue_ms=queue_ms, compute_ms=1e3 * job.compute_s)
     return b"queue;dur=%.3f, compute;dur=%.3f" % (queue_ms, 1e3 * job.compute_s)

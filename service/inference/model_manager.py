@@ -24,6 +24,7 @@ from thinned.models.errors import (
 from thinned.models.storage.model_store import StoredModel, find
 from thinned.service.inference.memory import Hold, MemoryBudget, machine_memory
 from thinned.service.inference.threads import set_threads
+from thinned.service.metrics import Metrics
 from thinned.service.schema.request_fields import PredictRequest, SampleRequest
 from thinned.service.settings import Settings
 
@@ -61,6 +62,7 @@ class ModelManager:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.stored: StoredModel = find(settings.model)
+        self.metrics = Metrics(self.stored.tag)
         self._engine: Engine | None = None
         self._scheduler: Scheduler | None = None
         self._failure: str | None = None
@@ -95,6 +97,7 @@ class ModelManager:
             gc.collect()
             gc.freeze()
             self._engine = engine
+            self.metrics.ready()
             log.info("%s is ready", self.stored.tag)
             engine.warm_up_rest()
             gc.freeze()
@@ -265,6 +268,7 @@ class ModelManager:
                 soon=loop.call_soon,
                 soon_from_elsewhere=loop.call_soon_threadsafe,
                 join=self.settings.join,
+                metrics=self.metrics,
             )
         return self._scheduler
 

@@ -24,6 +24,7 @@ from thinned.models.sampling import draw_seed
 from thinned.service.inference.call_costs import CallCosts
 from thinned.service.inference.jobs import Job, PredictJob, SampleJob, Share
 from thinned.service.inference.waiting_line import WaitingLine
+from thinned.service.metrics import Metrics
 
 if TYPE_CHECKING:
     from thinned.service.inference.engine import Engine
@@ -46,6 +47,7 @@ class Scheduler:
         soon: Has the event loop call a function in its next round.
         soon_from_elsewhere: The same, called from another thread.
         join: Whether requests may share graph calls.
+        metrics: What is told of calls and of what waits.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class Scheduler:
         soon: Callable[[Callable[[], None]], object],
         soon_from_elsewhere: Callable[[Callable[[], None]], object],
         join: bool = True,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self._engine = engine
         self._soon = soon
         self._soon_from_elsewhere = soon_from_elsewhere
@@ -183,6 +187,9 @@ class Scheduler:
                 self._line.remove(head)
                 return [*ended, _ended(head, error)]
             self._under_way, self._began = tuple(shares), time.monotonic()
+            if self._metrics is not None:
+                under_way = sum(share.row_passes for share in shares)
+                self._metrics.queue(len(self._line) + len(shares), under_way + sum(job.left for job in self._line))
         if shares:
             ended += self._call(shares)
         self._under_way = ()
@@ -205,6 +212,9 @@ class Scheduler:
         self.calls += 1
         took_s = time.perf_counter() - began
         self.costs.note(shares, took_s)
+        if self._metrics is not None:
+            held = sum(share.rows for share in shares) * max(share.passes for share in shares)
+            self._metrics.called(held, len(shares), took_s)
         ended: list[Job] = []
         self._admit()  # Whoever came during the call goes before those that were served.
         for job in (share.job for share in shares):

@@ -11,6 +11,7 @@ from thinned.models.errors import (
     BodyTooLargeError,
     BodyTooSlowError,
     CalibrationError,
+    ClientGoneError,
     DeadlineError,
     InputError,
     MalformedBodyError,
@@ -18,10 +19,12 @@ from thinned.models.errors import (
     NoSitesError,
     NotReadyError,
     OverloadedError,
+    RateError,
+    TokenError,
     UnsupportedBodyError,
 )
 
-__all__ = ["TABLE", "UNEXPECTED", "Meaning", "meaning_of"]
+__all__ = ["TABLE", "UNEXPECTED", "Meaning", "meaning_of", "reason_of"]
 
 
 class Meaning(NamedTuple):
@@ -46,6 +49,9 @@ TABLE: Mapping[type[Exception], Meaning] = {
     NotReadyError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "The model is not ready", retry_after_s=2),
     DeadlineError: Meaning(HTTPStatus.GATEWAY_TIMEOUT, "The answer was not there in time"),
     OverloadedError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "Too much waits already", retry_after_s=1),
+    TokenError: Meaning(HTTPStatus.UNAUTHORIZED, "A token is needed"),
+    # How long is told by the error itself.
+    RateError: Meaning(HTTPStatus.TOO_MANY_REQUESTS, "The token's rate is used up", retry_after_s=1),
 }
 UNEXPECTED = Meaning(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error")
 
@@ -53,3 +59,20 @@ UNEXPECTED = Meaning(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error")
 def meaning_of(error: Exception) -> Meaning | None:
     """What an error is in HTTP; None for one that no client is to blame for."""
     return next((meaning for known, meaning in TABLE.items() if isinstance(error, known)), None)
+
+
+_REASONS: Mapping[type[Exception], str] = {
+    DeadlineError: "late",
+    OverloadedError: "full",
+    MemoryLimitError: "memory",
+    BodyTooSlowError: "slow",
+    ClientGoneError: "gone",
+    NotReadyError: "not_ready",
+    TokenError: "token",
+    RateError: "rate",
+}
+
+
+def reason_of(error: Exception) -> str | None:
+    """Why a request that could have been right was not answered, as the metrics name it; None for another error."""
+    return next((reason for known, reason in _REASONS.items() if isinstance(error, known)), None)
