@@ -15,7 +15,7 @@ from thinned.models.dropout.string_rows import padding_hint
 from thinned.models.errors import UnsupportedModelError
 from thinned.models.sampling import BLOCK
 
-__all__ = ["check_laws", "check_rows", "check_untouched", "check_weights"]
+__all__ = ["ALL_THE_SAME", "check_laws", "check_rows", "check_untouched", "check_weights"]
 
 Array = npt.NDArray[Any]
 _ROWS = 3
@@ -24,6 +24,8 @@ _HALF_TOLERANCE = 3e-2
 _MOST_TOLERANCE = 1e-2
 _MARGIN = 4.0
 _PASSES = (4, 64, 1024)
+ALL_THE_SAME = "all the same even right behind the sites"
+"""In what is noted of a model whose sites met nothing but zeros."""
 
 
 def check_laws(model: StochasticModel) -> tuple[str, ...]:
@@ -108,7 +110,7 @@ def _check_passes(model: StochasticModel) -> tuple[str, ...]:
             "them: its variance would be 0. Check that no rate is 1."
         )
     return (
-        f"On the rows that were tried all {_PASSES[-1]} passes were the same even right behind the sites ({paths}): "
+        f"On the rows that were tried {_PASSES[-1]} passes were {ALL_THE_SAME} ({paths}): "
         "the units that meet them are all 0. If that is so for rows of your data too (thinned import --data), the "
         "variance is 0, as Keras's own is.",
     )

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy.typing as npt
 
 from thinned.models.card import ModelCard
-from thinned.models.dropout import BatchItem, StochasticModel, check_laws
+from thinned.models.dropout import ALL_THE_SAME, BatchItem, StochasticModel, check_laws
 from thinned.models.dropout.call_memory import CALL_BYTES
 from thinned.models.errors import MemoryLimitError, UnsupportedModelError, WarmUpError
 from thinned.models.loading import load_stored
@@ -99,7 +99,10 @@ class Engine:
             WarmUpError: A check failed.
         """
         try:
-            check_laws(self.model)
+            noted = check_laws(self.model)
+            known = any(ALL_THE_SAME in warning for warning in self.card.warnings)
+            if not known and any(ALL_THE_SAME in note for note in noted):
+                raise UnsupportedModelError(f"{' '.join(noted)} When it was imported they differed.")
             self._trace("stratified", joined=False)
         except UnsupportedModelError as error:
             raise WarmUpError(f"Model {self.card.name}:{self.version} did not pass its warm-up: {error}") from error

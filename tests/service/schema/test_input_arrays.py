@@ -179,7 +179,9 @@ def obviously_fits(raw: Any) -> bool:
     """The rule written plainly, to hold the fast one against."""
 
     def number(value: Any) -> bool:
-        return type(value) in (int, float) and abs(value) <= np.finfo(np.float32).max
+        # A little beyond the largest number is still rounded to it.
+        with np.errstate(over="ignore"):
+            return type(value) in (int, float) and abs(value) < 3.5e38 and bool(np.isfinite(np.float32(value)))
 
     return (
         isinstance(raw, list)
