@@ -6,7 +6,6 @@ import json
 import struct
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -19,8 +18,8 @@ from thinned.models.storage.keras_archive import read_keras
 CONFIG = json.dumps({"class_name": "Sequential", "module": "keras", "config": {"name": "m", "layers": []}})
 
 
-def archive(path: Path, members: list[tuple[str, bytes | str]], **options: Any) -> Path:
-    with zipfile.ZipFile(path / "odd.keras", "w", **options) as made:
+def archive(path: Path, members: list[tuple[str, bytes | str]]) -> Path:
+    with zipfile.ZipFile(path / "odd.keras", "w") as made:
         for name, content in members:
             made.writestr(zipfile.ZipInfo(name) if "\\" not in name else raw(name), content)
     return path / "odd.keras"
@@ -37,14 +36,6 @@ def refused(path: Path) -> str:
         read_keras(path)
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-@pytest.fixture
-def nothing_is_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(*_: Any, **__: Any) -> Any:
-        raise AssertionError("a member was opened")
-
-    monkeypatch.setattr(zipfile.ZipFile, "open", opened)
 
 
 @pytest.mark.parametrize("name", ["../evil.py", "a/../../evil.py", "/etc/evil", "C:/evil", "a\\evil"])
@@ -76,20 +67,14 @@ def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("name", ["config.json", "model.weights.h5", "assets/words.txt"])
 def test_a_bomb_is_refused_by_what_it_declares(tmp_path: Path, name: str) -> None:
-    path = archive(tmp_path, [(name, bytes(20 << 20))], compression=zipfile.ZIP_DEFLATED)
-    with zipfile.ZipFile(path) as made:
-        info = made.getinfo(name)
-        if info.compress_type == zipfile.ZIP_STORED:  # writestr keeps what the ZipInfo says
-            info.compress_type = zipfile.ZIP_DEFLATED
+    path = tmp_path / "odd.keras"
     with zipfile.ZipFile(path, "w", compression=zipfile.ZIP_DEFLATED) as made:
         made.writestr(name, bytes(20 << 20))
     assert path.stat().st_size < 100_000
     assert f"its member {name!r} declares 21 MB" in refused(path)
 
 
-@pytest.mark.usefixtures("nothing_is_inflated")
 def test_more_than_the_limit_is_refused_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
     path = archive(tmp_path, [("config.json", CONFIG), ("model.weights.h5", np.random.default_rng(0).bytes(2 << 20))])
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_, **__: 1 / 0)
     monkeypatch.setenv("THINNED_MAX_MODEL_MIB", "1")
