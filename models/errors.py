@@ -16,10 +16,15 @@ ThinnedError
 ├── RequestError                the body of a request
 │   ├── MalformedBodyError      is not a JSON object
 │   ├── UnsupportedBodyError    is said to be something else than JSON
-│   └── BodyTooLargeError       is longer than the limit
+│   ├── BodyTooLargeError       is longer than the limit
+│   ├── BodyTooSlowError        did not arrive in time
+│   └── MemoryLimitError        needs more memory than there is for requests
+├── AccessError                 who asks
+│   ├── TokenError              has no token of this service
+│   └── RateError               has asked for more than its token allows
 ├── AvailabilityError           the service cannot answer now
 │   ├── NotReadyError           the model is loading, could not be loaded, or the service is stopping
-│   ├── OverloadedError         too many requests wait
+│   ├── OverloadedError         too much waits already
 │   ├── DeadlineError           the answer was not there in time
 │   └── ClientGoneError         the client has gone; nothing is answered
 └── UsageError                  the command line or a setting asks for what cannot be
@@ -32,14 +37,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 __all__ = [
+    "AccessError",
     "AnswerNotFiniteError",
     "AvailabilityError",
     "BodyTooLargeError",
+    "BodyTooSlowError",
     "CalibrationError",
     "ClientGoneError",
     "DeadlineError",
     "InputError",
     "MalformedBodyError",
+    "MemoryLimitError",
     "ModelCorruptError",
     "ModelExistsError",
     "ModelFileError",
@@ -48,10 +56,12 @@ __all__ = [
     "NotReadyError",
     "OverloadedError",
     "Problem",
+    "RateError",
     "RequestError",
     "SettingsError",
     "StoreError",
     "ThinnedError",
+    "TokenError",
     "UnknownNoiseError",
     "UnsupportedBodyError",
     "UnsupportedModelError",
@@ -139,6 +149,35 @@ class BodyTooLargeError(RequestError):
     """The body is longer than the limit."""
 
 
+class BodyTooSlowError(RequestError):
+    """The body did not arrive in time."""
+
+
+class MemoryLimitError(RequestError):
+    """The request needs more memory than all requests together may hold."""
+
+
+class AccessError(ThinnedError):
+    """Whoever asks may not, or not now."""
+
+
+class TokenError(AccessError):
+    """The request has no token that this service knows."""
+
+
+class RateError(AccessError):
+    """The token's owner has asked for more row-passes than it may.
+
+    Args:
+        text: As for every error.
+        retry_after_s: After so many seconds the same request is let in.
+    """
+
+    def __init__(self, text: str, *, retry_after_s: int) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
 class AvailabilityError(ThinnedError):
     """The service cannot answer this request now."""
 
@@ -148,7 +187,11 @@ class NotReadyError(AvailabilityError):
 
 
 class OverloadedError(AvailabilityError):
-    """As many requests wait as may."""
+    """More waits than may, or than can be answered in time. `retry_after_s` says when to come again, if it is known."""
+
+    def __init__(self, text: str, *, retry_after_s: int | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(text)
 
 
 class DeadlineError(AvailabilityError):

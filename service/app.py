@@ -13,6 +13,7 @@ from thinned.models.errors import ThinnedError
 from thinned.models.storage.model_store import find
 from thinned.service.http.bentoml_server import ThinnedService
 from thinned.service.http.routes import create_app
+from thinned.service.http.worker import check_settings, end_worker, set_up_worker
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.settings import Settings
 
@@ -33,7 +34,7 @@ class UncertaintyService:
 
     def __init__(self) -> None:
         self.manager = ModelManager(Settings.read())
-        http.state.manager = self.manager
+        set_up_worker(http, self.manager)
         self.manager.start()
 
     @bentoml.on_deployment
@@ -41,7 +42,9 @@ class UncertaintyService:
     def check() -> None:
         """Refuse to start at all without settings and a model; a worker that fails would be started again for ever."""
         try:
-            find(Settings.read().model)
+            settings = Settings.read()
+            find(settings.model)
+            check_settings(settings)
         except ThinnedError as error:
             raise SystemExit(f"thinned: {error}") from None
 
@@ -49,3 +52,4 @@ class UncertaintyService:
     def close(self) -> None:
         """Let go of the requests that wait."""
         self.manager.close()
+        end_worker(http)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from typing import Self
+from pathlib import Path
+from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -37,10 +38,31 @@ class Settings(BaseSettings):
         2_000_000, ge=1, description="Numbers that one answer may hold, passes kept for samples and quantiles included."
     )
     max_body_bytes: int = Field(16 * MIB, ge=64, description="Largest request body, in bytes.")
+    body_timeout_s: float = Field(30.0, gt=0, description="Within this time the body of a request must have arrived.")
+    memory_mib: int = Field(
+        0,
+        ge=0,
+        description="MiB for the calls and requests of one worker; 0 for half of the machine's or container's.",
+    )
+    max_model_mib: int = Field(8192, ge=1, description="MiB that a model file may hold once it is unpacked.")
     max_waiting: int = Field(64, ge=0, description="Requests that may wait for their turn; more are answered 503.")
     join: bool = Field(True, description="Whether requests that wait are joined into one graph call.")
     timeout_ms: int = Field(30_000, ge=1, description="Within this time a request is answered, or told that it isn't.")
     max_timeout_ms: int = Field(300_000, ge=1, description="Largest timeout_ms that one request may ask for.")
+    tokens: Path | None = Field(
+        None, description="File of the tokens that may ask, read again at SIGHUP. Unset: everyone may."
+    )
+    open_metrics: bool = Field(False, description="Whether /metrics needs no token, where there are tokens.")
+    open_docs: bool = Field(
+        False, description="Whether the page and the OpenAPI document need no token, where there are tokens."
+    )
+    metrics_address: str | None = Field(
+        None, description="HOST:PORT, or PORT for loopback, that answers /metrics without a token. Unset: none."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="How log lines are written: text, or json.")
+    traces: Literal["off", "console", "otlp"] = Field(
+        "off", description="Where OpenTelemetry's spans go: off, console, or otlp."
+    )
     compute_threads: int = Field(
         0, ge=0, le=1024, description="TensorFlow's threads in one worker; 0 for its share of the cores."
     )

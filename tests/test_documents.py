@@ -202,7 +202,11 @@ def test_the_errors_are_documented() -> None:
     documented: dict[str, list[str]] = {}
     for status, title, _ in rows(section("docs/api.md", "Errors")):
         documented.setdefault(status, []).append(title)
-    routing = {"404": "Not Found", "405": "Method Not Allowed"}
+    routing = {
+        "404": "Not Found",
+        "405": "Method Not Allowed",
+        "431": "Request Header Fields Too Large",
+    }
     answers = OPENAPI["paths"]["/predict_mc"]["post"]["responses"]
     described = {status: answer["description"] for status, answer in answers.items() if status != "200"}
     assert {status: " or ".join(titles) for status, titles in documented.items()} == described | routing

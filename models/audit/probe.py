@@ -20,6 +20,7 @@ from thinned.models.dropout.sites.layer_patching import patched
 from thinned.models.dropout.sites.no_noise import NoNoise
 from thinned.models.dropout.sites.noise_layers import SiteLayer
 from thinned.models.dropout.stochastic_model import StochasticModel
+from thinned.models.sampling import BLOCK
 
 __all__ = ["Normalised", "Probe", "ProbeRun"]
 
@@ -43,6 +44,37 @@ class ProbeRun:
     passes: dict[str, Array]
     counts: tuple[SiteCounts, ...]
     normalised: tuple[Normalised, ...]
+    size: int
+    """Rows x passes."""
+
+    @classmethod
+    def of_pieces(cls, pieces: Sequence[ProbeRun], *, rows: bool) -> ProbeRun:
+        """A run that was made in pieces: of other rows of the same passes, or of other passes of the same rows."""
+        if len(pieces) == 1:
+            return pieces[0]
+        sizes = [piece.size for piece in pieces]
+        return cls(
+            {
+                name: np.concatenate([piece.passes[name] for piece in pieces], axis=1 if rows else 0)
+                for name in pieces[0].passes
+            },
+            tuple(
+                SiteCounts.of_pieces(counts, same_draw=rows)
+                for counts in zip(*(piece.counts for piece in pieces), strict=True)
+            ),
+            tuple(_joined(parts, sizes) for parts in zip(*(piece.normalised for piece in pieces), strict=True)),
+            sum(sizes),
+        )
+
+
+def _joined(parts: Sequence[Normalised], sizes: Sequence[int]) -> Normalised:
+    """Moments over all rows and passes from those of pieces."""
+    shares = (np.asarray(sizes, np.float64) / sum(sizes))[:, np.newaxis]
+    means = np.stack([part.mean for part in parts]).astype(np.float64)
+    mean = (shares * means).sum(axis=0)
+    within = np.stack([part.variance for part in parts]).astype(np.float64)
+    variance = (shares * (within + (means - mean) ** 2)).sum(axis=0)
+    return Normalised(parts[0].path, mean.astype(np.float32), variance.astype(np.float32))
 
 
 class Probe:
@@ -72,6 +104,8 @@ class Probe:
     ) -> ProbeRun:
         """Draw stratified passes, as the service does, with the sites in `on` drawing and the others passing on.
 
+        A call computes no more rows x passes than `row_passes` of the model.
+
         Args:
             inputs: By input name, (B, *input_shape).
             n_samples: S >= 1.
@@ -80,8 +114,23 @@ class Probe:
         """
         flags = np.ones(self.sites, bool) if on is None else np.asarray(on, bool)
         flat = self._model.flat(inputs)
+        rows, most = len(flat[0]), self._model.row_passes
+        block = min(n_samples, BLOCK)
+        height = min(rows, max(1, most // block))
+        step = max(block, most // height // BLOCK * BLOCK)
+        parts = []
+        for start in range(0, rows, height):
+            part = [array[start : start + height] for array in flat]
+            drawn = [
+                self._call(part, min(step, n_samples - first), seed, first, flags)
+                for first in range(0, n_samples, step)
+            ]
+            parts.append(ProbeRun.of_pieces(drawn, rows=False))
+        return ProbeRun.of_pieces(parts, rows=True)
+
+    def _call(self, flat: Sequence[Array], n_samples: int, seed: int, first: int, flags: Array) -> ProbeRun:
         rows = len(flat[0])
-        tensors = call_concrete(self._concrete, [run_arguments(rows, n_samples, seed, 0), flags, *flat])
+        tensors = call_concrete(self._concrete, [run_arguments(rows, n_samples, seed, first), flags, *flat])
         arrays = iter([tensor.numpy() for tensor in tensors])
         passes = {
             output.name: (values := next(arrays)).reshape(n_samples, rows, *values.shape[1:])
@@ -92,7 +141,7 @@ class Probe:
             values = [next(arrays) for _ in note.parts]
             counts.append(SiteCounts.of(self._order[note.number], values, note.asked))
         normalised = tuple(Normalised(path, next(arrays), next(arrays)) for path, _ in self._moments)
-        return ProbeRun(passes, tuple(counts), normalised)
+        return ProbeRun(passes, tuple(counts), normalised, rows * n_samples)
 
     def _trace(self) -> Any:
         providers: list[WatchingNoise] = []

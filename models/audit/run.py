@@ -30,7 +30,7 @@ from thinned.models.audit.watched_draws import SiteCounts, draw_alone
 from thinned.models.audit.weights import findings_of_weights
 from thinned.models.card import Finding, SiteSpec
 from thinned.models.dropout.kept_variables import kept_variables
-from thinned.models.dropout.keras_draws import Gap, find_gaps
+from thinned.models.dropout.keras_draws import CALL_BYTES, Gap, find_gaps
 from thinned.models.dropout.partition.graph_partition import forced_layers
 from thinned.models.dropout.sites.custom_noise import is_registered
 from thinned.models.dropout.sites.discovery import layer_paths
@@ -93,7 +93,9 @@ class _Audit:
         self.paths = layer_paths(self.keras_model)
         large = self.keras_model.count_params() > _LARGE
         self.n_samples = 32 if large else 128 if short else 256
-        most = 2 if large else 8 if short else 64
+        # A wide network is slow too: its short audit makes do with the rows of a few calls.
+        few = max(2, min(8, 4 * model.row_passes // self.n_samples)) if self.found.active else 8
+        most = 2 if large else few if short else 64
         self.made_up = inputs is None
         given = model.examples.rows(most) if inputs is None else inputs
         self.inputs = {name: x[:most] for name, x in given.items()}
@@ -110,7 +112,7 @@ class _Audit:
         naive = naive_training(
             self.keras_model,
             self.model.graphs.signature,
-            self.model.flat(self.inputs),
+            [x[: self._rows_in_a_call()] for x in self.model.flat(self.inputs)],
             rounding=relative_rounding(self.model),
         )
         findings += findings_of_naive(naive)
@@ -128,6 +130,10 @@ class _Audit:
             findings += findings_of_keras_gaps(gaps)
         said = _ONE_BY_ONE.text if self.found.rowless else verdict(sites, gaps)
         return self._report(said, sites, findings, figures)
+
+    def _rows_in_a_call(self) -> int:
+        """Rows that a call of Keras itself is made with; it keeps the outputs of all layers until it ends."""
+        return max(2, CALL_BYTES // self.model.bytes_of_a_call)
 
     def _report(
         self, said: str, sites: tuple[SiteAudit, ...], findings: Sequence[Finding], figures: Mapping[str, Any]
@@ -246,7 +252,7 @@ def _passes_on(source: SiteLayer, spec: SiteSpec, inputs: Mapping[str, Array]) -
     patched = source.patches(NoNoise())
     if set(patched) != {"call"} or spec.shape is None or not source.drops:
         return None
-    rows = len(next(iter(inputs.values())))
+    rows = min(2, len(next(iter(inputs.values()))))
     x = np.random.default_rng(0).standard_normal((rows, *(n or 3 for n in spec.shape))).astype(np.float32)
     return bool(np.array_equal(np.asarray(patched["call"](x, training=False)), x))
 

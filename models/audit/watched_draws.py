@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -48,6 +49,29 @@ class SiteCounts:
         units, drawn, dropped, kept, zeroed = (int(value) for value in values[:5])
         scale_error, spread = (float(value) for value in values[5:])
         return cls(site, units, drawn, dropped, kept, zeroed, scale_error, spread, asked)
+
+    @classmethod
+    def of_pieces(cls, pieces: Sequence[SiteCounts], *, same_draw: bool) -> SiteCounts:
+        """One call of a site that was made in pieces.
+
+        Args:
+            pieces: Of the same call.
+            same_draw: Whether they are rows of the same passes, which share what is drawn; else they are other passes.
+        """
+        first = pieces[0]
+        drawn = sum(piece.drawn for piece in pieces)
+        mean_square = sum(piece.drawn * piece.spread**2 for piece in pieces) / max(drawn, 1)
+        return cls(
+            first.site,
+            first.units,
+            first.drawn if same_draw else drawn,
+            first.dropped if same_draw else sum(piece.dropped for piece in pieces),
+            sum(piece.kept for piece in pieces),
+            sum(piece.zeroed for piece in pieces),
+            max(piece.scale_error for piece in pieces),
+            math.sqrt(mean_square),
+            first.asked,
+        )
 
 
 class Note(NamedTuple):

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import bentoml
 
-__all__ = ["costly_middlewares", "creating_in", "model_store_folder", "traces_are_exported"]
+__all__ = [
+    "close_side_doors",
+    "costly_middlewares",
+    "creating_in",
+    "metrics_folder_variable",
+    "model_store_folder",
+    "traces_are_exported",
+]
 
 METRICS = "RunnerTrafficMetricsMiddleware"
 ACCESS_LOG = "AccessLogMiddleware"
@@ -54,3 +64,58 @@ def costly_middlewares() -> set[str]:
     """
     traced = set() if traces_are_exported() else {"OpenTelemetryMiddleware"}
     return {"TimeoutMiddleware", "ContextMiddleware", METRICS, ACCESS_LOG} | traced
+
+
+metrics_folder_variable = "PROMETHEUS_MULTIPROC_DIR"
+"""In this variable BentoML tells its workers the folder that `ensure_prometheus_dir` made."""
+
+
+def close_side_doors() -> None:
+    """Have `bentoml serve` listen nowhere but on the address asked for, and share no folder with other services.
+
+    `create_standalone_arbiter` opens two TCP ports on loopback, without a password. Whoever reaches them has the
+    process manager run any command as the service's user. Here both endpoints stay inside the process.
+    `ensure_prometheus_dir` wipes one folder under BENTOML_HOME, which another service with this home may be using.
+
+    To be called when the service's module is imported: `serve_http` looks both up after that.
+    """
+    import bentoml.serving
+    from bentoml._internal.utils import circus
+
+    circus.create_standalone_arbiter = _arbiter_without_ports
+    bentoml.serving.ensure_prometheus_dir = _metrics_folder
+
+
+def _arbiter_without_ports(watchers: list[Any], *, threaded: bool = False, **options: Any) -> Any:
+    from bentoml._internal.utils.circus import Arbiter, ThreadedArbiter
+
+    folder = None
+    address = f"inproc://thinned-{uuid.uuid4().hex}"
+    if options.get("plugins"):  # They are processes of their own, such as that of --reload, and have to reach it.
+        folder = tempfile.mkdtemp(prefix="thinned-")  # For this user only.
+        address = f"ipc://{folder}/circus"
+    for watcher in watchers:
+        # A worker reads its tokens again at SIGHUP; without this it would be replaced.
+        watcher.send_hup = True
+    arbiter = (ThreadedArbiter if threaded else Arbiter)(
+        watchers,
+        endpoint=f"{address}-control",
+        pubsub_endpoint=f"{address}-events",
+        check_delay=options.pop("check_delay", 10),  # As BentoML has it.
+        **options,
+    )
+    if folder is not None:
+        arbiter.exit_stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return arbiter
+
+
+def _metrics_folder(*_: Any, **__: Any) -> str:
+    """A folder of this service's own; empty where none can be made, and workers then tell of themselves only."""
+    import atexit
+
+    try:
+        folder = tempfile.mkdtemp(prefix="thinned-metrics-")
+    except OSError:
+        return ""
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -41,6 +43,7 @@ __all__ = [
     "nodes_in_order",
     "non_trainable_variables",
     "producer",
+    "sequentials_built_once",
     "set_keras_mask",
     "takes_mask",
     "takes_training",
@@ -88,6 +91,37 @@ def nodes_in_order(graph: Any) -> Iterator[Any]:
         for node in graph._nodes_by_depth[depth]:
             if node.operation is not None and not node.is_input:
                 yield node
+
+
+@contextmanager
+def sequentials_built_once() -> Iterator[None]:
+    """Have `Sequential.from_config` build a model once. By itself it builds it anew behind each layer that it adds.
+
+    Of 400 layers that is 80,000 calls instead of 400. Not for several threads at a time.
+    """
+    original = keras.Sequential.__dict__["from_config"]
+
+    def from_config(cls: Any, config: Any, custom_objects: Any = None) -> Any:
+        def blank(**names: Any) -> Any:
+            model = cls(**names)
+            model.add = partial(type(model).add, model, rebuild=False)
+            return model
+
+        shape = config.get("build_input_shape")
+        bare = {key: value for key, value in config.items() if key != "build_input_shape"}
+        model = original.__func__(blank, bare, custom_objects)
+        del model.add
+        if model._layers:
+            model._maybe_rebuild()
+        if not model._functional and isinstance(shape, list | tuple) and shape:
+            model.build(shape)
+        return model
+
+    keras.Sequential.from_config = classmethod(from_config)
+    try:
+        yield
+    finally:
+        keras.Sequential.from_config = original
 
 
 def inputs_structure(graph: Any) -> Any:

@@ -6,7 +6,7 @@ from thinned.models.dropout.keras_draws import check_against_keras
 from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
 from thinned.models.dropout.noise.noise_context import Draw
 from thinned.models.dropout.partition.signature import OutputSignature, read_signature
-from thinned.models.dropout.self_check import check_laws, check_untouched, check_weights
+from thinned.models.dropout.self_check import check_laws, check_rows, check_untouched, check_weights
 from thinned.models.dropout.sites.custom_noise import register_noise
 from thinned.models.dropout.stochastic_model import StochasticModel, enable_mc_dropout
 
@@ -20,6 +20,7 @@ __all__ = [
     "StochasticModel",
     "check_against_keras",
     "check_laws",
+    "check_rows",
     "check_untouched",
     "check_weights",
     "complete",

@@ -25,25 +25,34 @@ from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import Sampling
 from thinned.models.uncertainty import BlockStatistics
 
-__all__ = ["CompiledGraphs", "GraphKey", "call_model"]
+__all__ = ["CompiledGraphs", "GraphKey", "RowBytes", "call_model", "row_bytes"]
 
 Tensor = Any
 _WIDTHS: Mapping[RowOwners, int] = {"one": 1, "same draw": 2, "several": 3}  # arguments before the rows
 # oneDNN aborts where a convolution or a pooling has nothing left to read.
 _REFUSALS = (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError, tf.errors.AbortedError)
 _HEAD = 4  # rows, passes, seed, first pass
+_SAME_AS_BEFORE = ("BiasAdd", "ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient")
 
 
 class GraphKey(NamedTuple):
     """Which graph.
 
     `body` is "prefix" (inputs to frontier), "suffix" (frontier to passes), "from_inputs" or "from_frontier" (to passes
-    and what is reduced of them), or "spread" (how far passes differ behind each site).
+    and what is reduced of them), "spread" (how far passes differ behind each site), or "sizes" (how many numbers its
+    tensors of varying lengths hold).
     """
 
-    body: Literal["prefix", "suffix", "from_inputs", "from_frontier", "spread"]
+    body: Literal["prefix", "suffix", "from_inputs", "from_frontier", "spread", "sizes"]
     sampling: Sampling = "stratified"
     owners: RowOwners = "one"
+
+
+class RowBytes(NamedTuple):
+    """Bytes of one row in a graph: in the widest tensor, and in all tensors that hold new numbers."""
+
+    widest: int
+    together: int
 
 
 class CompiledGraphs:
@@ -88,11 +97,16 @@ class CompiledGraphs:
 
     def widest_row(self, key: GraphKey) -> int:
         """Bytes that one row takes in the widest tensor of a graph, as far as lengths are known."""
-        tensors = (tensor for operation in self.get(key).graph.get_operations() for tensor in operation.outputs)
+        return self.widest_of(self.get(key))
+
+    @staticmethod
+    def widest_of(concrete: Any) -> int:
+        """The same of a concrete function."""
+        tensors = (tensor for operation in concrete.graph.get_operations() for tensor in operation.outputs)
         # Floating point alone: random words and booleans are for a pass, not for each of its rows.
         shapes = (tensor.shape for tensor in tensors if tensor.dtype.is_floating)
-        known = (shape[1:] for shape in shapes if shape.rank and shape[0] is None)
-        return 4 * max((math.prod(n or 1 for n in shape) for shape in known), default=1)
+        known = (shape[1:] for shape in shapes if shape.rank and shape[0] is None and None not in shape[1:])
+        return 4 * max((math.prod(shape) for shape in known), default=1)
 
     def trace_off(self, body: Callable[..., Sequence[Tensor]], signature: Sequence[tf.TensorSpec]) -> Any:
         """Trace `body` with every site switched off."""
@@ -185,12 +199,22 @@ class CompiledGraphs:
             noisy = [tensor for tensor in context.noisy if tensor.graph is outputs[0].graph]
             return [tf.reduce_max(tf.reduce_max(tensor, axis=0) - tf.reduce_min(tensor, axis=0)) for tensor in noisy]
 
+        def sizes(*args: Tensor) -> list[Tensor]:
+            if self.sites.active:
+                self._draw(key, providers, args[:width], self.runner.prefix(args[width:]))
+            else:
+                self.signature.call(args[width:], False)
+            operations = tf.compat.v1.get_default_graph().get_operations()
+            tensors = [tensor for operation in operations for tensor in operation.outputs if _varies(tensor)]
+            return [tf.stack([tf.size(tensor, tf.int64) for tensor in tensors] or [tf.constant(1, tf.int64)])]
+
         bodies: Mapping[str, Callable[..., list[Tensor]]] = {
             "prefix": lambda *inputs: self.runner.prefix(inputs),
             "suffix": suffix,
             "from_inputs": from_inputs,
             "from_frontier": from_frontier,
             "spread": spread,
+            "sizes": sizes,
         }
         return bodies[key.body]
 
@@ -232,6 +256,20 @@ class CompiledGraphs:
         return contexts[-1], [tf.reshape(x, tf.concat([[count * rows], tf.shape(x)[2:]], axis=0)) for x in passes]
 
 
+def row_bytes(concrete: Any) -> RowBytes:
+    """What one row takes in a graph, as far as lengths are known."""
+    widest, together = 4, 4
+    for operation in concrete.graph.get_operations():
+        for tensor in operation.outputs:
+            shape = tensor.shape
+            # Floating point alone: random words and booleans are for a pass, not for each of its rows.
+            if tensor.dtype.is_floating and shape.rank and shape[0] is None:
+                size = max(4, tensor.dtype.size) * math.prod(n or 1 for n in shape[1:])
+                widest = max(widest, size)
+                together += 0 if operation.type in _SAME_AS_BEFORE else size
+    return RowBytes(widest, together)
+
+
 def call_model(concrete: Any, args: Sequence[Any]) -> list[Tensor]:
     """Call a concrete function of the model on its flat arguments.
 
@@ -242,6 +280,11 @@ def call_model(concrete: Any, args: Sequence[Any]) -> list[Tensor]:
         return call_concrete(concrete, args)
     except _REFUSALS as error:
         raise InputError([Problem(("inputs",), f"the model refuses these values: {message_of(error)}")]) from error
+
+
+def _varies(tensor: Any) -> bool:
+    """Whether a tensor holds numbers whose count is not known while tracing, the rows aside."""
+    return tensor.dtype.is_floating and (tensor.shape.rank is None or None in tensor.shape[1:])
 
 
 def _limits(key: GraphKey, args: Sequence[Tensor]) -> Tensor | None:

@@ -24,7 +24,8 @@ from thinned.models.compat.messages import message_of
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH, ModelSignature
 from thinned.models.dropout.pixel_rows import largest_pixel
-from thinned.models.dropout.sites.layer_patching import TRACING
+from thinned.models.dropout.sites.layer_patching import patched
+from thinned.models.dropout.sites.no_noise import NO_NOISE
 from thinned.models.dropout.string_rows import known_words, make_strings
 from thinned.models.errors import InputError, Problem
 
@@ -71,6 +72,13 @@ class ExampleRows:
             made[recipe.name] = np.concatenate([_make(recipe, size, draw) for _ in batches])[:count]
         return made
 
+    def of_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+        """One row of other lengths: made up, or the first row of the user's, repeated or cut."""
+        if self.given is None:
+            longer = tuple(r.model_copy(update={"shape": shapes[r.name]}) for r in self.recipes)
+            return ExampleRows(longer).rows(1)
+        return {name: np.resize(x[:1], (1, *shapes[name])) for name, x in self.given.items()}
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of one row of each input, lengths that may vary filled in."""
@@ -97,7 +105,7 @@ def given_examples(model: Any, signature: ModelSignature, rows: Mapping[str, Arr
     Raises:
         InputError: The model refuses them, or answers none with finite numbers.
     """
-    with TRACING, kept_variables(model, trainable=False):
+    with kept_variables(model, trainable=False), patched(model, (), lambda site: NO_NOISE):
         answered = _answer(signature, rows)
     if isinstance(answered, str):
         raise InputError([Problem((), f"the model refuses the rows that were given: {answered}")])
@@ -134,7 +142,7 @@ def find_examples(model: Any, signature: ModelSignature) -> ExampleRows:
     tables, words, pixels = _table_sizes(model, signature), _words(model, signature), _pixels(model, signature)
     first: ExampleRows | None = None
     free = any(None in spec.shape for spec in signature.inputs)
-    with TRACING, kept_variables(model, trainable=False):
+    with kept_variables(model, trainable=False), patched(model, (), lambda site: NO_NOISE):
         for length in _LENGTHS if free else _LENGTHS[:1]:
             for interval in _RANGES:
                 guesses = [
@@ -234,9 +242,8 @@ def _answer(signature: ModelSignature, rows: Mapping[str, Array]) -> Array | str
         tensors = [
             keras.ops.convert_to_tensor(np.asarray(rows[spec.name]), dtype=spec.dtype) for spec in signature.inputs
         ]
-        outputs = [
-            keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(signature.call(tensors, False)) if x is not None
-        ]
+        answer = keras.tree.flatten(signature.call(tensors, False))
+        outputs = [keras.ops.convert_to_numpy(x) for x in answer if x is not None]
     except Exception as error:  # whatever a model that was never seen raises on rows that need not be valid
         return f"{message_of(error)} ({type(error).__name__})"
     finite = np.ones(len(outputs[0]) if outputs and outputs[0].ndim else 1, bool)

@@ -22,13 +22,15 @@ from scipy.special import ndtri
 
 from thinned.models.compat.keras import flatten_layers, non_trainable_variables
 from thinned.models.compat.messages import message_of
+from thinned.models.dropout.batching import BatchItem
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.sites.layer_patching import patched
 from thinned.models.dropout.sites.no_noise import NoNoise
 from thinned.models.dropout.stochastic_model import StochasticModel
 from thinned.models.errors import UnsupportedModelError
+from thinned.models.sampling import BLOCK
 
-__all__ = ["Gap", "check_against_keras", "find_gaps"]
+__all__ = ["CALL_BYTES", "Gap", "check_against_keras", "find_gaps"]
 
 Array = npt.NDArray[Any]
 DRAWS = 1000
@@ -37,6 +39,8 @@ ERRORS = 5.0
 """Standard errors by which the two may differ."""
 _SECONDS = 12.0
 _ROWS_AT_ONCE = 100
+CALL_BYTES = 256 << 20
+"""What a call of Keras may keep: it holds the outputs of all layers until it ends."""
 _MOST_UNITS = 2048
 _SEED = 20160602
 _ROUNDING = 1e-3
@@ -82,8 +86,13 @@ def find_gaps(model: StochasticModel, inputs: Mapping[str, Array]) -> list[Gap]:
     if not model.sites:
         return []
     row = {name: x[:1] for name, x in inputs.items()}
-    found = _gaps(model, row, rows_at_once=min(_ROWS_AT_ONCE, model.row_passes), seed=_SEED)
+    found = _gaps(model, row, rows_at_once=_rows_at_once(model), seed=_SEED)
     return _gaps(model, row, rows_at_once=1, seed=_SEED + 1) if found else []
+
+
+def _rows_at_once(model: StochasticModel) -> int:
+    """Copies of the row that one call of Keras draws."""
+    return max(1, min(_ROWS_AT_ONCE, model.row_passes, CALL_BYTES // model.bytes_of_a_call))
 
 
 def _gaps(model: StochasticModel, row: Mapping[str, Array], *, rows_at_once: int, seed: int) -> list[Gap]:
@@ -96,11 +105,11 @@ def _gaps(model: StochasticModel, row: Mapping[str, Array], *, rows_at_once: int
             f"{message_of(error)} Check it with model(x, training=True) on rows of your data."
         ) from error
     # Stratified, as they are served: over 1,000 passes that lowers the sample variance by less than a thousandth.
-    ours = model.sample(row, n_samples=DRAWS, seed=seed)
+    ours = _our_draws(model, row, max(len(drawn) for drawn in theirs.values()), seed)
     rounding = _HALF_ROUNDING if model.half_precision else _ROUNDING
     gaps = []
     for name, drawn in theirs.items():
-        own = _units(ours[name][:, 0])
+        own = ours[name]
         if np.isfinite(own).all() and np.isfinite(drawn).all():
             gaps += _compare(name, own, drawn, rounding)
     return gaps
@@ -121,10 +130,23 @@ def _keras_draws(model: StochasticModel, row: Mapping[str, Array], *, rows_at_on
     return {name: np.concatenate(draws) for name, draws in kept.items()}
 
 
+def _our_draws(model: StochasticModel, row: Mapping[str, Array], count: int, seed: int) -> dict[str, Array]:
+    """Passes of the row, (S, units) by output name, drawn in pieces of which only the units are kept."""
+    frontier = model.prefix(row)
+    kept: dict[str, list[Array]] = {output.name: [] for output in model.outputs}
+    step = max(BLOCK, min(model.row_passes, DRAWS) // BLOCK * BLOCK)
+    for first in range(0, count, step):
+        item = BatchItem(1, seed, first, min(step, count - first), frontier=frontier, keep_passes=True)
+        for name, statistics in model.draw([item])[0].items():
+            if statistics.passes is not None:
+                kept[name].append(_units(statistics.passes[:, 0]))
+    return {name: np.concatenate(draws) for name, draws in kept.items()}
+
+
 def _units(draws: Array) -> Array:
     """Draws as (S, units), float64; of very many units some, evenly spread."""
-    flat = np.asarray(draws, np.float64).reshape(len(draws), -1)
-    return flat[:, :: max(1, -(-flat.shape[1] // _MOST_UNITS))]
+    flat = np.asarray(draws).reshape(len(draws), -1)
+    return flat[:, :: max(1, -(-flat.shape[1] // _MOST_UNITS))].astype(np.float64)
 
 
 def _compare(name: str, ours: Array, theirs: Array, rounding: float) -> list[Gap]:

@@ -1,7 +1,8 @@
 """The passes that one request asks for, as a sequence of work items: each a part of a graph call that others may share.
 
 A run that fits one call is one item. Any other first has its prefix run, once, and then takes its passes from that in
-chunks of whole blocks of 32. Many rows are taken in pieces, so that a chunk of 32 passes fits a call.
+chunks of whole blocks of 32. Many rows are taken in pieces, so that a chunk of 32 passes fits a call. Where not even a
+block of one row fits, it is drawn in even parts.
 
 *Adaptive* runs stop before their cap: where every row's standard error is below `tolerance`, or where the next block
 would end after `budget_ms`. Whether the tolerance is met is looked at after each block of 32 in turn, not after each
@@ -86,13 +87,14 @@ class MonteCarloRun:
     Args:
         inputs: Checked arrays by input name, (B, *input_shape).
         outputs: Names of the model's outputs.
-        row_passes: How many rows x passes may be computed at once. A call holds 32 passes of a row at least.
+        row_passes: How many rows x passes may be computed at once; at least 1.
         n_samples: Passes; the most there may be where a tolerance or budget is given.
         seed: Of the passes; None where whoever draws them may choose it.
         sampling: How passes relate to each other.
         keep_passes: Whether to keep the passes themselves, in `passes`.
         tolerance: Stop where the standard errors of every row are below this, in the outputs' units.
-        budget_ms: Stop at the last block that ends within this time, counted from now.
+        budget_ms: Stop at the last block that ends within this time.
+        began: When that time began, on the clock of `time.monotonic`; now by default.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class MonteCarloRun:
         keep_passes: bool = False,
         tolerance: float | None = None,
         budget_ms: float | None = None,
+        began: float | None = None,
     ) -> None:
         self.rows = len(next(iter(inputs.values())))
         self.cap = n_samples
@@ -114,12 +117,12 @@ class MonteCarloRun:
         self.sampling: Sampling = sampling
         self.keeps_passes = keep_passes
         self.tolerance = tolerance
-        self._stop_at = math.inf if budget_ms is None else time.monotonic() + budget_ms / 1000
+        self._stop_at = math.inf if budget_ms is None else (began or time.monotonic()) + budget_ms / 1000
         self._row_passes = row_passes
         self._kept: dict[str, Array] = {}
         self.in_one_call = not self.adaptive and self.rows * self.cap <= row_passes
         """Whether one call is enough."""
-        most = self.rows if self.in_one_call else max(1, row_passes // BLOCK)
+        most = self.rows if self.in_one_call else max(1, row_passes // BLOCK)  # rows of a piece
         self._pieces: list[_Piece] = []
         for start in range(0, self.rows, most):
             rows = slice(start, min(start + most, self.rows))
@@ -167,7 +170,7 @@ class MonteCarloRun:
         for piece in self._pieces:
             drawn = 0
             while drawn < self.cap:
-                most = self.cap if self.in_one_call else max(BLOCK, self._row_passes // piece.height)
+                most = self.cap if self.in_one_call else max(1, self._row_passes // piece.height)
                 count = _whole_blocks(self.cap - drawn, most)
                 part = yield WorkItem(piece, drawn, count, whole=self.in_one_call)
                 self._add(piece, part)
@@ -179,7 +182,7 @@ class MonteCarloRun:
         ahead = BLOCK if self._stop_at < math.inf else LEAST_PASSES
         while self.drawn < self.cap:
             began = time.monotonic()
-            most = max(BLOCK, self._row_passes // self._pieces[0].height)
+            most = max(1, self._row_passes // self._pieces[0].height)
             wanted = _whole_blocks(self.cap - self.drawn, min(ahead, most))
             parts: list[Part] = []
             for piece in self._pieces:
@@ -226,6 +229,11 @@ class MonteCarloRun:
         return _count(self._pieces[0])
 
     @property
+    def left(self) -> int:
+        """Rows x passes that are still to be drawn, at most."""
+        return 0 if self.item is None else sum(p.height * (self.cap - _count(p)) for p in self._pieces)
+
+    @property
     def passes(self) -> dict[str, Array]:
         """The passes themselves by output name, (S, B, *output_shape); empty where they are not kept."""
         return {name: passes[: self.drawn] for name, passes in self._kept.items()}
@@ -251,7 +259,7 @@ class MonteCarloRun:
 
     def _may_stop(self) -> bool:
         """Whether every row is below the tolerance, after enough passes to tell."""
-        if self.tolerance is None or self.drawn < LEAST_PASSES:
+        if self.tolerance is None or self.drawn < LEAST_PASSES or self.drawn % BLOCK:
             return False
         return all((self._errors(piece) < self.tolerance).all() for piece in self._pieces)
 
@@ -274,8 +282,13 @@ def _count(piece: _Piece) -> int:
 
 
 def _whole_blocks(left: int, most: int) -> int:
-    """Passes to draw next: all that are left, or as many whole blocks as `most` holds."""
-    return left if left <= most else most // BLOCK * BLOCK
+    """Passes to draw next: all that are left, or as many whole blocks as `most` holds.
+
+    Where it holds none, an even part of a block: 16 passes, 8, down to one.
+    """
+    if left <= most:
+        return left
+    return most // BLOCK * BLOCK if most >= BLOCK else 1 << (most.bit_length() - 1)
 
 
 def _by_block(part: Part) -> Iterator[Part]:

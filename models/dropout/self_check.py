@@ -15,7 +15,7 @@ from thinned.models.dropout.string_rows import padding_hint
 from thinned.models.errors import UnsupportedModelError
 from thinned.models.sampling import BLOCK
 
-__all__ = ["check_laws", "check_untouched", "check_weights"]
+__all__ = ["check_laws", "check_rows", "check_untouched", "check_weights"]
 
 Array = npt.NDArray[Any]
 _ROWS = 3
@@ -29,6 +29,8 @@ _PASSES = (4, 64, 1024)
 def check_laws(model: StochasticModel) -> tuple[str, ...]:
     """Check that answers repeat, that rows do not see each other, and that passes differ.
 
+    No call computes more rows x passes than `model.row_passes`, as when serving.
+
     It also traces every graph that answers need, so that no request waits for one.
 
     Returns:
@@ -36,6 +38,16 @@ def check_laws(model: StochasticModel) -> tuple[str, ...]:
 
     Raises:
         UnsupportedModelError: A law does not hold for this model; the text says which.
+    """
+    check_rows(model)
+    return _check_passes(model) if model.sites else ()
+
+
+def check_rows(model: StochasticModel) -> None:
+    """Check that a deterministic answer repeats, and that each row has its own.
+
+    Raises:
+        UnsupportedModelError: One of the two does not hold for this model.
     """
     inputs = model.examples.rows(_ROWS)
     one = {name: x[1:2] for name, x in inputs.items()}
@@ -51,19 +63,21 @@ def check_laws(model: StochasticModel) -> tuple[str, ...]:
         "the answer to a row depends on the other rows of its request: look for a mean, a sort, a normalisation or a "
         "reshape over the first axis" + padding_hint(model.keras_model),
     )
-    return _check_passes(model, inputs, one) if model.sites else ()
 
 
-def _check_passes(model: StochasticModel, inputs: Mapping[str, Array], one: Mapping[str, Array]) -> tuple[str, ...]:
-    few = _PASSES[0]
+def _check_passes(model: StochasticModel) -> tuple[str, ...]:
+    inputs, few = model.examples.rows(_ROWS), _PASSES[0]
+    one = {name: x[1:2] for name, x in inputs.items()}
     passes = model.sample(inputs, n_samples=few, seed=1)
     again = model.sample(inputs, n_samples=few, seed=1)
     _require(_equal(passes, again), "the same seed does not give the same passes")
-    more = model.sample(inputs, n_samples=BLOCK + few, seed=1, row_passes=_ROWS * (BLOCK + few))
-    blocks = model.sample(inputs, n_samples=BLOCK + few, seed=1, row_passes=_ROWS * BLOCK)
+    count = min(BLOCK + few, model.row_passes // _ROWS)
+    more = model.sample(inputs, n_samples=count, seed=1, row_passes=_ROWS * count)
+    blocks = model.sample(inputs, n_samples=BLOCK + few, seed=1, row_passes=min(_ROWS * BLOCK, model.row_passes))
     first = {name: values[:few] for name, values in more.items()}
+    again = {name: values[:count] for name, values in blocks.items()}
     _require(
-        _close(model, passes, first) and _close(model, more, blocks),
+        _close(model, passes, first) and _close(model, more, again),
         "a pass comes out otherwise when others are drawn beside it: rows of a batch depend on each other (a mean, a "
         "sort, a normalisation or a reshape over the first axis)",
     )
@@ -76,8 +90,10 @@ def _check_passes(model: StochasticModel, inputs: Mapping[str, Array], one: Mapp
         "the passes of a row depend on the other rows of its request: look for a mean, a sort, a normalisation or a "
         "reshape over the first axis" + padding_hint(model.keras_model),
     )
-    for count in _PASSES:
-        if any(np.ptp(values, axis=0).max() > 0 for values in model.sample(inputs, n_samples=count, seed=1).values()):
+    if any(np.ptp(values, axis=0).max() > 0 for values in passes.values()):
+        return ()
+    for count in _PASSES[1:]:  # sums of that many equal numbers are exact, so that their variance is 0
+        if any(values.variance.max() > 0 for values in model.summary(inputs, n_samples=count, seed=1).values()):
             return ()
     if model.differs_at_sites(inputs, n_samples=_PASSES[-1], seed=1):
         return (
@@ -86,9 +102,15 @@ def _check_passes(model: StochasticModel, inputs: Mapping[str, Array], one: Mapp
             "trained yet.",
         )
     paths = ", ".join(site.path for site in model.sites)
-    raise UnsupportedModelError(
-        f"The model has sites ({paths}), but {_PASSES[-1]} passes were all the same even right behind "
-        "them: its variance would be 0. Check that no rate is 1, and that the units that meet them are not all 0."
+    if all(site.rate is not None and site.rate >= 1 for site in model.sites):
+        raise UnsupportedModelError(
+            f"The model has sites ({paths}), but {_PASSES[-1]} passes were all the same even right behind "
+            "them: its variance would be 0. Check that no rate is 1."
+        )
+    return (
+        f"On the rows that were tried all {_PASSES[-1]} passes were the same even right behind the sites ({paths}): "
+        "the units that meet them are all 0. If that is so for rows of your data too (thinned import --data), the "
+        "variance is 0, as Keras's own is.",
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,8 @@ from thinned.models.compat.keras import flatten_layers
 from thinned.models.compat.tensorflow import floating_point_operations
 from thinned.models.dropout.batching import BatchItem, Frontier, graph_arguments, run_arguments
 from thinned.models.dropout.block_reduction import ClassScale
-from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey, call_model
+from thinned.models.dropout.call_memory import CALL_BYTES, SizeLaw, measure_sizes
+from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey, call_model, row_bytes
 from thinned.models.dropout.example_rows import ExampleRows, find_examples
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
@@ -33,15 +35,14 @@ from thinned.models.dropout.partition.signature import ModelSignature, OutputSig
 from thinned.models.dropout.sites.discovery import DiscoveredSites, discover_sites
 from thinned.models.dropout.sites.layer_patching import TRACING
 from thinned.models.errors import NoSitesError
-from thinned.models.sampling import Sampling
+from thinned.models.sampling import BLOCK, Sampling
 from thinned.models.uncertainty import BlockStatistics, RunningStatistics
 
 __all__ = ["StochasticModel", "enable_mc_dropout"]
 
 Array = npt.NDArray[Any]
 Tensor = Any
-_CALL_BYTES = 128 << 20
-_LEAST_ROW_PASSES, _MOST_ROW_PASSES = 64, 1 << 15
+_MOST_ROW_PASSES = 1 << 15
 
 
 def enable_mc_dropout(
@@ -139,7 +140,9 @@ class StochasticModel:
         Raises:
             InputError: The model itself refuses the values, such as an index beyond an embedding's table.
         """
-        return self._named(call_model(self._predict, self.flat(inputs)))
+        flat = self.flat(inputs)
+        parts = [call_model(self._predict, part) for part in self._pieces(flat, self.rows_at_once)]
+        return self._named([_stacked(column) for column in zip(*parts, strict=True)])
 
     def prefix(self, inputs: Mapping[str, Array]) -> Frontier:
         """Run the prefix for some rows, once, for batch items to draw their passes from.
@@ -147,8 +150,9 @@ class StochasticModel:
         Raises:
             InputError: The model itself refuses the values.
         """
-        flat = self.flat(inputs)
-        return Frontier(len(flat[0]), tuple(self.graphs.run(GraphKey("prefix"), *flat)))
+        flat, key = self.flat(inputs), GraphKey("prefix")
+        parts = [self.graphs.run(key, *part) for part in self._pieces(flat, self._prefix_rows)]
+        return Frontier(len(flat[0]), tuple(_stacked(column) for column in zip(*parts, strict=True)))
 
     def draw(
         self, items: Sequence[BatchItem], *, sampling: Sampling = "stratified"
@@ -174,6 +178,8 @@ class StochasticModel:
         owners, arguments = graph_arguments(items)
         if owners == "several" and self.graphs.sites.rowless:  # a kernel cannot have the noise of each row's request
             return [self.draw([item], sampling=sampling)[0] for item in items]
+        if items[0].frontier is None and self._splits and sum(item.rows for item in items) > self._prefix_rows:
+            items = [replace(item, inputs=None, frontier=self.prefix(item.inputs or {})) for item in items]
         from_inputs = items[0].frontier is None
         each = [self.flat(i.inputs or {}) if i.frontier is None else list(i.frontier.tensors) for i in items]
         columns = zip(*each, strict=True)
@@ -247,7 +253,7 @@ class StochasticModel:
         run = MonteCarloRun(
             inputs,
             [output.name for output in self.outputs],
-            row_passes=row_passes or self.row_passes,
+            row_passes=row_passes or self.row_passes_for({name: x.shape[1:] for name, x in inputs.items()}),
             n_samples=n_samples,
             seed=seed,
             sampling=sampling,
@@ -284,16 +290,71 @@ class StochasticModel:
         return self._named([single_precision(tensor) for tensor in answer])
 
     def differs_at_sites(self, inputs: Mapping[str, Array], *, n_samples: int, seed: int) -> bool:
-        """Whether passes differ right behind some site, where the outputs may be too saturated to show it."""
-        flat = self.flat(inputs)
-        spreads = self.graphs.run(GraphKey("spread"), run_arguments(len(flat[0]), n_samples, seed, 0), *flat)
-        return any(float(spread) > 0 for spread in spreads)
+        """Whether passes differ right behind some site, where the outputs may be too saturated to show it.
+
+        A block of passes and some of the rows are looked at in one call.
+        """
+        count = min(n_samples, BLOCK)
+        for part in self._pieces(self.flat(inputs), self.row_passes // count):
+            for first in range(0, n_samples, count):
+                arguments = run_arguments(len(part[0]), min(count, n_samples - first), seed, first)
+                if any(float(spread) > 0 for spread in self.graphs.run(GraphKey("spread"), arguments, *part)):
+                    return True
+        return False
 
     @cached_property
     def row_passes(self) -> int:
-        """Rows x passes to compute at once, so that the widest tensor of the suffix stays within 128 MiB."""
-        widest = self.graphs.widest_row(GraphKey("suffix"))
-        return min(max(_CALL_BYTES // widest, _LEAST_ROW_PASSES), _MOST_ROW_PASSES)
+        """Rows x passes to compute at once, for rows as long as the examples."""
+        return self.row_passes_for(self.examples.shapes)
+
+    def row_passes_for(self, shapes: Mapping[str, tuple[int, ...]], *, call_bytes: int = CALL_BYTES) -> int:
+        """Rows x passes to compute at once, so that the widest tensor of the suffix stays within `call_bytes`.
+
+        Args:
+            shapes: Of one row of each input.
+            call_bytes: What the widest tensor may take; 128 MiB by default.
+
+        Returns:
+            At least 1: a pass of a row cannot be cut.
+        """
+        return max(1, min(call_bytes // self.row_bytes(shapes), _MOST_ROW_PASSES))
+
+    def row_bytes(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """Bytes of the widest tensor that one row takes in one pass, for rows of these shapes."""
+        return self._size_law.widest(shapes)
+
+    @cached_property
+    def _size_law(self) -> SizeLaw:
+        free = [(spec.name, axis) for spec in self.inputs for axis, n in enumerate(spec.shape) if n is None]
+        key = GraphKey("sizes")
+
+        def sizes_at(shapes: Mapping[str, tuple[int, ...]]) -> Array:
+            rows = self.examples.of_shapes(shapes)
+            found: Array = self.graphs.run(key, run_arguments(1, 1, 0, 0), *self.flat(rows))[0].numpy()
+            return found
+
+        least = self.graphs.widest_row(GraphKey("suffix")) if self.sites else self.graphs.widest_of(self._predict)
+        return measure_sizes(least, free, self.examples.shapes, sizes_at)
+
+    @cached_property
+    def rows_at_once(self) -> int:
+        """Rows to answer at once without noise, so that the widest tensor stays within 128 MiB."""
+        return max(1, CALL_BYTES // row_bytes(self._predict).widest)
+
+    @cached_property
+    def bytes_of_a_call(self) -> int:
+        """About the bytes of one row that a call of Keras itself keeps until it ends: the outputs of all layers."""
+        return row_bytes(self._predict).together
+
+    @cached_property
+    def _prefix_rows(self) -> int:
+        """Rows to run the prefix on at once."""
+        return max(1, CALL_BYTES // row_bytes(self.graphs.get(GraphKey("prefix"))).widest)
+
+    @cached_property
+    def _splits(self) -> bool:
+        """Whether rows may be taken in pieces. Text is padded to the longest of its request."""
+        return all(spec.dtype != "string" for spec in self.inputs)
 
     @cached_property
     def half_precision(self) -> bool:
@@ -341,6 +402,13 @@ class StochasticModel:
 
     # Details
 
+    def _pieces(self, flat: Sequence[Array], most: int) -> Iterator[list[Array]]:
+        """The inputs by at most so many rows."""
+        rows = len(flat[0])
+        step = max(1, most) if self._splits else max(1, rows)
+        for start in range(0, max(1, rows), step):
+            yield [array[start : start + step] for array in flat] if step < rows else list(flat)
+
     def _tensors(self, inputs: Mapping[str, Array]) -> list[Tensor]:
         return [tf.convert_to_tensor(x) for x in self.flat(inputs)]
 
@@ -355,3 +423,8 @@ class StochasticModel:
             for output, value in zip(self.outputs, partition.outputs, strict=True)
             if not partition.wide[value]
         )
+
+
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Rows one below the other."""
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=0)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from thinned.models.errors import ModelFileError
+from thinned.models.storage.limits import MOST_LAYERS
 
-__all__ = ["refuse_lambdas"]
+__all__ = ["count_layers", "refuse_lambdas"]
 
 
 def refuse_lambdas(path: Path, config: Any) -> None:
@@ -34,6 +35,19 @@ def refuse_lambdas(path: Path, config: Any) -> None:
             f"{path} holds {what}, that is, Python code which would run when the file is loaded; write it as a Layer "
             "subclass in a module of your own, pass that with --module, and save the model again"
         )
+
+
+def count_layers(path: Path, config: Any) -> int:
+    """About how many layers a configuration has: its objects with a configuration of their own, and a name in it.
+
+    Raises:
+        ModelFileError: They are more than any model has.
+    """
+    inner = (item.get("config") for item in _objects(config) if "class_name" in item)
+    count = sum(isinstance(one, dict) and "name" in one for one in inner)
+    if count > MOST_LAYERS:
+        raise ModelFileError(f"{path}: its configuration has {count:,} layers, and at most {MOST_LAYERS:,} are built")
+    return count
 
 
 def _objects(node: Any) -> Iterator[dict[str, Any]]:

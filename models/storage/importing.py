@@ -15,6 +15,7 @@ from thinned._version import __version__
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, Scale, ShortAudit, Task
 from thinned.models.compat.messages import message_of
 from thinned.models.errors import ThinnedError, UnsupportedModelError
+from thinned.models.storage.bounded_building import refuse_wide_layers
 from thinned.models.storage.expectation import read_expectation
 from thinned.models.storage.keras_archive import check_format, read_keras
 from thinned.models.storage.legacy.conversion import CurrentArchive, current_archive
@@ -91,22 +92,24 @@ def import_model(
     from thinned.models.dropout import (
         check_against_keras,
         check_laws,
+        check_rows,
         check_untouched,
         check_weights,
         enable_mc_dropout,
     )
 
     check_weights(keras_model)
+    refuse_wide_layers(path, keras_model)
     with _as_refusals():
         examples = _examples(keras_model, input_specs, data)
         model = enable_mc_dropout(keras_model, input_specs=input_specs, examples=examples)
         outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
         if expected is not None:
             expected.check(model)
-        # The laws first: where rows mix, what follows fails too, for reasons that would mislead.
-        noted = check_laws(model)
-        noted = check_untouched(model, keras_model) + noted
+        check_rows(model)
+        noted = check_untouched(model, keras_model)
         check_against_keras(model, examples.rows(1))
+        noted += check_laws(model)
         card = ModelCard(
             name=name,
             inputs=model.inputs,
@@ -133,7 +136,7 @@ def _as_refusals() -> Iterator[None]:
     """Whatever Keras and TensorFlow raise on a model that they cannot run as it is asked to, as one sentence."""
     try:
         yield
-    except ThinnedError:
+    except (ThinnedError, MemoryError):
         raise
     except Exception as error:
         raise UnsupportedModelError(
@@ -188,7 +191,7 @@ def _short_audit(model: StochasticModel, outputs: Sequence[OutputSpec]) -> Short
     classes = [output.name for output in outputs if output.task == "classification"]
     try:
         return audit(model, classes=classes, short=True).short()
-    except Exception as error:
+    except Exception as error:  # a MemoryError too
         log.warning("the model could not be audited: %s", message_of(error))
         return None
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import ModelFileError
-from thinned.models.storage.config_safety import refuse_lambdas
+from thinned.models.storage.archive_members import (
+    CONFIG,
+    METADATA,
+    check_members,
+    check_weights,
+    parsed_json,
+    read_text,
+)
+from thinned.models.storage.bounded_building import bounded_building
+from thinned.models.storage.config_safety import count_layers, refuse_lambdas
 from thinned.models.storage.custom_layers import objects_of
 
 if TYPE_CHECKING:
@@ -22,6 +32,7 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _SAVE_AS_KERAS = 'load it with the Keras that wrote it and save it again with model.save("model.keras")'
 _OF_KERAS = ("Functional", "Model", "Sequential")
 _CONVERT = "`thinned import` converts it into the store"
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 _UNKNOWN = re.compile(r"Could not locate (?:class|function) '([^']+)'")
 
 
@@ -36,17 +47,21 @@ def read_keras(path: Path, module: Path | str | None = None) -> keras.Model:
         The model.
 
     Raises:
-        ModelFileError: There is no such file, it is of another format or damaged, it holds Python code (a Lambda
-            layer), or it needs custom objects that `module` does not define.
+        ModelFileError: There is no such file, it is of another format or damaged, it is larger than it may be, it holds
+            Python code (a Lambda layer), it needs custom objects that `module` does not define, or its configuration
+            asks for far more weights than it holds.
     """
     check_format(path)
-    refuse_lambdas(path, _config(path))
+    config, weights_bytes = _looked_into(path)
+    refuse_lambdas(path, config)
+    layers = count_layers(path, config)
     version = keras_version(path)
     if version is not None and version.startswith(("1.", "2.")):
         raise ModelFileError(f"{path} was saved by Keras {version}, whose layers mean other things; {_CONVERT}")
     import_tensorflow()
     objects = {} if module is None else objects_of(module)
-    return _load(path, objects)
+    with bounded_building(path, weights_bytes=weights_bytes, layers=layers):
+        return _load(path, objects)
 
 
 def check_format(path: Path, *, hdf5_too: bool = False) -> None:
@@ -107,32 +122,35 @@ def keras_version(path: Path) -> str | None:
     """The version of Keras that wrote an archive, as the archive says; None where it does not."""
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.getinfo("metadata.json").file_size > 1 << 20:
+            if archive.getinfo(METADATA).file_size > 1 << 20:
                 return None
-            metadata = json.loads(archive.read("metadata.json"))
-    except (KeyError, zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError):
+            metadata = json.loads(read_text(archive, METADATA))
+    except (KeyError, ModelFileError, *_DAMAGED):
         return None
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     return version if isinstance(version, str) else None
 
 
-def _config(path: Path) -> dict[str, Any]:
-    """The model's configuration; nothing of it has been acted on yet."""
+def _looked_into(path: Path) -> tuple[dict[str, Any], int]:
+    """The model's configuration, of which nothing has been acted on yet, and the declared bytes of its weights."""
     try:
         with zipfile.ZipFile(path) as archive:
+            members = check_members(archive)
+            if CONFIG not in members:
+                raise ModelFileError(f"it is a zip file without a {CONFIG}, not a model; {_SAVE_AS_KERAS}")
             damaged = archive.testzip()
             if damaged is not None:
-                raise ModelFileError(
-                    f"{path}: its part {damaged} is damaged (the checksum differs); copy the file again"
-                )
-            config = json.loads(archive.read("config.json"))
-    except KeyError as error:
-        raise ModelFileError(f"{path} is a zip file without a config.json, not a model; {_SAVE_AS_KERAS}") from error
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+                raise ModelFileError(f"its part {damaged} is damaged (the checksum differs); copy the file again")
+            check_weights(archive)
+            config = parsed_json(read_text(archive, CONFIG))
+            weights = sum(info.file_size for name, info in members.items() if name not in (CONFIG, METADATA))
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    except _DAMAGED as error:
         raise ModelFileError(f"{path} is damaged: {error}; copy or save it again") from error
     if not isinstance(config, dict) or "class_name" not in config:
         raise ModelFileError(f"{path}: its config.json does not describe a Keras model; {_SAVE_AS_KERAS}")
-    return config
+    return config, weights
 
 
 def _load(path: Path, objects: dict[str, Any]) -> keras.Model:
@@ -144,6 +162,8 @@ def _load(path: Path, objects: dict[str, Any]) -> keras.Model:
     try:
         with keras.saving.custom_object_scope(objects):
             model = keras.models.load_model(path, custom_objects=objects, compile=False, safe_mode=True)
+    except (ModelFileError, MemoryError):
+        raise
     except Exception as error:
         raise ModelFileError(f"{path}: {_reason(error)}") from error
     if not isinstance(model, keras.Model):

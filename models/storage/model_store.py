@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from thinned.models.card import ModelCard
 from thinned.models.compat.bentoml import creating_in, model_store_folder
 from thinned.models.errors import ModelCorruptError, ModelExistsError, ModelFileError, ModelNotFoundError
 from thinned.models.storage.keras_archive import read_keras
+from thinned.models.storage.temporary_folders import DELETED, STAGING, sweep, temporary_folder
 
 if TYPE_CHECKING:
     import keras
@@ -39,6 +39,7 @@ __all__ = [
 
 MODEL_FILE = "model.keras"
 CARD_FILE = "card.json"
+CARD_DIGEST_FILE = "card.sha256"
 LAYERS_FILE = "layers.py"
 ROWS_FILE = "rows.npz"
 
@@ -49,8 +50,8 @@ _NAME = re.compile(r"[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?")
 class StoredModel:
     """A model in the store.
 
-    `path` is the folder of `model.keras`, `card.json`, for custom objects `layers.py`, and `rows.npz` where rows of the
-    user's data were given.
+    `path` is the folder of `model.keras`, `card.json` and its digest `card.sha256`, for custom objects `layers.py`, and
+    `rows.npz` where rows of the user's data were given.
     """
 
     card: ModelCard
@@ -105,12 +106,13 @@ def store(
     """
     check_name(card.name)
     root = _root()
-    with tempfile.TemporaryDirectory(prefix="thinned-staging-", dir=root.parent) as staging:
-        with creating_in(Path(staging), card.name, module=__name__, labels={"made-by": "thinned"}) as built:
+    sweep(root.parent)
+    with temporary_folder(root.parent, STAGING) as staging:
+        with creating_in(staging, card.name, module=__name__, labels={"made-by": "thinned"}) as built:
             card = _with_rows(Path(built.path), card, rows)
             _fill(Path(built.path), source, card, module)
             version = str(built.tag.version)
-        folder = Path(staging) / card.name / version
+        folder = staging / card.name / version
         _sync(folder)
         place = root / card.name / version
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -190,11 +192,12 @@ def delete(name: str, version: str | None = None) -> list[str]:
         ModelNotFoundError: There is none.
     """
     deleted = tags(name, version)
+    sweep(_root().parent)
     folder = _root() / deleted[0].partition(":")[0]
     for tag in deleted:
         # Renamed out of the store first, so that a half-deleted version is never found.
-        with tempfile.TemporaryDirectory(prefix="thinned-deleted-", dir=folder.parent.parent) as trash:
-            (folder / tag.partition(":")[2]).rename(Path(trash) / "version")
+        with temporary_folder(folder.parent.parent, DELETED) as trash:
+            (folder / tag.partition(":")[2]).rename(trash / "version")
     left = _versions(folder)
     if left:
         _write_latest(folder, left[-1].name)
@@ -260,6 +263,7 @@ def _fill(folder: Path, source: Path, card: ModelCard, module: Path | None) -> N
                 f"received {received[:12]}…; import it again"
             )
     (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / CARD_DIGEST_FILE).write_text(digest(folder / CARD_FILE) + "\n", encoding="ascii")
 
 
 def _verify(stored: StoredModel, path: Path, expected: str) -> None:
@@ -279,13 +283,30 @@ def _verify(stored: StoredModel, path: Path, expected: str) -> None:
 def _read(place: Path) -> StoredModel:
     tag = f"{place.parent.name}:{place.name}"
     try:
-        card = ModelCard.model_validate_json((place / CARD_FILE).read_bytes())
+        text = (place / CARD_FILE).read_bytes()
+        card = ModelCard.model_validate_json(text)
     except (OSError, ValidationError) as error:
         what = f"{error.error_count()} wrong fields" if isinstance(error, ValidationError) else str(error.strerror)
         raise ModelCorruptError(
             f"the card of {tag} cannot be read ({what}); delete it (thinned delete {tag}) and import it again"
         ) from error
+    expected, received = _card_digest(place), hashlib.sha256(text).hexdigest()
+    if expected not in (None, received):
+        raise ModelCorruptError(
+            f"the card of {tag} is not the one that was stored: expected SHA-256 {str(expected)[:12]}…, received "
+            f"{received[:12]}…; delete it (thinned delete {tag}) and import it again"
+        )
     return StoredModel(card, place.name, place)
+
+
+def _card_digest(place: Path) -> str | None:
+    """The digest that the card was stored with; None for a card that was stored before there were digests."""
+    try:
+        return (place / CARD_DIGEST_FILE).read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"({error.strerror or error})"
 
 
 def _root() -> Path:

@@ -32,6 +32,8 @@ def ending(error: BaseException) -> Ending:
             return _ending(str(error))
         case typer.Abort():
             return _ending("nothing was done", 1)
+        case MemoryError():
+            return _ending("the memory is not enough for this; use fewer rows, a smaller model or a larger machine", 1)
         case KeyboardInterrupt():
             return _ending("stopped", 130)
         case OSError():

@@ -14,7 +14,7 @@ import typer
 from thinned._version import __version__
 from thinned.models.errors import UsageError
 from thinned.models.sampling import SEEDS, Sampling
-from thinned.service.cli import audit, calibrate, evaluate, help_texts, import_model, load, stored_models
+from thinned.service.cli import audit, calibrate, evaluate, help_texts, import_model, load, stored_models, token
 from thinned.service.cli.exit_status import ending
 from thinned.service.cli.options import StoredName
 
@@ -135,6 +135,7 @@ audit.register(app)
 evaluate.register(app)
 calibrate.register(app)
 load.register(app)
+token.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,14 +15,18 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from thinned.models.compat.bentoml import ACCESS_LOG, METRICS, costly_middlewares
+from thinned.models.compat.bentoml import ACCESS_LOG, METRICS, close_side_doors, costly_middlewares
+from thinned.service.http.access import AccessMiddleware
 from thinned.service.http.middleware import ProblemMiddleware
-from thinned.service.http.request_log import RequestLog, ServiceLabels
+from thinned.service.http.request_log import RequestLog
+from thinned.service.http.tracing import TraceMiddleware
 
 __all__ = ["ThinnedService"]
 
 # BentoML's description of its own endpoints: of ours it knows nothing.
 HIDDEN = frozenset({"/schema.json"})
+
+close_side_doors()
 
 
 class ThinnedService(bentoml.Service[Any]):
@@ -34,23 +38,27 @@ class ThinnedService(bentoml.Service[Any]):
         http = next(mounted for mounted, *_ in self.mount_apps if isinstance(mounted, Starlette))
         names = [_name(middleware) for middleware in app.user_middleware]
         left_out = costly_middlewares()
-        paths = _paths(app)
+        # Ours answers in its place; without BentoML's metrics there are none.
+        app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != "/metrics"]
+        paths = _paths(app) if METRICS in names else _paths(app) - {"/metrics"}
         app.user_middleware = [
             Middleware(
                 RequestLog,
                 paths=paths,
-                labels=self._labels() if METRICS in names else None,
+                metrics=(lambda: http.state.manager.metrics) if METRICS in names else None,
                 log=ACCESS_LOG in names,
             ),
             Middleware(ProblemMiddleware, paths=paths, check_ready=lambda: http.state.manager.engine),
+            Middleware(TraceMiddleware, paths=paths, traces=lambda: getattr(http.state, "traces", None)),
+            Middleware(
+                AccessMiddleware,
+                tokens=lambda: getattr(http.state, "tokens", None),
+                settings=lambda: http.state.manager.settings,
+                metrics=lambda: http.state.manager.metrics,
+            ),
             *(middleware for middleware in app.user_middleware if _name(middleware) not in left_out),
         ]
         return app
-
-    def _labels(self) -> ServiceLabels:
-        if self.bento is None:
-            return ServiceLabels(self.name, "not available", self.name)
-        return ServiceLabels(self.bento.tag.name, str(self.bento.tag.version), self.name)
 
 
 def _name(middleware: Middleware) -> str:

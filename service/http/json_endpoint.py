@@ -6,20 +6,32 @@ and sends what comes back; every error is answered as a problem.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from thinned.models.errors import BodyTooLargeError, ClientGoneError, ThinnedError, UnsupportedBodyError
+from thinned.models.errors import (
+    BodyTooLargeError,
+    BodyTooSlowError,
+    ClientGoneError,
+    ThinnedError,
+    UnsupportedBodyError,
+)
+from thinned.service.http.predictions import Asked
 from thinned.service.http.problem_details import problem
-from thinned.service.inference.model_manager import Gone, ModelManager
+from thinned.service.inference.memory import Hold
+from thinned.service.inference.model_manager import ModelManager
+from thinned.service.schema.problem_table import reason_of
+from thinned.service.settings import Settings
 
 __all__ = ["Answerer", "JsonEndpoint"]
 
-Answerer: TypeAlias = Callable[[bytes, ModelManager, Gone], Awaitable[tuple[bytes, bytes]]]
+Answerer: TypeAlias = Callable[[bytes, ModelManager, Asked], Awaitable[tuple[bytes, bytes]]]
 """Answers a body with a body and a Server-Timing, or raises; it may wait for the client to leave."""
 
 log = logging.getLogger("bentoml.thinned")
@@ -41,32 +53,61 @@ class JsonEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        began = time.monotonic()
+        hold: Hold | None = None
         try:
             manager = self._manager(scope)
             manager.check_admission()
-            body = await _read_body(scope, receive, manager.settings.max_body_bytes)
+            hold = manager.memory.hold()
+            body = await _read_body_in_time(scope, receive, manager.settings, began, hold)
 
             async def gone() -> None:
                 while (await receive())["type"] != "http.disconnect":
                     pass
 
-            content, timing = await self._answer(body, manager, gone)
+            asked = Asked(gone, began, manager.settings.max_timeout_ms / 1000, hold)
+            content, timing = await self._answer(body, manager, asked)
         except ClientGoneError:
+            self._manager(scope).metrics.refused("gone")
             return  # Nobody reads what would be sent.
         except Exception as error:
+            reason = reason_of(error)
+            if reason is not None:
+                self._manager(scope).metrics.refused(reason)
             if not isinstance(error, ThinnedError | HTTPException):
                 log.exception("%s %s failed", scope["method"], scope["path"])
             await problem(error)(scope, receive, send)
             return
+        finally:
+            if hold is not None:
+                hold.release()
         headers = [(b"content-length", b"%d" % len(content)), _JSON, (b"server-timing", timing)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
 
-async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """Read the body, no further than the limit.
+async def _read_body_in_time(scope: Scope, receive: Receive, settings: Settings, began: float, hold: Hold) -> bytes:
+    """Read the body, no further than the limits.
 
     Raises:
+        BodyTooSlowError: It was not there in time.
+        ThinnedError: As for `_read_body`.
+    """
+    left = began + settings.body_timeout_s - time.monotonic()
+    try:
+        async with asyncio.timeout(left):
+            return await _read_body(scope, receive, settings.max_body_bytes, hold)
+    except TimeoutError:
+        raise BodyTooSlowError(
+            f"expected the whole body within {settings.body_timeout_s:g} s; send it faster, or send fewer rows"
+        ) from None
+
+
+async def _read_body(scope: Scope, receive: Receive, max_bytes: int, hold: Hold) -> bytes:
+    """Read the body, no further than the limit; what is held of it is counted.
+
+    Raises:
+        OverloadedError: Others hold too much memory.
         UnsupportedBodyError: It is said not to be JSON.
         BodyTooLargeError: It is longer than the limit.
         ClientGoneError: The client went before it had sent all of it.
@@ -90,6 +131,7 @@ async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
             raise ClientGoneError("the client has gone")
         chunk = message.get("body", b"")
         received += len(chunk)
+        hold.take("bodies", len(chunk))
         chunks.append(chunk)
         more = received <= max_bytes and message.get("more_body", False)
     if received > max_bytes:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from thinned.models.errors import InputError
+from thinned.service.http.request_id import current_request_id
 from thinned.service.schema.problem_table import UNEXPECTED, Meaning, meaning_of
 
 __all__ = ["ProblemResponse", "problem"]
@@ -34,7 +35,8 @@ def problem(error: Exception) -> ProblemResponse:
     if meaning is None:
         return _response(UNEXPECTED, "An unexpected error; the service's log says more.")
     if not isinstance(error, InputError):
-        return _response(meaning, str(error))
+        retry_after_s = getattr(error, "retry_after_s", None) or meaning.retry_after_s
+        return _response(meaning._replace(retry_after_s=retry_after_s), str(error))
     count = len(error.problems)
     detail = str(error) if count == 1 else f"{count} problems; see errors"
     return _response(meaning, detail, errors=[{"loc": list(p.loc), "msg": p.msg} for p in error.problems])
@@ -61,7 +63,12 @@ def _response(
     document: dict[str, Any] = {"title": meaning.title, "status": int(meaning.status), "detail": detail}
     if errors is not None:
         document["errors"] = errors
+    name = current_request_id.get()
+    if name is not None:
+        document["request_id"] = name
     headers = dict(headers or {})
+    if meaning.status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
     if meaning.retry_after_s is not None:
         headers["retry-after"] = str(meaning.retry_after_s)
     return ProblemResponse(document, status_code=int(meaning.status), headers=headers)

@@ -1,4 +1,4 @@
-"""The HTTP application: four routes and their errors. It knows no BentoML, which mounts it; tests run it alone."""
+"""The HTTP application: seven routes and their errors. It knows no BentoML, which mounts it; tests run it alone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from starlette.types import Scope
 
 from thinned.models.errors import ThinnedError
 from thinned.service.http.json_endpoint import JsonEndpoint
-from thinned.service.http.page import INDEX
+from thinned.service.http.page import INDEX, PAGE_HEADERS
 from thinned.service.http.predictions import predict, predict_mc
 from thinned.service.http.problem_details import problem
 from thinned.service.inference.model_manager import ModelManager
+from thinned.service.metrics.exposition import exposition
+from thinned.service.metrics.workers import Workers
 from thinned.service.schema.openapi import describe_api
 
 __all__ = ["create_app"]
@@ -47,6 +49,8 @@ def create_app(manager: ModelManager | None = None) -> Starlette:
             Route("/predict_mc", JsonEndpoint(predict_mc, manager_of), methods=["POST"]),
             Route("/model", _answering(_model), methods=["GET"]),
             Route("/docs.json", _answering(_docs), methods=["GET"]),
+            Route("/openapi.json", _answering(_docs), methods=["GET"]),
+            Route("/metrics", _answering(_metrics), methods=["GET"]),
             Route("/", _answering(_index), methods=["GET"]),
         ],
         exception_handlers={HTTPException: _http_exception},
@@ -86,8 +90,15 @@ async def _docs(request: Request) -> Response:
     return JSONResponse(describe_api(manager.stored.card, manager.stored.version, manager.settings))
 
 
+async def _metrics(request: Request) -> Response:
+    manager, app = _manager(request), request.app
+    workers = getattr(app.state, "workers", None) or Workers(manager.metrics)
+    content, media_type = exposition(manager.metrics, workers, request.headers.get("accept", ""))
+    return Response(content, media_type=media_type)
+
+
 async def _index(_: Request) -> Response:
-    return HTMLResponse(INDEX)
+    return HTMLResponse(INDEX, headers=PAGE_HEADERS)
 
 
 def _manager(request: Request) -> ModelManager:

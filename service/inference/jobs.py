@@ -1,40 +1,56 @@
-"""One request that waits for its answer: its deadline, who is called when it is there, and what is computed for it."""
+"""One request that waits for its answer: what it still wants computed, until when, and who is called when it ends."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 
 from thinned.models.dropout import MonteCarloRun
+from thinned.models.sampling import BLOCK
 
-__all__ = ["Job", "PredictJob", "SampleJob"]
+__all__ = ["Job", "PredictJob", "SampleJob", "Share"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Inputs: TypeAlias = Mapping[str, Array]
 
 
+class Share(NamedTuple):
+    """What a job gets of one call: some of its rows, and so many passes of each (1 for a deterministic answer)."""
+
+    job: Job
+    rows: int
+    passes: int
+
+    @property
+    def row_passes(self) -> int:
+        """Rows x passes."""
+        return self.rows * self.passes
+
+
 class Job:
-    """One request that waits for its answer.
+    """One request that waits for its answer. It ends once: with its result, or with an error.
 
     Args:
         inputs: Checked arrays by input name, (B, *input_shape).
+        row_passes: Rows x passes that one call may hold for rows of these shapes.
         deadline: When it is too late to answer, on the clock of `time.monotonic`.
     """
 
-    def __init__(self, inputs: Inputs, *, deadline: float = math.inf) -> None:
+    def __init__(self, inputs: Inputs, *, row_passes: int, deadline: float = math.inf) -> None:
         self.inputs = inputs
         self.rows = len(next(iter(inputs.values())))
+        self.row_passes = row_passes
         self.deadline = deadline
         self.abandoned = False
         """Whether nobody waits for the answer any longer."""
-        self.answered: Callable[[], None] = lambda: None
-        """Called, by the thread that waits, when `error` or the result is there."""
-        self.waiting: Callable[[], None] = lambda: None
-        """Called, by the thread that waits, when the answer does not come at once."""
+        self.ended = False
         self.error: Exception | None = None
+        self.answered: Callable[[], None] = lambda: None
+        """Called, by the thread that waits, when it has ended."""
         self.compute_s = 0.0
         """Seconds of the graph calls that it took part in, alone or with others."""
         self.took_s = 0.0
@@ -42,11 +58,65 @@ class Job:
         # Requests whose rows differ in shape, where a length varies, cannot be put into one array.
         self.shapes = tuple(array.shape[1:] for array in inputs.values())
 
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """Jobs with the same key may share a call."""
+        raise NotImplementedError
+
+    @property
+    def draw(self) -> Hashable:
+        """Jobs with the same key and draw share masks too, which is cheaper."""
+        return None
+
+    def wants(self, most: int) -> Share:
+        """What it would take of a call in which it may take `most` row-passes; more where it cannot be cut so far."""
+        raise NotImplementedError
+
+    @property
+    def left(self) -> int:
+        """Rows x passes that are still to be computed, at most."""
+        raise NotImplementedError
+
 
 class PredictJob(Job):
-    """A request for the deterministic answer."""
+    """A request for the deterministic answer. Many rows are computed some at a time."""
 
-    outputs: dict[str, Array]
+    def __init__(self, inputs: Inputs, *, row_passes: int, deadline: float = math.inf) -> None:
+        super().__init__(inputs, row_passes=row_passes, deadline=deadline)
+        self._parts: list[dict[str, Array]] = []
+        self._done = 0
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """Jobs with the same key may share a call."""
+        return ("predict", self.shapes)
+
+    def wants(self, most: int) -> Share:
+        """Some rows."""
+        return Share(self, max(1, min(self.left, most)), 1)
+
+    @property
+    def left(self) -> int:
+        """Rows x passes that are still to be computed, at most."""
+        return self.rows - self._done
+
+    def next_rows(self, count: int) -> Inputs:
+        """The next rows that have no answer yet."""
+        if count == self.rows:
+            return self.inputs
+        return {name: x[self._done : self._done + count] for name, x in self.inputs.items()}
+
+    def take(self, outputs: dict[str, Array]) -> None:
+        """Take the answers to the rows that `next_rows` gave."""
+        self._parts.append(outputs)
+        self._done += len(next(iter(outputs.values())))
+
+    @property
+    def outputs(self) -> dict[str, Array]:
+        """The answer, by output name."""
+        if len(self._parts) == 1:
+            return self._parts[0]
+        return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
 
 
 class SampleJob(Job):
@@ -54,10 +124,36 @@ class SampleJob(Job):
 
     Args:
         inputs: As for `Job`.
-        run: Its passes.
+        run: Its passes; made with the same `row_passes`.
+        row_passes: As for `Job`.
         deadline: As for `Job`.
     """
 
-    def __init__(self, inputs: Inputs, run: MonteCarloRun, *, deadline: float = math.inf) -> None:
-        super().__init__(inputs, deadline=deadline)
+    def __init__(self, inputs: Inputs, run: MonteCarloRun, *, row_passes: int, deadline: float = math.inf) -> None:
+        super().__init__(inputs, row_passes=row_passes, deadline=deadline)
         self.run = run
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """Jobs with the same key may share a call."""
+        return ("whole" if self.run.in_one_call else "chunks", self.shapes, self.run.sampling)
+
+    @property
+    def draw(self) -> Hashable:
+        """The seed: who shares it shares masks."""
+        return self.run.seed
+
+    def wants(self, most: int) -> Share:
+        """All rows of a piece, and all passes or whole blocks of them."""
+        item = self.run.item
+        if item is None:
+            raise ValueError("a run that is complete wants no call")
+        if item.whole or item.count < BLOCK:
+            return Share(self, item.rows, item.count)
+        blocks = max(1, most // item.rows // BLOCK)
+        return Share(self, item.rows, min(item.count, blocks * BLOCK))
+
+    @property
+    def left(self) -> int:
+        """Rows x passes that are still to be computed, at most."""
+        return self.run.left

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy.typing as npt
 
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import (
@@ -19,7 +22,9 @@ from thinned.models.errors import (
     ThinnedError,
 )
 from thinned.models.storage.model_store import StoredModel, find
+from thinned.service.inference.memory import Hold, MemoryBudget, machine_memory
 from thinned.service.inference.threads import set_threads
+from thinned.service.metrics import Metrics
 from thinned.service.schema.request_fields import PredictRequest, SampleRequest
 from thinned.service.settings import Settings
 
@@ -30,6 +35,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Gone", "ModelManager"]
 
+Array: TypeAlias = npt.NDArray[Any]
+LARGEST_CALL = 1 << 30
+"""Bytes that a call may use at its peak; less where there is little memory."""
+_ANSWER_BYTES = 32
+"""Of a number of an answer: in an array, as Python's object and as text."""
+_CAUTION = 1.33
+"""What is predicted is taken so many times: requests advance side by side, so that later ones delay earlier ones."""
 Gone: TypeAlias = Callable[[], Awaitable[object]]
 """Waits until the client has gone."""
 
@@ -50,10 +62,15 @@ class ModelManager:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.stored: StoredModel = find(settings.model)
+        self.metrics = Metrics(self.stored.tag)
         self._engine: Engine | None = None
         self._scheduler: Scheduler | None = None
         self._failure: str | None = None
         self._admitted = 0
+        whole = settings.memory_mib << 20 or machine_memory() // 2
+        self._call_memory = min(whole // 2, LARGEST_CALL)
+        self.memory = MemoryBudget(whole - self._call_memory)
+        """What requests hold beside the call under way."""
 
     def start(self) -> None:
         """Begin to load the model, and return at once."""
@@ -67,7 +84,7 @@ class ModelManager:
             import_tensorflow()
             from thinned.service.inference.engine import Engine
 
-            engine = Engine(self.stored, block_row_passes=self.settings.block_row_passes)
+            engine = Engine(self.stored, block_row_passes=self.settings.block_row_passes, call_memory=self._call_memory)
             engine.warm_up()
         except ThinnedError as error:
             self._failure = f"{self.stored.tag} cannot be served: {error}"
@@ -80,6 +97,7 @@ class ModelManager:
             gc.collect()
             gc.freeze()
             self._engine = engine
+            self.metrics.ready()
             log.info("%s is ready", self.stored.tag)
             engine.warm_up_rest()
             gc.freeze()
@@ -107,24 +125,35 @@ class ModelManager:
         if self._admitted > self.settings.max_waiting:
             raise OverloadedError(f"{self._admitted - 1} requests wait already, the most that may; try again soon")
 
-    async def predict(self, request: PredictRequest, gone: Gone) -> PredictJob:
+    async def predict(self, request: PredictRequest, gone: Gone, *, began: float, hold: Hold) -> PredictJob:
         """A job that has its deterministic answer.
+
+        Args:
+            request: The request.
+            gone: Waits until the client has gone.
+            began: When its first byte was there, on the clock of `time.monotonic`.
+            hold: Where the memory that it needs is taken from.
 
         Raises:
             NotReadyError: The model is not loaded.
-            OverloadedError: As many requests wait as may.
+            OverloadedError: As much waits as may, or as can be answered in time.
+            MemoryLimitError: It needs more memory than there is for requests.
             DeadlineError: It was not there in time.
             ClientGoneError: The client went before it was.
             InputError: The model refuses the values.
         """
         from thinned.service.inference.jobs import PredictJob
 
-        job = PredictJob(request.inputs, deadline=time.monotonic() + request.timeout_ms / 1000)
+        engine = self.engine
+        most = self._row_passes(request.inputs, "predict")
+        outputs = engine.numbers_per_row(request.inputs) * len(next(iter(request.inputs.values())))
+        hold.take("answers", _ANSWER_BYTES * outputs)
+        job = PredictJob(request.inputs, row_passes=most, deadline=began + request.timeout_ms / 1000)
         await self._answered(job, request.timeout_ms, gone)
         return job
 
-    async def sample(self, request: SampleRequest, gone: Gone) -> SampleJob:
-        """A job that has its passes.
+    async def sample(self, request: SampleRequest, gone: Gone, *, began: float, hold: Hold) -> SampleJob:
+        """A job that has its passes. Arguments are those of `predict`.
 
         Raises:
             NoSitesError: The model draws no noise.
@@ -135,59 +164,100 @@ class ModelManager:
 
         engine = self.engine
         engine.model.require_sites()
+        most = self._row_passes(request.inputs, "whole", request.sampling)
+        numbers = engine.numbers_per_row(request.inputs) * len(next(iter(request.inputs.values())))
+        if request.needs_passes:
+            hold.take("passes", 4 * numbers * request.n_samples)
+        hold.take("answers", _ANSWER_BYTES * numbers * (3 + request.return_samples * request.n_samples))
         run = MonteCarloRun(
             request.inputs,
             engine.output_names,
-            row_passes=engine.row_passes,
+            row_passes=most,
             n_samples=request.n_samples,
             seed=request.seed,
             sampling=request.sampling,
             keep_passes=request.needs_passes,
             tolerance=request.tolerance,
             budget_ms=request.budget_ms,
+            began=began,
         )
-        job = SampleJob(request.inputs, run, deadline=time.monotonic() + request.timeout_ms / 1000)
+        job = SampleJob(request.inputs, run, row_passes=most, deadline=began + request.timeout_ms / 1000)
         await self._answered(job, request.timeout_ms, gone)
         return job
 
+    def _row_passes(self, inputs: Mapping[str, Array], *kind: str) -> int:
+        """Rows x passes of a call of such rows: what memory allows, and no more than takes a quarter of a second."""
+        limit = self.engine.row_passes_for({name: x.shape[1:] for name, x in inputs.items()})
+        if self._scheduler is None:
+            return limit
+        shapes = tuple(x.shape[1:] for x in inputs.values())
+        return self._scheduler.costs.most((kind[0], shapes, *kind[1:]), limit)
+
     async def _answered(self, job: Job, timeout_ms: float, gone: Gone) -> None:
-        """Wait until a job has its answer; its place is free again when that is there, or the client has gone."""
+        """Wait until a job has its answer; its place is free again when that is there, too late, or nobody waits."""
         self.check_admission()
         loop = asyncio.get_running_loop()
+        scheduler = self._scheduler_of(loop)
+        self._check_time(job, scheduler)
         answered = loop.create_future()
-        watch: list[asyncio.Task[None]] = []
+        watches: list[asyncio.Task[None] | asyncio.TimerHandle] = []
 
-        def finish() -> None:
+        def finish(error: Exception | None = None) -> None:
             if not answered.done():
-                answered.set_result(None)
+                if error is None:
+                    answered.set_result(None)
+                else:
+                    answered.set_exception(error)
 
-        async def give_up() -> None:
+        async def watch_client() -> None:
             await gone()
+            finish(ClientGoneError("the client has gone"))
+
+        def watch() -> None:
+            # Not for an answer that is there at once: it needs no watching.
             if not answered.done():
-                scheduler.abandon(job)
-                answered.set_exception(ClientGoneError("the client has gone"))
+                watches.append(loop.create_task(watch_client()))
+                watches.append(loop.call_later(job.deadline - time.monotonic(), finish, self._too_late(timeout_ms)))
 
         job.answered = finish
-        job.waiting = lambda: watch.append(loop.create_task(give_up()))
-        scheduler = self._scheduler_of(loop)
         self._admitted += 1
         began = time.perf_counter()
         try:
             scheduler.submit(job)
+            loop.call_soon(watch)  # behind what `submit` has the loop do
             await answered
         finally:
             job.took_s = time.perf_counter() - began
             self._admitted -= 1
-            job.abandoned = True
-            for task in watch:
-                task.cancel()
+            scheduler.abandon(job)
+            for one in watches:
+                one.cancel()
         if isinstance(job.error, DeadlineError):
-            raise DeadlineError(
-                f"the answer was not there within {timeout_ms:g} ms; allow more with timeout_ms (up to "
-                f"{self.settings.max_timeout_ms}), ask for less, or ask again when there is less to do"
-            )
+            raise self._too_late(timeout_ms)
         if job.error is not None:
             raise job.error
+
+    def _check_time(self, job: Job, scheduler: Scheduler) -> None:
+        """Refuse at once what cannot be answered in time, by what calls have taken; never where nothing else waits.
+
+        Raises:
+            OverloadedError: What waits takes too long.
+        """
+        if not self._admitted:
+            return
+        waiting_s = scheduler.waiting_s()
+        if time.monotonic() + _CAUTION * (waiting_s + scheduler.costs.waiting_s([job])) > job.deadline:
+            raise OverloadedError(
+                f"what waits already takes about {waiting_s:.1f} s, so that the answer would not be there in time; "
+                "come again, or allow more with timeout_ms",
+                retry_after_s=max(1, math.ceil(waiting_s)),
+            )
+
+    def _too_late(self, timeout_ms: float) -> DeadlineError:
+        return DeadlineError(
+            f"the answer was not there within {timeout_ms:g} ms; allow more with timeout_ms (up to "
+            f"{self.settings.max_timeout_ms}), ask for less, or ask again when there is less to do"
+        )
 
     def _scheduler_of(self, loop: asyncio.AbstractEventLoop) -> Scheduler:
         if self._scheduler is None:
@@ -198,6 +268,7 @@ class ModelManager:
                 soon=loop.call_soon,
                 soon_from_elsewhere=loop.call_soon_threadsafe,
                 join=self.settings.join,
+                metrics=self.metrics,
             )
         return self._scheduler
 

@@ -1,11 +1,7 @@
-"""Joins requests that wait into one graph call, and gives each its own rows back.
+"""Computes requests with one engine, a call at a time: the thread around the plan of `waiting_line`.
 
-One thread owns the engine. Requests wait in a ring. For every call the request at its head is taken, and with it those
-behind that can share a graph call with it, until the call holds as many row-passes as the engine computes at once;
-a request that needs more than one call then goes to the end of the ring. From this follows how fair it is: a request
-that arrives waits for the call under way, and then for at most one call for each kind of request that was there before
-it (deterministic; passes in one call; passes in several calls) as long as those that wait fit one call together. A
-request of a million row-passes delays one of a hundred by the time of one call, never by its own length.
+One thread owns the engine. It plans a call, makes it, gives each request its own rows back, and plans the next one. A
+request that waits is told of its end in the event loop, where it came from.
 
 A single request is computed at once, without waiting for others: in the thread that received it where that takes less
 than it costs to wake another, in the owner's otherwise.
@@ -17,15 +13,18 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thinned.models.errors import ClientGoneError, DeadlineError, NotReadyError
-from thinned.models.sampling import BLOCK, draw_seed
-from thinned.service.inference.jobs import Job, PredictJob, SampleJob
+from thinned.models.errors import NotReadyError
+from thinned.models.sampling import draw_seed
+from thinned.service.inference.call_costs import CallCosts
+from thinned.service.inference.jobs import Job, PredictJob, SampleJob, Share
+from thinned.service.inference.waiting_line import WaitingLine
+from thinned.service.metrics import Metrics
 
 if TYPE_CHECKING:
     from thinned.service.inference.engine import Engine
@@ -36,8 +35,8 @@ log = logging.getLogger("bentoml.thinned")
 
 AT_ONCE_S = 0.003
 """Calls known to be shorter are computed where they arrive. Nothing else that the thread does may wait longer."""
-_MOST_WASTE = 2
-"""Rows of a call all get its largest number of passes; it may hold so many times the row-passes that were asked for."""
+_BEAT_S = 0.5
+"""The owner's thread turns at least so often, so that it can be seen to live."""
 
 
 class Scheduler:
@@ -48,6 +47,7 @@ class Scheduler:
         soon: Has the event loop call a function in its next round.
         soon_from_elsewhere: The same, called from another thread.
         join: Whether requests may share graph calls.
+        metrics: What is told of calls and of what waits.
     """
 
     def __init__(
@@ -57,20 +57,25 @@ class Scheduler:
         soon: Callable[[Callable[[], None]], object],
         soon_from_elsewhere: Callable[[Callable[[], None]], object],
         join: bool = True,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self._engine = engine
         self._soon = soon
         self._soon_from_elsewhere = soon_from_elsewhere
-        self._join = join
+        self.costs = CallCosts()
+        self._line = WaitingLine(self.costs, join=join)
         self._arrived: deque[Job] = deque()
-        self._ring: deque[Job] = deque()
-        self._took_s: dict[tuple[Any, ...], float] = {}
+        self._under_way: tuple[Share, ...] = ()
+        self._began = 0.0
         self._wake = threading.Condition()
         self._busy = False
         self._closed = False
         self._kicked = False
         self.calls = 0
         """Graph calls made for passes or deterministic answers."""
+        self.beat = time.monotonic()
+        """When the owner's thread last turned."""
         self._thread = threading.Thread(target=self._work, name="thinned-compute", daemon=True)
         self._thread.start()
 
@@ -89,6 +94,19 @@ class Scheduler:
         """Nobody waits for this job any longer: it takes no further call."""
         job.abandoned = True
 
+    def waiting_s(self) -> float:
+        """How long it will take to compute what waits and what is under way, as far as it is known."""
+        with self._wake:
+            jobs = [*self._line, *self._arrived]
+            under_way, began = self._under_way, self._began
+        expected = sum(self.costs.seconds(share) or 0.0 for share in under_way)
+        running = max(0.0, expected - (time.monotonic() - began)) if under_way else 0.0
+        return running + self.costs.waiting_s([job for job in jobs if not job.abandoned])
+
+    def alive(self) -> bool:
+        """Whether the owner's thread lives."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Stop after the call under way; jobs that wait end with `NotReadyError`."""
         with self._wake:
@@ -98,28 +116,27 @@ class Scheduler:
     def _kick(self) -> None:
         self._kicked = False
         with self._wake:
-            arrived = list(self._arrived)
-            at_once = not self._busy and len(arrived) == 1 and not self._ring and self._is_quick(arrived[0])
+            alone = len(self._arrived) == 1 and not len(self._line)
+            at_once = not (self._busy or self._closed) and alone and self._is_quick(self._arrived[0])
             if at_once:
                 self._busy = True
             elif not self._busy:
                 self._wake.notify()
         if at_once:
-            ended = self._serve()
+            ended = self._turn()
             self._rest()
             for job in ended:
                 job.answered()
-        else:
-            for job in arrived:
-                job.waiting()
 
     def _is_quick(self, job: Job) -> bool:
-        count = 1
-        if isinstance(job, SampleJob):
-            if job.run.keeps_passes or not job.run.in_one_call:
-                return False
-            count = job.run.cap
-        return self._took_s.get(self._size([job], job.rows, count), 1.0) < AT_ONCE_S
+        if isinstance(job, SampleJob) and (job.run.keeps_passes or not job.run.in_one_call):
+            return False
+        try:
+            share = job.wants(job.row_passes)
+        except Exception:  # the plan of its call will say so
+            return False
+        known = self.costs.seconds(share)
+        return share.row_passes == job.left and known is not None and known < AT_ONCE_S
 
     # In the owner's thread, or in the event loop while the owner rests
 
@@ -128,18 +145,25 @@ class Scheduler:
         np.seterr(over="ignore", invalid="ignore")
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closed or (not self._busy and (self._arrived or self._ring)))
+                due = self._wake.wait_for(self._is_due, timeout=_BEAT_S)
+                self.beat = time.monotonic()
                 if self._closed:
                     break
+                if not due:
+                    continue
                 self._busy = True
-            self._report(self._serve())
+            self._report(self._turn())
             self._rest()
-        self._report([_failed(job, NotReadyError("the service is stopping")) for job in (*self._ring, *self._arrived)])
+        stopping = NotReadyError("the service is stopping")
+        self._report([_ended(job, stopping) for job in (*self._line, *self._arrived)])
+
+    def _is_due(self) -> bool:
+        return self._closed or (not self._busy and bool(self._arrived or len(self._line)))
 
     def _rest(self) -> None:
         with self._wake:
             self._busy = False
-            if self._ring or self._arrived:
+            if self._arrived or len(self._line):
                 self._wake.notify()
 
     def _report(self, jobs: Sequence[Job]) -> None:
@@ -151,139 +175,91 @@ class Scheduler:
             with suppress(RuntimeError):  # The event loop has ended: nobody is left to be called.
                 self._soon_from_elsewhere(report)
 
-    def _serve(self) -> list[Job]:
-        """Make one call; the jobs that it, or their deadline, has ended."""
+    def _turn(self) -> list[Job]:
+        """Make one call; the jobs that have ended by it, or before it. Whatever goes wrong, the next turn can be."""
         self._admit()
-        ended = self._drop_late()
-        if not self._ring:
-            return ended
-        head = self._ring[0]
-        try:
-            batch = self._select_batch(head)
-        except Exception as error:  # It could not even be planned; the others in the ring can wait for the next call.
-            self._ring.popleft()
-            return [*ended, _failed(head, error)]
-        return ended + (self._predict(batch) if isinstance(head, PredictJob) else self._sample(batch))
+        with self._wake:
+            ended = self._line.drop_ended(time.monotonic())
+            try:
+                shares = self._line.next_call()
+            except Exception as error:  # it could not even be planned; the others can wait for the next call
+                head = next(iter(self._line))
+                self._line.remove(head)
+                return [*ended, _ended(head, error)]
+            self._under_way, self._began = tuple(shares), time.monotonic()
+            if self._metrics is not None:
+                under_way = sum(share.row_passes for share in shares)
+                self._metrics.queue(len(self._line) + len(shares), under_way + sum(job.left for job in self._line))
+        if shares:
+            ended += self._call(shares)
+        self._under_way = ()
+        return ended
 
     def _admit(self) -> None:
         with self._wake:
-            self._ring.extend(self._arrived)
-            self._arrived.clear()
+            while self._arrived:
+                self._line.add(self._arrived.popleft())
 
-    def _drop_late(self) -> list[Job]:
-        """Take out of the ring what nobody waits for, or will not be there in time."""
-        now = time.monotonic()
-        late = [job for job in self._ring if job.abandoned or job.deadline <= now]
-        for job in late:
-            self._ring.remove(job)
-            _failed(job, ClientGoneError("the client has gone") if job.abandoned else DeadlineError("too late"))
-        return late
-
-    def _select_batch(self, head: Job) -> list[Job]:
-        """The jobs of the next call, taken out of the ring: the head, and those behind that may share its call."""
-        key = self._batch_key(head)
-        rows, longest, useful = 0, 0, 0
-        most = self._engine.row_passes
-        share = max(1, most // max(1, sum(self._batch_key(job) == key for job in self._ring)))
-        batch: list[Job] = []
-        for job in self._ring:
-            if self._batch_key(job) != key or (batch and not self._join):
-                continue
-            height, count = self._wanted(job, share)
-            new_rows, new_longest, new_useful = rows + height, max(longest, count), useful + height * count
-            work = new_rows * new_longest
-            if batch and (work > most or work > _MOST_WASTE * new_useful):
-                continue
-            rows, longest, useful = new_rows, new_longest, new_useful
-            batch.append(job)
-        for job in batch:
-            self._ring.remove(job)
-        return batch
-
-    def _batch_key(self, job: Job) -> tuple[Any, ...]:
-        """Jobs with the same key may share a call."""
-        if not isinstance(job, SampleJob):
-            return ("predict", job.shapes)
-        return ("whole" if job.run.in_one_call else "chunks", job.shapes, job.run.sampling)
-
-    def _wanted(self, job: Job, share: int) -> tuple[int, int]:
-        """Rows and passes of a job in a call in which it is to take `share` row-passes, where it can be cut."""
-        if not isinstance(job, SampleJob) or job.run.item is None:
-            return job.rows, 1
-        item = job.run.item
-        if item.whole:
-            return item.rows, item.count
-        blocks = max(1, share // item.rows // BLOCK)
-        return item.rows, min(item.count, blocks * BLOCK)
-
-    def _predict(self, jobs: Sequence[Job]) -> list[Job]:
-        rows = [job.rows for job in jobs]
-        inputs = dict(jobs[0].inputs)
-        if len(jobs) > 1:
-            inputs = {name: np.concatenate([job.inputs[name] for job in jobs]) for name in inputs}
+    def _call(self, shares: list[Share]) -> list[Job]:
+        """Make a call; one that fails is made again for each of its jobs alone, so that it takes nobody with it."""
         began = time.perf_counter()
         try:
-            outputs = self._engine.model.predict(inputs)
+            failed = self._predict(shares) if isinstance(shares[0].job, PredictJob) else self._sample(shares)
         except Exception as error:
-            if len(jobs) == 1:
-                return [_failed(jobs[0], error)]
-            return [ended for job in jobs for ended in self._predict([job])]
-        self._note(jobs, self._size(jobs, sum(rows), 1), began)
+            if len(shares) == 1:
+                return [_ended(shares[0].job, error)]
+            return [job for share in shares for job in self._call([share])]
+        self.calls += 1
+        took_s = time.perf_counter() - began
+        self.costs.note(shares, took_s)
+        if self._metrics is not None:
+            held = sum(share.rows for share in shares) * max(share.passes for share in shares)
+            self._metrics.called(held, len(shares), took_s)
+        ended: list[Job] = []
+        self._admit()  # Whoever came during the call goes before those that were served.
+        for job in (share.job for share in shares):
+            job.compute_s += took_s
+            if job in failed:
+                ended.append(_ended(job, failed[job]))
+            elif job.left > 0:
+                with self._wake:
+                    self._line.add(job)
+            else:
+                ended.append(_ended(job))
+        return ended
+
+    def _predict(self, shares: Sequence[Share]) -> dict[Job, Exception]:
+        jobs = [share.job for share in shares if isinstance(share.job, PredictJob)]
+        parts = [job.next_rows(share.rows) for job, share in zip(jobs, shares, strict=True)]
+        inputs = dict(parts[0])
+        if len(parts) > 1:
+            inputs = {name: np.concatenate([part[name] for part in parts]) for name in inputs}
+        outputs = self._engine.model.predict(inputs)
         start = 0
-        for job in jobs:
-            if isinstance(job, PredictJob):
-                job.outputs = {name: array[start : start + job.rows] for name, array in outputs.items()}
-            start += job.rows
-        return list(jobs)
+        for job, share in zip(jobs, shares, strict=True):
+            job.take({name: array[start : start + share.rows] for name, array in outputs.items()})
+            start += share.rows
+        return {}
 
-    def _sample(self, jobs: Sequence[Job]) -> list[Job]:
-        samples = [job for job in jobs if isinstance(job, SampleJob)]
-        share = self._engine.row_passes // len(samples)
-        self._choose_seeds(samples)
-        counts = [self._wanted(job, share)[1] for job in samples]
-        model = self._engine.model
-        began = time.perf_counter()
-        try:
-            items = [job.run.batch_item(model, count) for job, count in zip(samples, counts, strict=True)]
-            parts = model.draw(items, sampling=samples[0].run.sampling)
-        except Exception as error:
-            if len(samples) == 1:
-                return [_failed(samples[0], error)]
-            return [ended for job in samples for ended in self._sample([job])]
-        self._note(jobs, self._size(jobs, sum(item.rows for item in items), max(counts)), began)
-        return [ended for job, part in zip(samples, parts, strict=True) for ended in self._take(job, part)]
-
-    def _take(self, job: SampleJob, part: Any) -> Iterable[Job]:
-        try:
-            job.run.take(part)
-        except Exception as error:
-            yield _failed(job, error)
-            return
-        if job.run.item is None:
-            yield job
-            return
-        self._admit()  # Whoever came during the call goes before it.
-        self._ring.append(job)
-
-    def _choose_seeds(self, jobs: Sequence[SampleJob]) -> None:
-        """One draw for all of a call that named no seed: it is as fresh as one for each, and cheaper."""
+    def _sample(self, shares: Sequence[Share]) -> dict[Job, Exception]:
+        """Draw; jobs that could not take what was drawn, with why."""
+        jobs = [share.job for share in shares if isinstance(share.job, SampleJob)]
+        # One draw for all of a call that named no seed: it is as fresh as one for each, and cheaper.
         seed = draw_seed()
         for job in jobs:
             if job.run.seed is None:
                 job.run.seed = seed
-
-    def _size(self, jobs: Sequence[Job], rows: int, count: int) -> tuple[Any, ...]:
-        """Calls that take about as long."""
-        return (*self._batch_key(jobs[0]), len(jobs) > 1, (rows * count).bit_length(), rows.bit_length())
-
-    def _note(self, jobs: Sequence[Job], size: tuple[Any, ...], began: float) -> None:
-        self.calls += 1
-        took = time.perf_counter() - began
-        for job in jobs:
-            job.compute_s += took
-        self._took_s[size] = 0.75 * self._took_s.get(size, took) + 0.25 * took
+        model = self._engine.model
+        items = [job.run.batch_item(model, share.passes) for job, share in zip(jobs, shares, strict=True)]
+        failed: dict[Job, Exception] = {}
+        for job, part in zip(jobs, model.draw(items, sampling=jobs[0].run.sampling), strict=True):
+            try:
+                job.run.take(part)
+            except Exception as error:
+                failed[job] = error
+        return failed
 
 
-def _failed(job: Job, error: Exception) -> Job:
-    job.error = error
+def _ended(job: Job, error: Exception | None = None) -> Job:
+    job.error, job.ended = error, True
     return job

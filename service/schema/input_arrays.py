@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import chain, islice
 from typing import Any, TypeAlias
 
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from thinned.models.card import InputSpec
 from thinned.models.errors import InputError, Problem
 
-__all__ = ["MAX_PROBLEMS", "check_inputs", "describe", "numpy_dtype"]
+__all__ = ["MAX_PROBLEMS", "check_inputs", "describe", "largest_number", "numpy_dtype"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Loc: TypeAlias = tuple[str | int, ...]
@@ -70,6 +71,23 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
         dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
         return dtype
+
+
+@cache
+def largest_number(name: str) -> float:
+    """The largest float64 that becomes a finite number of this dtype: by rounding, a little more than its largest."""
+    dtype = numpy_dtype(name)
+
+    def fits(bits: int) -> bool:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return bool(np.isfinite(np.array([bits], np.int64).view(np.float64).astype(dtype))[0])
+
+    # Positive numbers are in the order of their bits. 1 fits, infinity does not.
+    low, high = (int(np.array([value]).view(np.int64)[0]) for value in (1.0, np.inf))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return float(np.array([low], np.int64).view(np.float64)[0])
 
 
 def describe(value: object) -> str:

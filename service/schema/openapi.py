@@ -28,7 +28,7 @@ _EXAMPLE_NUMBERS = 256
 
 def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str, Any]:
     """Describe the API that serves this model under these settings."""
-    return {
+    described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": f"Thinned: {card.name}",
@@ -40,6 +40,7 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
             "/predict_mc": {"post": _predict_mc(card, settings)},
             "/model": {"get": _get("model", "The model's card and the limits in force", _json(reference("Model")))},
             "/docs.json": {"get": _get("docs", "This document", _json({"type": "object"}))},
+            "/openapi.json": {"get": _get("openapi", "This document", _json({"type": "object"}))},
             "/livez": {"get": _get("livez", "The process lives", _text())},
             "/readyz": {"get": _get("readyz", "The model is loaded and checked", _text(), refusals=[503])},
             "/metrics": {"get": _get("metrics", "Counters and histograms for Prometheus", _text())},
@@ -57,6 +58,21 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
             }
         },
     }
+    if settings.tokens is not None:
+        _ask_for_tokens(described, settings)
+    return described
+
+
+def _ask_for_tokens(described: dict[str, Any], settings: Settings) -> None:
+    """Say in a description of the API where it asks for a token."""
+    described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    free = {"/livez": True, "/readyz": True, "/metrics": settings.open_metrics}
+    free |= dict.fromkeys(("/docs.json", "/openapi.json"), settings.open_docs)
+    for path, methods in described["paths"].items():
+        for operation in methods.values():
+            if not free.get(path, False):
+                operation["security"] = [{"token": []}]
+                operation["responses"] |= _responses({}, [int(HTTPStatus.UNAUTHORIZED)], answers=False)
 
 
 def _predict(card: ModelCard, settings: Settings) -> dict[str, Any]:
@@ -102,7 +118,7 @@ def _problem() -> Schema:
             "status": {"type": "integer"},
             "detail": {"type": "string"},
         },
-        {"errors": array(object_of({"loc": place, "msg": {"type": "string"}}))},
+        {"errors": array(object_of({"loc": place, "msg": {"type": "string"}})), "request_id": {"type": "string"}},
     )
 
 
@@ -143,8 +159,8 @@ _POST_REFUSALS = sorted({int(meaning.status) for meaning in (*TABLE.values(), UN
 _PREDICT_REFUSALS = [status for status in _POST_REFUSALS if status != HTTPStatus.CONFLICT]
 
 
-def _responses(content: Mapping[str, Any], refusals: Sequence[int]) -> dict[str, Any]:
-    responses: dict[str, Any] = {"200": {"description": "The answer", "content": dict(content)}}
+def _responses(content: Mapping[str, Any], refusals: Sequence[int], *, answers: bool = True) -> dict[str, Any]:
+    responses: dict[str, Any] = {"200": {"description": "The answer", "content": dict(content)}} if answers else {}
     if len(refusals) > 1:
         responses["200"]["headers"] = {"Server-Timing": _SERVER_TIMING}
     for status in refusals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,9 +10,9 @@ import numpy as np
 from thinned.models.card import InputSpec, ModelCard, OutputSpec
 from thinned.models.sampling import SAMPLINGS, SEEDS
 from thinned.models.uncertainty.answer import calibrated_passes
-from thinned.service.schema.input_arrays import describe, numpy_dtype
+from thinned.service.schema.input_arrays import describe, largest_number, numpy_dtype
 from thinned.service.schema.json_schema import Schema, array, by_output, object_of, or_null, reference, rows
-from thinned.service.schema.request_fields import MAX_QUANTILES
+from thinned.service.schema.request_fields import LEAST_TIMEOUT_MS, MAX_QUANTILES
 from thinned.service.schema.response_body import MOMENTS, PARTS, UNCERTAINTIES, has_label
 from thinned.service.settings import Settings
 
@@ -70,7 +71,8 @@ def _present(spec: InputSpec) -> Schema:
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
-    return {"type": "number", "description": f"Finite in {dtype.name}."}
+    most = largest_number(spec.dtype)
+    return {"type": "number", "minimum": -most, "maximum": most, "description": f"Finite in {dtype.name}."}
 
 
 def predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
@@ -100,6 +102,7 @@ def predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
         "tolerance": {
             "type": ["number", "null"],
             "exclusiveMinimum": 0,
+            "maximum": sys.float_info.max,
             "default": None,
             "description": "Stop when every row's largest standard error of the mean is below this, in the outputs' "
             "units; looked at after each 32 passes, from 128 passes on.",
@@ -107,6 +110,7 @@ def predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
         "budget_ms": {
             "type": ["number", "null"],
             "exclusiveMinimum": 0,
+            "maximum": sys.float_info.max,
             "default": None,
             "description": "Stop at the last 32 passes that end within this time. 32 are always drawn.",
         },
@@ -128,7 +132,7 @@ def predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
 def _timeout_ms(settings: Settings) -> Schema:
     return {
         "type": ["number", "null"],
-        "exclusiveMinimum": 0,
+        "minimum": LEAST_TIMEOUT_MS,
         "maximum": settings.max_timeout_ms,
         "default": settings.timeout_ms,
         "description": "After this time the work stops and the answer is a 504.",

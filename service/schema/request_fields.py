@@ -17,9 +17,11 @@ from thinned.models.uncertainty.answer import calibrated_passes, check_coverage,
 from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_inputs, describe
 from thinned.service.settings import Settings
 
-__all__ = ["MAX_QUANTILES", "PredictRequest", "SampleRequest", "read_predict", "read_predict_mc"]
+__all__ = ["LEAST_TIMEOUT_MS", "MAX_QUANTILES", "PredictRequest", "SampleRequest", "read_predict", "read_predict_mc"]
 
 MAX_QUANTILES = 99
+LEAST_TIMEOUT_MS = 1
+"""Nothing is answered sooner; a smaller number is likely to be meant in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +159,9 @@ def _check_integer(name: str, value: object, low: int, high: int, *, or_null: bo
 def _read_timeout(document: Mapping[str, object], settings: Settings, problems: list[Problem]) -> float:
     """The time to answer in, in ms; what is wrong with it is added to `problems`."""
     timeout_ms = _read_positive(document, "timeout_ms", problems)
-    if timeout_ms is not None and timeout_ms > settings.max_timeout_ms:
-        problems.append(
-            Problem(("timeout_ms",), f"expected at most {settings.max_timeout_ms}, received {describe(timeout_ms)}")
-        )
+    if timeout_ms is not None and not LEAST_TIMEOUT_MS <= timeout_ms <= settings.max_timeout_ms:
+        expected = f"expected a number from {LEAST_TIMEOUT_MS} to {settings.max_timeout_ms}"
+        problems.append(Problem(("timeout_ms",), f"{expected}, received {describe(timeout_ms)}"))
     return settings.timeout_ms if timeout_ms is None else timeout_ms
 
 

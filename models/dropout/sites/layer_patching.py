@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from thinned.models.compat.keras import (
     attention_dropout,
@@ -30,6 +31,13 @@ from thinned.models.dropout.sites.random_functions import replaced_random_functi
 __all__ = ["TRACING", "patched"]
 
 TRACING = threading.RLock()
+_CROPPINGS = (keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D)
+_SHORTENING = _CROPPINGS + tuple(
+    getattr(keras.layers, f"{kind}{n}D")
+    for kind in ("Conv", "SeparableConv", "DepthwiseConv", "MaxPooling", "AveragePooling")
+    for n in (1, 2, 3)
+    if hasattr(keras.layers, f"{kind}{n}D")
+)
 _MOST_STEPS = 256
 """Beyond these an unrolled loop would take minutes to trace."""
 _ABSENT = object()
@@ -101,6 +109,43 @@ def _replace(changes: list[tuple[Any, str, Any]], layer: Any, name: str, value: 
     layer.__dict__[name] = value
 
 
+def _long_enough(layer: Any) -> Callable[..., Any]:
+    """A convolution, pooling or crop that refuses an input which is shorter than what it reads at once.
+
+    TensorFlow 2.21 with oneDNN answers a convolution of such an input with memory that nobody wrote to
+    (`tests/models/compat/test_tensorflow.py` fails when this is mended).
+    """
+    original, least = layer.call, _least_lengths(layer)
+
+    def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        first = 2 if getattr(layer, "data_format", "channels_last") == "channels_first" else 1
+        checks = []
+        for axis, length in enumerate(least, first):
+            short = f"the input is too short for the layer '{layer.name}', which reads {length} of axis {axis} at once"
+            known = inputs.shape[axis]
+            if known is not None and known < length:
+                raise ValueError(f"{short}; received {known}")
+            if known is None and length > 1:
+                checks.append(tf.debugging.assert_greater_equal(tf.shape(inputs)[axis], length, message=short))
+        with tf.control_dependencies(checks):
+            return original(tf.identity(inputs) if checks else inputs, *args, **kwargs)
+
+    return call
+
+
+def _least_lengths(layer: Any) -> list[int]:
+    """Of each spatial axis, the least length of an input that a layer makes something of."""
+    if isinstance(layer, _CROPPINGS):
+        pairs = layer.cropping if isinstance(layer.cropping[0], tuple | list) else (layer.cropping,)
+        return [sum(pair) + 1 for pair in pairs]
+    if layer.padding != "valid":
+        return []
+    sizes = layer.pool_size if hasattr(layer, "pool_size") else layer.kernel_size
+    dilations = getattr(layer, "dilation_rate", 1)
+    dilated = dilations if isinstance(dilations, tuple | list) else (dilations,) * len(sizes)
+    return [(size - 1) * dilation + 1 for size, dilation in zip(sizes, dilated, strict=True)]
+
+
 def _dispatcher(original: Callable[..., Any], calls: dict[int, Callable[..., Any]]) -> Callable[..., Any]:
     """The `call` of a class of Keras, which draws for some layers of subclasses while this thread traces."""
     thread = threading.get_ident()
@@ -116,6 +161,8 @@ def _side_patches(layer: Any, patched_ids: set[int], drawing_each_turn: set[int]
     """What must change around the sites: augmentation never runs, and no fast path goes round a replaced draw."""
     if is_augmentation(layer) and id(layer) not in patched_ids:
         return {"call": _never_training(layer.call)}
+    if isinstance(layer, _SHORTENING):
+        return {"call": _long_enough(layer)}
     if isinstance(layer, keras.layers.TimeDistributed):
         return {"call": _fold_time(layer, always=_holds(layer, patched_ids))}
     if isinstance(layer, keras.layers.RNN) and _holds(layer, patched_ids):

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from thinned.models.compat.messages import message_of
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import ModelFileError
-from thinned.models.storage.config_safety import refuse_lambdas
+from thinned.models.storage.bounded_building import bounded_building
+from thinned.models.storage.config_safety import count_layers, refuse_lambdas
 from thinned.models.storage.custom_layers import objects_of
 from thinned.models.storage.keras_archive import is_hdf5, keras_version
 from thinned.models.storage.legacy.isolation import OldModel, read_apart
@@ -81,6 +82,7 @@ def _convert(path: Path, module: Path | str | None, folder: Path) -> tuple[str, 
     plain.mkdir()
     old = read_apart(path, plain)
     refuse_lambdas(path, old.config)
+    layers = count_layers(path, old.config)
     import_tensorflow()
     objects = {} if module is None else objects_of(module)
     kind = "HDF5" if old.tree is None else "an archive"
@@ -91,8 +93,11 @@ def _convert(path: Path, module: Path | str | None, folder: Path) -> tuple[str, 
 
     try:
         with keras.saving.custom_object_scope(objects):
-            built = _built(old, objects)
+            with bounded_building(path, weights_bytes=path.stat().st_size, layers=layers):
+                built = _built(old, objects)
             built.layer.save(folder / "model.keras")
+    except (ModelFileError, MemoryError):
+        raise
     except LayerError as error:
         raise ModelFileError(f"{path} is {said}, and {error}. To serve it, {_REBUILD}") from error
     except Exception as error:  # whatever Keras and Python raise on a configuration that no Keras wrote

@@ -12,18 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.models.errors import ModelFileError
+from thinned.models.storage.limits import LONGEST_TEXT, MOST_OBJECTS, allowed_bytes
 
-__all__ = ["Array", "HDF5Model", "allowed_bytes", "open_hdf5"]
+__all__ = ["Array", "HDF5Model", "open_hdf5"]
 
 Array = npt.NDArray[Any]
-
-_LONGEST_TEXT = 64 << 20
-_MOST_OBJECTS = 100_000
-
-
-def allowed_bytes(file_size: int) -> int:
-    """The most bytes of weights that a file of this size may declare: Keras compresses nothing."""
-    return 4 * file_size + (64 << 20)
 
 
 class HDF5Model:
@@ -49,8 +42,8 @@ class HDF5Model:
             return None
         value = attributes[name]
         text = value.decode("utf-8") if isinstance(value, bytes) else value
-        if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
-            raise ModelFileError(f"its attribute {name} is no text of at most {_LONGEST_TEXT >> 20} MiB")
+        if not isinstance(text, str) or len(text) > LONGEST_TEXT:
+            raise ModelFileError(f"its attribute {name} is no text of at most {LONGEST_TEXT >> 20} MiB")
         return text
 
     def layers(self) -> Iterator[tuple[str, list[str], Iterator[Array]]]:
@@ -85,7 +78,7 @@ class HDF5Model:
             path, group = waiting.pop()
             for name in group:
                 seen += 1
-                if seen > _MOST_OBJECTS or path.count("/") > 64:
+                if seen > MOST_OBJECTS or path.count("/") > 64:
                     raise ModelFileError("it holds too many groups, or groups inside themselves")
                 item = self._item(group, name)
                 inner = f"{path}/{name}" if path else name
@@ -98,7 +91,7 @@ class HDF5Model:
         """A list of names. HDF5 limits an attribute to 64 KiB, and Keras cuts longer lists into numbered ones."""
         parts = [name] if name in group.attrs else []
         if not parts:
-            numbered = (f"{name}{number}" for number in range(_MOST_OBJECTS))
+            numbered = (f"{name}{number}" for number in range(MOST_OBJECTS))
             parts = list(itertools.takewhile(group.attrs.__contains__, numbered))
         found: list[str] = []
         for part in parts:
@@ -107,8 +100,8 @@ class HDF5Model:
                 if not isinstance(text, str):
                     raise ModelFileError(f"its attribute {name} is no list of names")
                 found.append(text)
-        if len(found) > _MOST_OBJECTS:
-            raise ModelFileError(f"its attribute {name} has more than {_MOST_OBJECTS} names")
+        if len(found) > MOST_OBJECTS:
+            raise ModelFileError(f"its attribute {name} has more than {MOST_OBJECTS} names")
         return found
 
     def _item(self, group: h5py.Group, name: str) -> Any:

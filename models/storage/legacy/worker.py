@@ -16,15 +16,14 @@ from typing import Any
 import numpy as np
 
 from thinned.models.errors import ModelFileError
-from thinned.models.storage.legacy.hdf5_reader import Array, HDF5Model, allowed_bytes, open_hdf5
+from thinned.models.storage.archive_members import CONFIG, METADATA, WEIGHTS, check_members, parsed_json, read_text
+from thinned.models.storage.legacy.hdf5_reader import Array, HDF5Model, open_hdf5
+from thinned.models.storage.limits import allowed_bytes
 
 __all__ = ["REFUSED", "cpu_seconds", "main"]
 
 REFUSED = 3
 """Exit status when the reason stands in `refusal.txt`."""
-
-_DEEPEST = 120
-_LONGEST_JSON = 64 << 20
 
 
 def main(file: Path, folder: Path) -> int:
@@ -100,7 +99,7 @@ def _hdf5(file: Path, folder: Path, size: int) -> dict[str, Any]:
             "format": "HDF5",
             "version": model.attribute("keras_version") or "1",
             "backend": model.backend(),
-            "config": _parsed(config),
+            "config": _parsed(config.encode()),
             "layers": layers,
         }
 
@@ -110,10 +109,11 @@ def _archive(file: Path, folder: Path, size: int) -> dict[str, Any]:
     arrays = _Arrays(folder)
     weights = folder / "copied.weights.h5"
     with zipfile.ZipFile(file) as archive:
-        config, metadata = (_parsed(_text(archive, name)) for name in ("config.json", "metadata.json"))
-        if archive.getinfo("model.weights.h5").file_size > allowed_bytes(size):
+        check_members(archive)
+        config, metadata = (_parsed(read_text(archive, name)) for name in (CONFIG, METADATA))
+        if archive.getinfo(WEIGHTS).file_size > allowed_bytes(size):
             raise ModelFileError("its weights are larger than the file could hold")
-        with archive.open("model.weights.h5") as source, weights.open("wb") as copy:
+        with archive.open(WEIGHTS) as source, weights.open("wb") as copy:
             shutil.copyfileobj(source, copy)
     with open_hdf5(weights) as opened:
         tree = [{"path": path, "array": arrays.put(array)} for path, array in HDF5Model(opened, size).tree()]
@@ -122,27 +122,11 @@ def _archive(file: Path, folder: Path, size: int) -> dict[str, Any]:
     return {"format": "archive", "version": str(version), "backend": None, "config": config, "tree": tree}
 
 
-def _text(archive: zipfile.ZipFile, name: str) -> str:
-    if archive.getinfo(name).file_size > _LONGEST_JSON:
-        raise ModelFileError(f"its {name} is longer than {_LONGEST_JSON >> 20} MiB")
-    return archive.read(name).decode("utf-8")
-
-
-def _parsed(text: str) -> Any:
-    """JSON that nests no deeper than any model does."""
+def _parsed(text: bytes) -> Any:
     try:
-        parsed = json.loads(text)
-    except RecursionError:
-        raise ModelFileError("its configuration is nested too deeply") from None
+        return parsed_json(text)
     except ValueError as error:
         raise ModelFileError(f"its configuration is not JSON ({error})") from error
-    level = [parsed]
-    for _ in range(_DEEPEST):
-        inner = [list(item.values()) if isinstance(item, dict) else item for item in level]
-        level = [child for children in inner if isinstance(children, list) for child in children]
-        if not level:
-            return parsed
-    raise ModelFileError("its configuration is nested too deeply")
 
 
 if __name__ == "__main__":

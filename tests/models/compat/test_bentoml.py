@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import stat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import bentoml
+import bentoml.serving
+import pytest
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
+from bentoml._internal.utils import circus
 
-from thinned.models.compat.bentoml import ACCESS_LOG, METRICS, costly_middlewares, model_store_folder
+from thinned.models.compat.bentoml import (
+    ACCESS_LOG,
+    METRICS,
+    close_side_doors,
+    costly_middlewares,
+    model_store_folder,
+)
 from thinned.service.app import UncertaintyService
+from thinned.service.http.access import AccessMiddleware
 from thinned.service.http.middleware import ProblemMiddleware
 from thinned.service.http.request_log import RequestLog
+from thinned.service.http.tracing import TraceMiddleware
 
 
 def test_bentoml_still_leaves_a_timer_behind_for_every_request() -> None:
@@ -56,7 +70,7 @@ def test_metrics_and_log_of_every_request_still_cost_a_middleware_each() -> None
 
 def test_ours_stand_outermost_and_the_costly_ones_are_left_out() -> None:
     classes = [middleware.cls for middleware in UncertaintyService.to_asgi().user_middleware]
-    assert classes[:2] == [RequestLog, ProblemMiddleware]
+    assert classes[:4] == [RequestLog, ProblemMiddleware, TraceMiddleware, AccessMiddleware]
     assert not {getattr(cls, "__name__", "") for cls in classes} & costly_middlewares()
 
 
@@ -74,3 +88,58 @@ def test_bento_builds_still_leave_links_out(tmp_path: Path) -> None:
     source = inspect.getsource(bentoml.Bento.create)
     assert "for root, _, files in os.walk(ctx_path)" in source
     assert "followlinks" not in source
+
+
+def test_bentoml_still_opens_ports_for_its_process_manager_and_wipes_a_shared_folder() -> None:
+    """When this fails, `close_side_doors` need not replace the one or the other."""
+    source = Path(circus.__file__).read_text()
+    assert 'endpoint=f"tcp://127.0.0.1:{endpoint_port}"' in source
+    assert 'pubsub_endpoint=f"tcp://127.0.0.1:{pubsub_port}"' in source
+    source = Path(bentoml.serving.__file__).read_text()
+    assert "directory: str = Provide[BentoMLContainer.prometheus_multiproc_dir]" in source
+    assert "shutil.rmtree(str(path))" in source
+
+
+def test_bentoml_still_looks_both_up_when_it_serves() -> None:
+    """When this fails, they are replaced too late."""
+    from _bentoml_impl.server import serving
+
+    source = inspect.getsource(serving.serve_http)
+    assert "from bentoml._internal.utils.circus import create_standalone_arbiter" in source
+    assert "from bentoml.serving import ensure_prometheus_dir" in source
+
+
+@pytest.mark.parametrize("reloads", [False, True])
+def test_the_process_manager_gets_no_ports(reloads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Any] = {}
+
+    class Noting:
+        def __init__(self, watchers: Any, **options: Any) -> None:
+            made.update(options, watchers=watchers)
+            self.exit_stack = contextlib.ExitStack()
+            made["arbiter"] = self
+
+    monkeypatch.setattr(circus, "Arbiter", Noting)
+    close_side_doors()
+    watcher = SimpleNamespace(send_hup=False)
+    circus.create_standalone_arbiter([watcher], sockets=[], **({"plugins": [{}]} if reloads else {}))
+    assert watcher.send_hup
+    addresses = [made["endpoint"], made["pubsub_endpoint"]]
+    assert len(set(addresses)) == 2
+    if not reloads:
+        assert all(address.startswith("inproc://") for address in addresses)
+        return
+    (folder,) = {Path(address.removeprefix("ipc://")).parent for address in addresses}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    made["arbiter"].exit_stack.close()
+    assert not folder.exists()
+
+
+def test_each_service_gets_a_folder_of_its_own_for_metrics() -> None:
+    close_side_doors()
+    first, second = (Path(bentoml.serving.ensure_prometheus_dir()) for _ in range(2))
+    assert first != second
+    assert stat.S_IMODE(first.stat().st_mode) == 0o700
+    assert not first.is_relative_to(model_store_folder().parent)
+    for folder in (first, second):
+        folder.rmdir()

@@ -57,6 +57,28 @@ def test_the_card_says_what_the_model_is(files: Path) -> None:
     assert card.warnings == ()
 
 
+def test_an_argmax_is_no_regression(tmp_path: Path) -> None:
+    import keras
+
+    inputs = keras.Input((4,))
+    scores = keras.layers.Dense(3)(keras.layers.Dropout(0.3)(inputs))
+    keras.Model(inputs, keras.ops.argmax(scores, axis=-1)).save(tmp_path / "best.keras")
+    for task in ("regression", "classification"):
+        with pytest.raises(UnsupportedModelError, match=r"argmax.*--task classification"):
+            import_model(tmp_path / "best.keras", name="best", tasks={None: task})
+
+
+def test_a_network_of_200_layers_is_not_refused_for_its_rounding(tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((8,))
+    for _ in range(200):
+        x = keras.layers.Dense(8, "tanh", kernel_initializer=keras.initializers.Orthogonal(1.3))(x)
+    keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Dropout(0.2)(x))).save(tmp_path / "deep.keras")
+    assert import_model(tmp_path / "deep.keras", name="deep", tasks={None: "regression"}).card.sites
+
+
 def test_saving_and_loading_give_the_same_answers(files: Path) -> None:
     before = enable_mc_dropout(read_keras(files / "sound.keras"))
     stored = import_model(files / "sound.keras", name="sound", tasks={None: "regression"})

@@ -93,7 +93,7 @@ def test_no_module_is_asked_for_what_is_of_keras(files: Path, tmp_path: Path, na
     [
         ("other.txt", "x", "without a config.json"),
         ("config.json", "{", "damaged"),
-        ("config.json", "[" * 100_000, "damaged"),
+        ("config.json", "[" * 100_000, "nested too deeply"),
         ("config.json", "[]", "does not describe a Keras model"),
         ("config.json", '{"class_name": "Model"}', "Keras could not load it"),
         (

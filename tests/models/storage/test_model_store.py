@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -52,7 +53,12 @@ def test_what_is_stored_is_found_as_it_was(put: Put) -> None:
     assert model_store.find("small", stored.version) == stored
     assert model_store.find("small:latest") == stored
     assert model_store.find_all() == [stored]
-    assert sorted(path.name for path in stored.path.iterdir()) == ["card.json", "model.keras", "model.yaml"]
+    assert sorted(path.name for path in stored.path.iterdir()) == [
+        "card.json",
+        "card.sha256",
+        "model.keras",
+        "model.yaml",
+    ]
     assert model_store.load_keras(stored).count_params() == 58
 
 
@@ -168,6 +174,38 @@ def test_a_card_that_cannot_be_read_hides_no_other_model(put: Put) -> None:
     with pytest.raises(ModelCorruptError, match=rf"the card of {broken.tag} cannot be read.*thinned delete"):
         model_store.find("broken")
     assert model_store.delete("broken") == [broken.tag]
+
+
+def test_a_changed_card_is_noticed(put: Put) -> None:
+    stored = put("mine")
+    path = stored.path / "card.json"
+    path.write_text(path.read_text().replace('"regression"', '"gaussian"'))
+    with pytest.raises(ModelCorruptError, match=rf"the card of {stored.tag} is not the one that was stored.*import it"):
+        model_store.find("mine")
+    assert model_store.find_all() == []
+    (stored.path / "card.sha256").unlink()  # as of a card that was stored before there were digests
+    assert model_store.find("mine").card.outputs[0].task == "gaussian"
+
+
+def test_what_a_crash_left_beside_the_store_is_swept(put: Put, store: Path) -> None:
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    owners = {
+        "thinned-staging-gone": f"{socket.gethostname()} {int(gone.stdout)}",
+        "thinned-deleted-gone": f"{socket.gethostname()} {int(gone.stdout)}",
+        "thinned-staging-alive": f"{socket.gethostname()} {os.getpid()}",
+        "thinned-staging-elsewhere": "another-host 1",
+        "thinned-staging-old": None,
+        "another": None,
+    }
+    for name, owner in owners.items():
+        (store.parent / name).mkdir()
+        if owner:
+            (store.parent / name / "owner").write_text(owner)
+    for name in ("thinned-staging-old", "another"):
+        os.utime(store.parent / name, (0, 0))
+    put()
+    left = {path.name for path in store.parent.iterdir()}
+    assert left == {"models", "another", "thinned-staging-alive", "thinned-staging-elsewhere"}
 
 
 @pytest.mark.parametrize("name", ["", "Digits", "a b", "-a", "a-", "a/b", "../a", "a:b", "a\n", "ä", "a" * 64])

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from tests.service.conftest import Served
+from thinned.models.errors import MalformedBodyError
 from thinned.service.http.routes import create_app
 from thinned.service.inference.model_manager import ModelManager
+from thinned.service.schema.request_body import parse
 
 ROWS = [[0.5, -1, 2], [1, 0, 0.25]]
 HEAVY = {"inputs": [[0.5, -1, 2]] * 64, "n_samples": 1000}
@@ -146,3 +148,119 @@ def test_a_member_twice_is_refused(classes: Served, body: bytes) -> None:
     response = classes.ask("POST", "/predict", content=body)
     assert response.status_code == 400
     assert "is there twice" in response.json()["detail"]
+
+
+# Promises of time and memory
+
+
+def test_the_504_is_there_in_time_whatever_is_computed(
+    serve: Serve, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = serve(models["classes"])
+    began, go = held_up(busy.manager, monkeypatch)
+    first = busy.begin("POST", "/predict_mc", json=HEAVY)
+    assert began.wait(30)
+    for path in ("/predict", "/predict_mc"):
+        asked = time.monotonic()
+        late = busy.ask("POST", path, json={"inputs": ROWS, "timeout_ms": 200})
+        assert late.status_code == 504
+        assert time.monotonic() - asked < 1.0
+    go.set()
+    assert first.result(60).status_code == 200
+
+
+class Client:
+    """Sends a body piece by piece, and may leave."""
+
+    def __init__(self, manager: ModelManager, path: str = "/predict_mc") -> None:
+        self.manager, self.path = manager, path
+        self.messages: asyncio.Queue[Any] = asyncio.Queue()
+        self.sent: list[Any] = []
+
+    async def ask(self) -> list[Any]:
+        async def send(message: Any) -> None:
+            self.sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": self.path, "headers": []}
+        await create_app(self.manager)(scope, self.messages.get, send)
+        return self.sent
+
+    def piece(self, body: bytes, *, more: bool = False) -> None:
+        self.messages.put_nowait({"type": "http.request", "body": body, "more_body": more})
+
+    def leave(self) -> None:
+        self.messages.put_nowait({"type": "http.disconnect"})
+
+
+def test_all_of_a_burst_that_leave_take_no_further_call(
+    serve: Serve, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = serve(models["classes"])
+    began, go = held_up(busy.manager, monkeypatch)
+    first = busy.begin("POST", "/predict_mc", json=HEAVY)
+    assert began.wait(30)
+
+    async def burst() -> list[list[Any]]:
+        clients = [Client(busy.manager) for _ in range(17)]
+        asking = [asyncio.create_task(client.ask()) for client in clients]
+        for client in clients:
+            client.piece(json.dumps({**HEAVY, "seed": 3}).encode())
+        while busy.manager._admitted < 18:
+            await asyncio.sleep(0.01)
+        for client in clients:
+            client.leave()
+        return await asyncio.wait_for(asyncio.gather(*asking), 10)
+
+    assert busy.run(burst()).result(30) == [[]] * 17
+    assert busy.manager._admitted == 1
+    calls = busy.manager._scheduler.calls
+    go.set()
+    assert first.result(60).status_code == 200
+    # Those that left are in no call: what was made after is the rest of the first alone, and it had one seed.
+    assert busy.manager._scheduler.calls - calls <= -(-HEAVY["n_samples"] // 32)
+    assert busy.manager.memory.total == 0
+
+
+def test_bodies_that_are_slow_or_fill_the_memory_are_refused(serve: Serve, models: dict[str, str]) -> None:
+    small = serve(models["classes"], body_timeout_s=0.3, memory_mib=2, max_body_bytes=16 << 20)
+
+    async def slow_and_large() -> tuple[Any, ...]:
+        slow, large, whole = (Client(small.manager) for _ in range(3))
+        asking = [asyncio.create_task(client.ask()) for client in (slow, large, whole)]
+        slow.piece(b"{", more=True)
+        large.piece(b" " * (900 << 10), more=True)
+        await asyncio.sleep(0.05)
+        whole.piece(b" " * (900 << 10), more=True)
+        return tuple(client[0]["status"] for client in await asyncio.gather(*asking))
+
+    assert small.run(slow_and_large()).result(30) == (408, 408, 503)
+    assert small.manager.memory.total == 0
+    beyond = small.ask("POST", "/predict", content=b"[" * (1 << 20))
+    assert (beyond.status_code, beyond.json()["title"]) == (413, "The request needs too much memory")
+    assert small.ask("POST", "/predict", json={"inputs": ROWS}).status_code == 200
+
+
+def test_what_cannot_be_answered_in_time_is_told_at_once(
+    serve: Serve, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = serve(models["classes"])
+    assert busy.ask("POST", "/predict_mc", json=HEAVY).status_code == 200
+    began, go = held_up(busy.manager, monkeypatch)
+    first = busy.begin("POST", "/predict_mc", json=HEAVY)
+    assert began.wait(30)
+    monkeypatch.setattr(busy.manager._scheduler, "waiting_s", lambda: 7.3)
+    asked = time.monotonic()
+    refused = busy.ask("POST", "/predict_mc", json={**HEAVY, "timeout_ms": 5000})
+    assert time.monotonic() - asked < 0.5
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "8")
+    assert "7.3 s" in refused.json()["detail"]
+    go.set()
+    assert first.result(60).status_code == 200
+
+
+def test_thousands_of_members_take_linear_time() -> None:
+    body = json.dumps({f"member {i}": i for i in range(200_000)}).encode()
+    began = time.monotonic()
+    with pytest.raises(MalformedBodyError, match="member 7"):
+        parse(body[:-1] + b', "member 7": 1}')
+    assert time.monotonic() - began < 5

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from thinned.models import errors
 from thinned.models.errors import InputError, NoSitesError, Problem, ThinnedError
 from thinned.service.http.problem_details import ProblemResponse, problem
+from thinned.service.http.request_id import current_request_id
 from thinned.service.schema.problem_table import TABLE
 
 
@@ -28,6 +29,8 @@ def document(response: ProblemResponse) -> dict[str, object]:
         (errors.UnsupportedBodyError("no"), 415),
         (InputError([Problem((), "no")]), 422),
         (NoSitesError("no"), 422),
+        (errors.TokenError("no"), 401),
+        (errors.RateError("no", retry_after_s=1), 429),
         (errors.AnswerNotFiniteError("no"), 502),
         (errors.NotReadyError("no"), 503),
         (errors.OverloadedError("no"), 503),
@@ -38,7 +41,8 @@ def test_every_error_of_a_client_has_its_status(error: Exception, status: int) -
     response = problem(error)
     assert document(response)["detail"] == "no"
     assert response.status_code == status
-    assert ("retry-after" in response.headers) == (status == 503)
+    assert ("retry-after" in response.headers) == (status in (429, 503))
+    assert ("www-authenticate" in response.headers) == (status == 401)
 
 
 def kinds(of: type[ThinnedError]) -> set[type[ThinnedError]]:
@@ -57,7 +61,13 @@ NOT_OF_REQUESTS = {
     errors.UsageError,
     errors.SettingsError,
 }
-BASES = {errors.ThinnedError, errors.StoreError, errors.RequestError, errors.AvailabilityError}
+BASES = {
+    errors.ThinnedError,
+    errors.StoreError,
+    errors.RequestError,
+    errors.AccessError,
+    errors.AvailabilityError,
+}
 
 
 def test_every_error_is_in_the_table_or_is_none_of_a_request() -> None:
@@ -106,3 +116,15 @@ def test_a_refusal_of_the_router_keeps_its_headers() -> None:
 def test_text_of_a_client_that_is_no_unicode_can_be_repeated() -> None:
     read = document(problem(InputError([Problem(("\ud800",), "unknown field")])))
     assert read["errors"] == [{"loc": ["\ud800"], "msg": "unknown field"}]
+
+
+def test_the_name_of_the_request_is_in_its_problem() -> None:
+    before = current_request_id.set("mine")
+    try:
+        assert json.loads(problem(NoSitesError("no")).body)["request_id"] == "mine"
+    finally:
+        current_request_id.reset(before)
+
+
+def test_retry_after_is_what_the_error_says() -> None:
+    assert problem(errors.RateError("no", retry_after_s=7)).headers["retry-after"] == "7"

@@ -107,7 +107,7 @@ def sampled(count: int, salt: int = 0, *, inputs: Any = None, deadline: float = 
     """A job of `count` rows; its run is what `ModelManager.sample` would make of a request."""
     x = rows(count, salt) if inputs is None else inputs
     run = MonteCarloRun(x, [OUTPUT], row_passes=BUDGET, **{"seed": None, **drawn})
-    return SampleJob(x, run, deadline=deadline)
+    return SampleJob(x, run, row_passes=BUDGET, deadline=deadline)
 
 
 def only(job: SampleJob) -> RunningStatistics:
@@ -152,7 +152,7 @@ def test_deterministic_requests_are_joined_too(
         return real(inputs)
 
     monkeypatch.setattr(engine.model, "predict", counted)
-    jobs = [PredictJob(rows(n, n)) for n in (1, 2, 4)]
+    jobs = [PredictJob(rows(n, n), row_passes=BUDGET) for n in (1, 2, 4)]
     bench.answer(*jobs)
     assert sizes == [7]
     for job in jobs:
@@ -267,22 +267,22 @@ def test_one_that_the_model_refuses_takes_nobody_with_it(
 def test_whatever_goes_wrong_the_next_request_is_answered(
     bench: Recorded, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(engine), "row_passes", property(lambda self: 1 / 0))
+    monkeypatch.setattr(SampleJob, "wants", lambda self, most: 1 / 0)
     broken = sampled(1, n_samples=10, seed=1)
     bench.answer(broken)
     assert isinstance(broken.error, ZeroDivisionError)
     monkeypatch.undo()
-    bench.answer(PredictJob(rows(1)))
+    bench.answer(PredictJob(rows(1), row_passes=BUDGET))
 
 
 def test_a_deadline_ends_the_work_between_calls(bench: Recorded) -> None:
     late = sampled(1, n_samples=10**7, seed=1, deadline=time.monotonic() + 0.3)
-    past = PredictJob(rows(1), deadline=time.monotonic() - 1)
+    past = PredictJob(rows(1), row_passes=BUDGET, deadline=time.monotonic() - 1)
     bench.answer(late, past)
     assert isinstance(late.error, DeadlineError)
     assert isinstance(past.error, DeadlineError)
     calls = len(bench.calls)
-    bench.answer(PredictJob(rows(1)))
+    bench.answer(PredictJob(rows(1), row_passes=BUDGET))
     assert len(bench.calls) == calls
 
 
@@ -308,6 +308,6 @@ def test_a_short_call_is_made_where_it_arrives(
 
     monkeypatch.setattr(engine.model, "predict", noting)
     for _ in range(20):
-        bench.answer(PredictJob(rows(1)))
+        bench.answer(PredictJob(rows(1), row_passes=BUDGET))
     assert made_by[0] == "thinned-compute"
     assert threading.current_thread().name in made_by

@@ -1,0 +1,69 @@
+"""Lets in who has a token, where tokens are asked for; health is for everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from thinned.models.errors import TokenError
+from thinned.service.http.problem_details import problem
+from thinned.service.http.tokens import Tokens, current_caller
+from thinned.service.metrics import Metrics
+from thinned.service.settings import Settings
+
+__all__ = ["AccessMiddleware", "open_to_all"]
+
+HEALTH = ("/livez", "/readyz", "/healthz")
+DOCUMENTS = ("/", "/docs.json", "/openapi.json", "/static_content/")
+
+
+class AccessMiddleware:
+    """ASGI middleware around all that may need a token.
+
+    Args:
+        app: Answers whoever is let in.
+        tokens: Gives the tokens; None where none is asked for.
+        settings: Gives the settings that say what else is open.
+        metrics: Gives the metrics to count refusals in.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        tokens: Callable[[], Tokens | None],
+        settings: Callable[[], Settings],
+        metrics: Callable[[], Metrics],
+    ) -> None:
+        self._app = app
+        self._tokens, self._settings, self._metrics = tokens, settings, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let in, or refuse."""
+        tokens = self._tokens() if scope["type"] == "http" else None
+        if tokens is None or open_to_all(scope["path"], self._settings()):
+            await self._app(scope, receive, send)
+            return
+        try:
+            caller = tokens.caller_of(scope["headers"])
+        except TokenError as error:
+            self._metrics().refused("token")
+            await problem(error)(scope, receive, send)
+            return
+        scope["thinned_caller"] = caller.name
+        before = current_caller.set(caller)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            current_caller.reset(before)
+
+
+def open_to_all(path: str, settings: Settings) -> bool:
+    """Whether a path is answered without a token."""
+    if path in HEALTH:
+        return True
+    if path == "/metrics":
+        return settings.open_metrics
+    documents = path in DOCUMENTS or path.startswith(DOCUMENTS[-1])
+    return documents and settings.open_docs

@@ -1,0 +1,97 @@
+"""What a worker may hold for requests at the same time, in bytes: each part of a request takes before it allocates."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from thinned.models.errors import MemoryLimitError, OverloadedError
+
+__all__ = ["Hold", "MemoryBudget", "machine_memory"]
+
+_CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_MIB = 1 << 20
+
+
+class MemoryBudget:
+    """Counts what requests hold, by kind. Used from one thread, that of the event loop.
+
+    Args:
+        limit: Bytes that all requests together may hold.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held: Counter[str] = Counter()
+        """Bytes by kind: bodies, inputs, passes, answers."""
+
+    def hold(self) -> Hold:
+        """Nothing yet; to be released when its request has ended."""
+        return Hold(self)
+
+    @property
+    def total(self) -> int:
+        """Bytes that are held."""
+        return sum(self.held.values())
+
+
+class Hold:
+    """What one request holds. As a context manager it is released at the end."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self._held: Counter[str] = Counter()
+
+    def take(self, kind: str, size: int) -> None:
+        """Take bytes before they are allocated.
+
+        Raises:
+            MemoryLimitError: They are more than all requests together may hold.
+            OverloadedError: They do not fit beside what others hold.
+        """
+        budget = self._budget
+        if size > budget.limit:
+            raise MemoryLimitError(
+                f"the request needs about {size / _MIB:.0f} MiB for its {kind}, and all requests together may hold "
+                f"{budget.limit / _MIB:.0f} MiB; send fewer rows, ask for fewer passes or leave return_samples out"
+            )
+        if budget.total + size > budget.limit:
+            raise OverloadedError(
+                f"the request needs about {size / _MIB:.0f} MiB for its {kind}, and others hold "
+                f"{budget.total / _MIB:.0f} of {budget.limit / _MIB:.0f} MiB; try again soon"
+            )
+        budget.held[kind] += size
+        self._held[kind] += size
+
+    def give(self, kind: str) -> None:
+        """Give back what was taken of one kind."""
+        self._budget.held[kind] -= self._held.pop(kind, 0)
+
+    def release(self) -> None:
+        """Give all back."""
+        for kind in list(self._held):
+            self.give(kind)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def machine_memory() -> int:
+    """Bytes that this process may use: the container's limit where there is one, else the machine's memory."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for path in _CGROUPS:
+        try:
+            limit = Path(path).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if limit.isdecimal():
+            return min(whole, int(limit))
+    return whole
