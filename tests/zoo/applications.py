@@ -32,6 +32,18 @@ HEADLESS = (
 )
 
 
+def calibrated(model: Any) -> Any:
+    """The model, with moving averages of what it sees: without them a deep network's units are all dead."""
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, L.BatchNormalization)]
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(keras.random.normal((8, *model.inputs[0].shape[1:]), seed=6), training=True)
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum
+    return model
+
+
 def with_head(name: str) -> Any:
     """The whole network, for ten classes."""
     side = SIZES.get(name, 32)
@@ -57,6 +69,6 @@ NAMES = sorted(
     if inspect.isfunction(function) and "include_top" in inspect.signature(function).parameters
 )
 
-APPLICATIONS: dict[str, Callable[[], Any]] = {name: lambda name=name: with_head(name) for name in NAMES} | {
-    f"{name}_headless": lambda name=name: headless(name) for name in HEADLESS
+APPLICATIONS: dict[str, Callable[[], Any]] = {name: lambda name=name: calibrated(with_head(name)) for name in NAMES} | {
+    f"{name}_headless": lambda name=name: calibrated(headless(name)) for name in HEADLESS
 }

@@ -33,7 +33,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "T5": TINY,
     "Bart": TINY | PLACES,
     "GPT2": TINY | PLACES,
-    "GPTNeoX": TINY | PLACES,
+    "GPTNeoX": TINY | PLACES | {"rotary_percentage": 0.5},
     "OPT": TINY | PLACES,
     "Bloom": TINY,
     "ESM": TINY | PLACES,
@@ -177,7 +177,6 @@ def efficientnet() -> Any:
         stackwise_depth_coefficients=[1.0, 1.0],
         dropout=0.3,
         input_shape=(32, 32, 3),
-        num_features=32,
     )
 
 

@@ -135,3 +135,12 @@ def test_a_layer_that_needs_known_lengths_is_refused_with_the_way_out() -> None:
         enable_mc_dropout(model)
     (own,) = read_signature(model).inputs
     check_laws(enable_mc_dropout(model, input_specs=[InputSpec(name=own.name, shape=(6, 8, 1), dtype="")]))
+
+
+def test_an_answer_near_zero_does_not_depend_on_other_rows() -> None:
+    """The answer to the second row is 0.5 % of the others', so that its rounding is large beside it alone."""
+    keras.utils.set_random_seed(3)
+    stochastic = enable_mc_dropout(DEMANDING["root_of_one_less"]())
+    (answers,) = stochastic.predict(stochastic.examples.rows(3)).values()
+    assert abs(answers[1]).max() < 0.01 * abs(answers).max()
+    check_laws(stochastic)
