@@ -33,7 +33,8 @@ def table(results: Mapping[str, Any]) -> str:
     share = 100 * counts["right"] / max(asked, 1)
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     lines = [
-        f"2-core AMD EPYC, 24 GiB; Python {results['python']}, {versions}; {results['date']}; `make zoo`. "
+        f"2-core AMD EPYC, 24 GiB; Python {results['python']}, {versions}; {results['date']}; "
+        "`make zoo`, `make zoo-hub`. "
         f"{len(members)} models: {counts['right']} of {asked} that have a right answer are served right "
         f"({share:.1f} %), "
         f"{counts['rightly refused']} are rightly refused, {counts['wrong']} wrong, {counts['traceback']} tracebacks.",

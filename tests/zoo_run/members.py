@@ -37,12 +37,15 @@ GROUPS = {
 }
 
 
-OPTIONS = {"vision/segmenter_of_any_size": ("--input-shape", "16,16,3")}
-"""What `thinned import` is told, where its refusal asks for it: `UpSampling2D` by `bilinear` needs known lengths."""
+OPTIONS = {
+    "vision/segmenter_of_any_size": ("--input-shape", "16,16,3"),  # `UpSampling2D` by `bilinear` needs known lengths
+}
+"""What `thinned import` is told of lengths that a model leaves open."""
 
 REFUSED_BY_KERAS = {
     "numerics/quantised_transformer": "Keras could not load it",  # a quantised attention that 3.15.1 itself saved
     "hub/XLNet": "depends on the other rows",  # with padding, KerasHub 0.32's own answers to a row do
+    "hub/sam": "expected one answer a row",  # one of its outputs is a table of positions, shared by all rows
     "hub/dinov2": "Failed to convert elements",  # KerasHub 0.32's drop-path cannot be called with training=True
 }
 """Members that Keras or KerasHub itself does not load, call or answer row by row; each was tried without Thinned."""

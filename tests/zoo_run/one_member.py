@@ -107,6 +107,8 @@ def run_member(member: Member, folder: Path, command: Command) -> dict[str, Any]
         record |= _steps(member, folder, record, command)
     except _StepError as error:
         record |= {"verdict": error.verdict, "text": str(error)}
+    except (OSError, EOFError) as error:  # a pipe that broke: nothing is known of the model
+        record |= {"verdict": "not made", "text": f"{type(error).__name__}: {error}"}
     return record | {"seconds": round(time.monotonic() - began, 1)}
 
 
