@@ -307,7 +307,7 @@ class StochasticModel:
         """Rows x passes to compute at once, for rows as long as the examples."""
         return self.row_passes_for(self.examples.shapes)
 
-    def row_passes_for(self, shapes: Mapping[str, tuple[int, ...]], *, call_bytes: int = CALL_BYTES) -> int:
+    def row_passes_for(self, shapes: Mapping[str, tuple[int, ...]], *, call_bytes: int | None = None) -> int:
         """Rows x passes to compute at once, so that the widest tensor of the suffix stays within `call_bytes`.
 
         Args:
@@ -317,7 +317,7 @@ class StochasticModel:
         Returns:
             At least 1: a pass of a row cannot be cut.
         """
-        return max(1, min(call_bytes // self.row_bytes(shapes), _MOST_ROW_PASSES))
+        return max(1, min((call_bytes or CALL_BYTES) // self.row_bytes(shapes), _MOST_ROW_PASSES))
 
     def row_bytes(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
         """Bytes of the widest tensor that one row takes in one pass, for rows of these shapes."""

@@ -13,7 +13,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from thinned.models.audit.probe import Probe
 from thinned.models.dropout import StochasticModel, enable_mc_dropout, stochastic_model
 from thinned.models.dropout.sites.discovery import layer_paths
-from thinned.models.sampling import BLOCK
 
 
 def made() -> StochasticModel:
@@ -30,10 +29,10 @@ ROWS = {"x": np.random.default_rng(0).normal(size=(7, 6, 6, 2)).astype("float32"
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> StochasticModel:
-    """The same model, with room for one block of one row, and for two rows without noise."""
+    """The same model, with room for one pass of one row, and for two rows without noise."""
     model = made()
-    monkeypatch.setattr(stochastic_model, "_CALL_BYTES", 2 * 4 * 8 * 16)
-    assert (model.row_passes, model.rows_at_once) == (BLOCK, 2)
+    monkeypatch.setattr(stochastic_model, "CALL_BYTES", 2 * 4 * 8 * 16)
+    assert (model.row_passes, model.rows_at_once) == (1, 2)
     return model
 
 

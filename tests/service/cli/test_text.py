@@ -48,7 +48,7 @@ def test_a_classifier_of_sentences(thinned: Run, folder: Path) -> None:
     assert [line.split()[1] for line in out.splitlines() if line.split()[:1] in (["0"], ["1"])] == labels
     assert thinned("show", "reviews")[0] == 0
     body = json.loads(shlex.split(curl(find("reviews").card, "http://here"))[6])
-    assert body == {"inputs": [["word"]]}
+    assert body == {"inputs": [["good"]]}  # a word that the model knows
 
 
 def test_a_model_that_answers_text_is_refused_with_the_way_out(thinned: Run, folder: Path) -> None:
