@@ -73,7 +73,8 @@ def _check_passes(model: StochasticModel) -> tuple[str, ...]:
     passes = model.sample(inputs, n_samples=few, seed=1)
     again = model.sample(inputs, n_samples=few, seed=1)
     _require(_equal(passes, again), "the same seed does not give the same passes")
-    count = min(BLOCK + few, model.row_passes // _ROWS)
+    # At least the few, however wide the model: there must be something to compare.
+    count = max(few, min(BLOCK + few, model.row_passes // _ROWS))
     more = model.sample(inputs, n_samples=count, seed=1, row_passes=_ROWS * count)
     blocks = model.sample(inputs, n_samples=BLOCK + few, seed=1, row_passes=min(_ROWS * BLOCK, model.row_passes))
     first = {name: values[:few] for name, values in more.items()}

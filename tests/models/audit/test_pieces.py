@@ -11,7 +11,7 @@ from keras import layers
 from numpy.testing import assert_allclose, assert_array_equal
 
 from thinned.models.audit.probe import Probe
-from thinned.models.dropout import StochasticModel, enable_mc_dropout, stochastic_model
+from thinned.models.dropout import StochasticModel, check_laws, enable_mc_dropout, stochastic_model
 from thinned.models.dropout.sites.discovery import layer_paths
 
 
@@ -77,3 +77,7 @@ def test_passes_that_differ_behind_a_site_are_seen(small: StochasticModel) -> No
     dead = keras.Model(x := keras.Input((4,)), layers.Dense(1)(layers.Dropout(0.5)(0.0 * x)))
     still = enable_mc_dropout(dead)
     assert not still.differs_at_sites(still.examples.rows(3), n_samples=100, seed=1)
+
+
+def test_the_laws_are_checked_on_a_model_of_which_a_call_holds_one_pass(small: StochasticModel) -> None:
+    assert check_laws(small) == ()
