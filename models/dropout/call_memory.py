@@ -38,8 +38,7 @@ class _Growth:
         at = np.array([(t - 2) * (t - 3) / 2, -(t - 1) * (t - 3), (t - 1) * (t - 2) / 2])
         grown = at @ self.sizes / np.maximum(self.sizes[0], 1)
         # Paddings and strides round: a polynomial through three points may fall a little short of what is there.
-        straight = t * np.ones_like(grown)
-        return np.asarray(np.where(self.sizes[2] > self.sizes[0], np.maximum(grown, np.minimum(straight, 1.0)), 1.0))
+        return np.asarray(np.where(self.sizes[2] > self.sizes[0], np.maximum(grown, min(t, 1.0)), 1.0))
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,8 @@ class ExampleRows:
         for i, recipe in enumerate(self.recipes):
             # Made by the 16, so that the first 3 of 16 rows are those of 3.
             draw = np.random.default_rng([seed, i])
-            batches = range(-(-count // _MANY_ROWS) if math.prod(recipe.shape) <= _FEW_NUMBERS else 1)
             size = _MANY_ROWS if math.prod(recipe.shape) <= _FEW_NUMBERS else count
-            made[recipe.name] = np.concatenate([_make(recipe, size, draw) for _ in batches])[:count]
+            made[recipe.name] = np.concatenate([_make(recipe, size, draw) for _ in range(0, count, size)])[:count]
         return made
 
     def of_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:

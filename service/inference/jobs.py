@@ -58,6 +58,11 @@ class Job:
         # Requests whose rows differ in shape, where a length varies, cannot be put into one array.
         self.shapes = tuple(array.shape[1:] for array in inputs.values())
 
+    def end(self, error: Exception | None = None) -> Job:
+        """It has ended: with its result, or with an error."""
+        self.error, self.ended = error, True
+        return self
+
     @property
     def key(self) -> tuple[Hashable, ...]:
         """Jobs with the same key may share a call."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from thinned.models.errors import MemoryLimitError, OverloadedError
 
@@ -39,7 +37,7 @@ class MemoryBudget:
 
 
 class Hold:
-    """What one request holds. As a context manager it is released at the end."""
+    """What one request holds."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
@@ -74,14 +72,6 @@ class Hold:
         """Give all back."""
         for kind in list(self._held):
             self.give(kind)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 def machine_memory() -> int:

@@ -9,7 +9,6 @@ than it costs to wake another, in the owner's otherwise.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from thinned.service.inference.engine import Engine
 
 __all__ = ["Scheduler"]
-
-log = logging.getLogger("bentoml.thinned")
 
 AT_ONCE_S = 0.003
 """Calls known to be shorter are computed where they arrive. Nothing else that the thread does may wait longer."""
@@ -155,7 +152,7 @@ class Scheduler:
             self._report(self._turn())
             self._rest()
         stopping = NotReadyError("the service is stopping")
-        self._report([_ended(job, stopping) for job in (*self._line, *self._arrived)])
+        self._report([job.end(stopping) for job in (*self._line, *self._arrived)])
 
     def _is_due(self) -> bool:
         return self._closed or (not self._busy and bool(self._arrived or len(self._line)))
@@ -185,7 +182,7 @@ class Scheduler:
             except Exception as error:  # it could not even be planned; the others can wait for the next call
                 head = next(iter(self._line))
                 self._line.remove(head)
-                return [*ended, _ended(head, error)]
+                return [*ended, head.end(error)]
             self._under_way, self._began = tuple(shares), time.monotonic()
             if self._metrics is not None:
                 under_way = sum(share.row_passes for share in shares)
@@ -207,7 +204,7 @@ class Scheduler:
             failed = self._predict(shares) if isinstance(shares[0].job, PredictJob) else self._sample(shares)
         except Exception as error:
             if len(shares) == 1:
-                return [_ended(shares[0].job, error)]
+                return [shares[0].job.end(error)]
             return [job for share in shares for job in self._call([share])]
         self.calls += 1
         took_s = time.perf_counter() - began
@@ -220,12 +217,12 @@ class Scheduler:
         for job in (share.job for share in shares):
             job.compute_s += took_s
             if job in failed:
-                ended.append(_ended(job, failed[job]))
+                ended.append(job.end(failed[job]))
             elif job.left > 0:
                 with self._wake:
                     self._line.add(job)
             else:
-                ended.append(_ended(job))
+                ended.append(job.end())
         return ended
 
     def _predict(self, shares: Sequence[Share]) -> dict[Job, Exception]:
@@ -258,8 +255,3 @@ class Scheduler:
             except Exception as error:
                 failed[job] = error
         return failed
-
-
-def _ended(job: Job, error: Exception | None = None) -> Job:
-    job.error, job.ended = error, True
-    return job

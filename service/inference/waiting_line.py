@@ -56,8 +56,7 @@ class WaitingLine:
         dropped = [job for job in self._line if job.abandoned or job.deadline <= now]
         for job in dropped:
             self._line.remove(job)
-            job.error = ClientGoneError("the client has gone") if job.abandoned else DeadlineError("too late")
-            job.ended = True
+            job.end(ClientGoneError("the client has gone") if job.abandoned else DeadlineError("too late"))
         return dropped
 
     def next_call(self) -> list[Share]:

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from thinned.models.dropout.noise.laws import inverted_dropout
 from thinned.models.dropout.noise.philox import RandomWords
-from thinned.models.dropout.noise.row_layout import ROWS_FIRST, RowAxis, lengths
+from thinned.models.dropout.noise.row_layout import ROWS_FIRST, RowAxis, lengths, padded_noise_shape
 from thinned.models.dropout.noise.samplers import make_sampler
 from thinned.models.sampling import Sampling
 
@@ -253,7 +253,7 @@ class Draw:
         if not self._context.one_pass:
             raise RuntimeError("noise meets a tensor without rows in a graph of several passes")
         shape = lengths(x)
-        padded = [None] * len(shape) if noise_shape is None else [1] * (len(shape) - len(noise_shape)) + [*noise_shape]
+        padded = padded_noise_shape(noise_shape, len(shape))
         dims = [full if n is None else n for n, full in zip(padded, shape, strict=True)]
         noisy = combine(x, tf.reshape(draw(_product(dims)), dims))
         self._context.noisy.append(noisy)
@@ -277,8 +277,7 @@ def _dims(x: Tensor) -> list[Any]:
     """Axis lengths, as Python integers where they are known while tracing."""
     if x.shape.rank is not None and all(n is not None for n in x.shape[1:]):
         return [None, *x.shape[1:]]
-    dynamic = tf.shape(x)
-    return [dynamic[i] if n is None else n for i, n in enumerate(x.shape)]
+    return lengths(x)
 
 
 def _product(dims: list[Any]) -> Any:
@@ -289,8 +288,6 @@ def _product(dims: list[Any]) -> Any:
 
 def _noise_tail(noise_shape: Any, shape: list[Any]) -> tuple[bool, list[Any]]:
     """Whether positions folded into the rows share their noise, and the noise's lengths along the other axes."""
-    if noise_shape is None:
-        return False, shape[1:]
-    padded = [1] * (len(shape) - len(noise_shape)) + list(noise_shape)
+    padded = padded_noise_shape(noise_shape, len(shape))
     tail = [full if n is None else n for n, full in zip(padded[1:], shape[1:], strict=True)]
     return isinstance(padded[0], int) and padded[0] == 1, tail

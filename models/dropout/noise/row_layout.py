@@ -6,7 +6,7 @@ of (T, B, D). A table of positions, a kernel or a scalar has no rows at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-__all__ = ["ROWS_FIRST", "RowAxis", "find_row_axis", "lengths"]
+__all__ = ["ROWS_FIRST", "RowAxis", "find_row_axis", "lengths", "padded_noise_shape", "run_three_ways"]
 
 Tensor = Any
 Array = npt.NDArray[Any]
@@ -58,7 +58,7 @@ class RowAxis:
         """A noise shape for the tensor as `rows_first` gives it."""
         if noise_shape is None or self.axis == 0:
             return noise_shape
-        padded = [1] * (rank - len(noise_shape)) + list(noise_shape)
+        padded = padded_noise_shape(noise_shape, rank)
         return (padded[self.axis], *padded[: self.axis], *padded[self.axis + 1 :])
 
 
@@ -89,6 +89,17 @@ def find_row_axis(pair: Array, swapped: Array, three: Sequence[int]) -> RowAxis 
             if _alike(turned, other):
                 return RowAxis(axis, inner)
     return RowAxis(fitting[0]) if fitting else None
+
+
+def padded_noise_shape(noise_shape: Sequence[Any] | None, rank: int) -> list[Any]:
+    """A noise shape in Keras's notation with an entry for every axis: None as the tensor, 1 shared along the axis."""
+    return [None] * rank if noise_shape is None else [1] * (rank - len(noise_shape)) + list(noise_shape)
+
+
+def run_three_ways(traced: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) -> Iterator[list[Array]]:
+    """What a graph gives for two example rows, for the same two the other way round, and for three."""
+    for rows in ([0, 1], [1, 0], [0, 1, 2]):
+        yield [np.asarray(x) for x in traced(*(tf.gather(x, rows) for x in examples))]
 
 
 def lengths(x: Tensor) -> list[Any]:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from thinned.models.compat.keras import flatten_layers, get_keras_mask, inner_layers, is_built_in, set_keras_mask
 from thinned.models.dropout.noise.noise_context import NoiseContext
-from thinned.models.dropout.noise.row_layout import ROWS_FIRST, RowAxis, find_row_axis
+from thinned.models.dropout.noise.row_layout import ROWS_FIRST, RowAxis, find_row_axis, run_three_ways
 from thinned.models.dropout.partition.graph_partition import Partition, partition_graph
 from thinned.models.dropout.partition.signature import ModelSignature
 from thinned.models.dropout.sites.attention import attends_with_noise
@@ -125,10 +124,7 @@ def find_row_axes(runner: PartitionRunner, trace: Trace, examples: Sequence[Tens
         values = runner.frontier_values(inputs)
         return [tf.identity(values[value]) for value in partition.frontier]
 
-    traced = trace(body)
-    pair, swapped, three = (
-        [np.asarray(x) for x in traced(*(tf.gather(x, rows) for x in examples))] for rows in ([0, 1], [1, 0], [0, 1, 2])
-    )
+    pair, swapped, three = run_three_ways(trace(body), examples)
     found = zip(partition.frontier, pair, swapped, three, strict=True)
     return {value: find_row_axis(two, turned, more.shape) for value, two, turned, more in found}
 

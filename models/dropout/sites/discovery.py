@@ -1,8 +1,9 @@
 """Look at a model before it is served: where it draws noise, and what would make its answers untrue.
 
-The evidence is the graph itself. The model is traced twice, never run: with `training=True`, where every known site
-is switched off, so that any random operation left over belongs to a layer that nobody can arm; and with
-`training=False`, where nothing may be random or write to a variable.
+The evidence is the graph itself. The model is traced twice: with `training=True`, where every known site is switched
+off, so that any random operation left over belongs to a layer that nobody can replace; and with `training=False`, where
+nothing may be random or write to a variable. Example rows are run through these graphs only to see where the rows are
+in what meets the noise.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from thinned.models.compat.messages import message_of
 from thinned.models.compat.tensorflow import runs_once
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.noise.noise_context import Call, Draw, Layout
-from thinned.models.dropout.noise.row_layout import RowAxis, find_row_axis
+from thinned.models.dropout.noise.row_layout import RowAxis, find_row_axis, padded_noise_shape, run_three_ways
 from thinned.models.dropout.sites.custom_noise import own_noise, sites_of
 from thinned.models.dropout.sites.layer_patching import patched
+from thinned.models.dropout.sites.no_noise import NoNoise
 from thinned.models.dropout.sites.noise_layers import NoiseShape, RandomKind, SiteLayer
 from thinned.models.dropout.sites.trace_checks import (
     RandomOpAttribution,
@@ -80,7 +82,7 @@ class DiscoveredSites:
 
 
 @dataclass
-class CallRecorder:
+class CallRecorder(NoNoise):
     """The `NoiseProvider` of a trace that only looks: it notes how a site is called, and draws nothing."""
 
     trainings: list[bool | None] = field(default_factory=list)
@@ -95,7 +97,6 @@ class CallRecorder:
     a random function asks for, their shape."""
     kinds: list[RandomKind | None] = field(default_factory=list)
     """Of each call: which numbers a random function asks for; None for a law's."""
-    draws: bool = False
 
     def reaches_more_than(self, other: CallRecorder) -> bool:
         """Whether there are calls that the other trace has not, or that only random functions make."""
@@ -103,8 +104,7 @@ class CallRecorder:
 
     def draw(self, x: Tensor, noise_shape: NoiseShape = None) -> Draw | None:
         self.repeated |= not runs_once(tf.compat.v1.get_default_graph(), self.graph)
-        rank = len(x.shape)
-        padded = (None,) * rank if noise_shape is None else ((1,) * rank + noise_shape)[-rank:]
+        padded = padded_noise_shape(noise_shape, len(x.shape))
         self.shapes.append(tuple(full if n is None else n for n, full in zip(padded[1:], x.shape[1:], strict=True)))
         self.met.append((x, padded[0] == 1))
         self.kinds.append(None)
@@ -117,16 +117,10 @@ class CallRecorder:
         self.shapes.append(tuple(lengths[1:]))
         self.met.append((tf.convert_to_tensor(shape), False))
         self.kinds.append(kind)
-        return tf.fill(shape, 0.0 if kind == "normal" else 0.5)
-
-    def switched(self, noisy: Any, plain: Callable[[], Any]) -> Any:
-        return noisy
+        return super().fill(kind, shape)
 
     def record_call(self, training: bool | None) -> None:
         self.trainings.append(training)
-
-    def narrow(self) -> bool:
-        return False
 
 
 def layer_paths(model: Any) -> dict[int, str]:
@@ -187,7 +181,7 @@ def discover_sites(
             found = _layouts(sources, training, traces[0], signature, examples)
         numbers = {number for number, source in enumerate(sources) if any(source is s for s in more)}
         layouts |= {call: layout for call, layout in found.items() if call.site in numbers}
-    return _conclude(model, sources, training, inference, paths, forced_in_graph, layouts)
+    return _conclude(sources, training, inference, paths, forced_in_graph, layouts)
 
 
 def _trace(
@@ -234,10 +228,7 @@ def _layouts(
     """
     fixed = not any(n is None for spec in signature for n in spec.shape[1:])
     try:
-        pair, swapped, three = (
-            [np.asarray(x) for x in traced(*(tf.gather(x, rows) for x in examples))]
-            for rows in ([0, 1], [1, 0], [0, 1, 2])
-        )
+        pair, swapped, three = run_three_ways(traced, examples)
     except tf.errors.OpError:
         return {}  # the rows mean nothing to this model: its sites find out when they run
     layouts: dict[Call, Layout] = {}
@@ -270,7 +261,6 @@ def _layout(
 
 
 def _conclude(
-    model: Any,
     sources: Sequence[SiteLayer],
     training: dict[int, CallRecorder],
     inference: dict[int, CallRecorder],
