@@ -60,11 +60,6 @@ class Engine:
         self._row_passes = block_row_passes
         self._call_memory = call_memory
 
-    @property
-    def row_passes(self) -> int:
-        """How many rows x passes are computed at once."""
-        return self._row_passes or min(self.model.row_passes, MOST_ROW_PASSES)
-
     def row_passes_for(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
         """How many rows x passes of rows of these shapes may be computed at once.
 

@@ -38,7 +38,12 @@ def image(rows: int) -> np.ndarray:
 
 def only(engine: Engine, x: dict[str, np.ndarray], **asked: Any) -> OutputAnswer:
     """What the service would answer of the only output."""
-    run = MonteCarloRun(x, engine.output_names, row_passes=engine.row_passes, **asked)
+    run = MonteCarloRun(
+        x,
+        engine.output_names,
+        row_passes=engine.row_passes_for({name: rows.shape[1:] for name, rows in x.items()}),
+        **asked,
+    )
     complete(run, engine.model)
     (spec,) = engine.card.outputs
     return answer_output(
