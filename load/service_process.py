@@ -86,7 +86,8 @@ def serving(
             process = subprocess.Popen(
                 command,
                 cwd=cwd,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+                # Nobody comes any longer when it is stopped.
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "THINNED_DRAIN_S": "0", **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

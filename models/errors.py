@@ -21,8 +21,10 @@ ThinnedError
 │   └── MemoryLimitError        needs more memory than there is for requests
 ├── AccessError                 who asks
 │   ├── TokenError              has no token of this service
+│   ├── AdminError              has a token that does not allow what it asks
 │   └── RateError               has asked for more than its token allows
 ├── AvailabilityError           the service cannot answer now
+│   ├── ReloadError             a newer version could not be exchanged for the one that is served
 │   ├── NotReadyError           the model is loading, could not be loaded, or the service is stopping
 │   ├── OverloadedError         too much waits already
 │   ├── DeadlineError           the answer was not there in time
@@ -38,6 +40,7 @@ from typing import NamedTuple
 
 __all__ = [
     "AccessError",
+    "AdminError",
     "AnswerNotFiniteError",
     "AvailabilityError",
     "BodyTooLargeError",
@@ -57,6 +60,7 @@ __all__ = [
     "OverloadedError",
     "Problem",
     "RateError",
+    "ReloadError",
     "RequestError",
     "SettingsError",
     "StoreError",
@@ -165,6 +169,10 @@ class TokenError(AccessError):
     """The request has no token that this service knows."""
 
 
+class AdminError(AccessError):
+    """The request asks for what only an administrator's token allows."""
+
+
 class RateError(AccessError):
     """The token's owner has asked for more row-passes than it may.
 
@@ -184,6 +192,10 @@ class AvailabilityError(ThinnedError):
 
 class NotReadyError(AvailabilityError):
     """The model is not loaded and checked yet, could not be, or the service is stopping."""
+
+
+class ReloadError(AvailabilityError):
+    """What the name stands for today could not be exchanged for what is served, which goes on."""
 
 
 class OverloadedError(AvailabilityError):

@@ -13,8 +13,9 @@ from thinned.models.errors import ThinnedError
 from thinned.models.storage.model_store import find
 from thinned.service.http.bentoml_server import ThinnedService
 from thinned.service.http.routes import create_app
-from thinned.service.http.worker import check_settings, end_worker, set_up_worker
+from thinned.service.http.worker import check_settings, end_worker, set_up_worker, shared_folder
 from thinned.service.inference.model_manager import ModelManager
+from thinned.service.inference.siblings import Siblings
 from thinned.service.settings import Settings
 
 __all__ = ["UncertaintyService"]
@@ -25,6 +26,8 @@ http = create_app()
 @bentoml.service(
     service_class=ThinnedService,
     description="Serves a Keras model: its answer, or its answer with the uncertainty of its Monte Carlo dropout.",
+    # A number that BentoML reads when it starts the workers. One that cannot be used is refused by `check` below.
+    workers=int(count) if (count := os.environ.get("THINNED_WORKERS", "")).isdecimal() and int(count) else 1,
     # What a client sends as its content type need not be text, and BentoML's access log takes it for that.
     logging={"access": {"request_content_type": False}},
 )
@@ -33,7 +36,7 @@ class UncertaintyService:
     """Holds the model of one worker process; the routes are those of `thinned.service.http.routes`."""
 
     def __init__(self) -> None:
-        self.manager = ModelManager(Settings.read())
+        self.manager = ModelManager(Settings.read(), Siblings(shared_folder()))
         set_up_worker(http, self.manager)
         self.manager.start()
 

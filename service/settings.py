@@ -26,6 +26,16 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     model: str = Field("digits", min_length=1, description="Model to serve: its name in the store, or name:version.")
+    workers: int = Field(1, ge=1, le=64, description="Worker processes, each with the model loaded.")
+    drain_s: float = Field(
+        2.0,
+        ge=0,
+        le=3600,
+        description="Seconds at the end in which the service says that it is not ready, and still takes connections.",
+    )
+    wedged_s: float = Field(
+        120.0, gt=0, description="A worker whose computing or whose event loop stands still so long is started again."
+    )
     max_rows: int = Field(1024, ge=1, description="Rows that one request may send.")
     max_length: int = Field(4096, ge=1, description="Longest that an axis of variable length may be.")
     max_samples: int = Field(1000, ge=2, description="Largest n_samples that one request may ask for.")

@@ -53,7 +53,7 @@ def start_service(
     Args:
         model: Name, or name:version, of a stored model (`THINNED_MODEL`).
         env: More environment variables, such as `{"THINNED_MAX_ROWS": "4"}`.
-        workers: Worker processes of the API server.
+        workers: Worker processes.
         cwd: Where `target` is imported from.
         target: What `bentoml serve` is given.
         ready_within_s: How long `/readyz` may take to answer 200.
@@ -63,8 +63,6 @@ def start_service(
     """
     port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
-    variables = {"THINNED_MODEL": model, **(env or {})}
-    with serving(
-        [*command, "--api-workers", str(workers)], port, variables, cwd=cwd, ready_within_s=ready_within_s
-    ) as service:
+    variables = {"THINNED_MODEL": model, "THINNED_WORKERS": str(workers), **(env or {})}
+    with serving(command, port, variables, cwd=cwd, ready_within_s=ready_within_s) as service:
         yield service

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from thinned.models.compat.arbiter import make_arbiter
 
 if TYPE_CHECKING:
     import bentoml
@@ -73,8 +74,7 @@ metrics_folder_variable = "PROMETHEUS_MULTIPROC_DIR"
 def close_side_doors() -> None:
     """Have `bentoml serve` listen nowhere but on the address asked for, and share no folder with other services.
 
-    `create_standalone_arbiter` opens two TCP ports on loopback, without a password. Whoever reaches them has the
-    process manager run any command as the service's user. Here both endpoints stay inside the process.
+    `create_standalone_arbiter` opens two TCP ports; `thinned.models.compat.arbiter` says what else is changed of it.
     `ensure_prometheus_dir` wipes one folder under BENTOML_HOME, which another service with this home may be using.
 
     To be called when the service's module is imported: `serve_http` looks both up after that.
@@ -82,31 +82,8 @@ def close_side_doors() -> None:
     import bentoml.serving
     from bentoml._internal.utils import circus
 
-    circus.create_standalone_arbiter = _arbiter_without_ports
+    circus.create_standalone_arbiter = make_arbiter
     bentoml.serving.ensure_prometheus_dir = _metrics_folder
-
-
-def _arbiter_without_ports(watchers: list[Any], *, threaded: bool = False, **options: Any) -> Any:
-    from bentoml._internal.utils.circus import Arbiter, ThreadedArbiter
-
-    folder = None
-    address = f"inproc://thinned-{uuid.uuid4().hex}"
-    if options.get("plugins"):  # They are processes of their own, such as that of --reload, and have to reach it.
-        folder = tempfile.mkdtemp(prefix="thinned-")  # For this user only.
-        address = f"ipc://{folder}/circus"
-    for watcher in watchers:
-        # A worker reads its tokens again at SIGHUP; without this it would be replaced.
-        watcher.send_hup = True
-    arbiter = (ThreadedArbiter if threaded else Arbiter)(
-        watchers,
-        endpoint=f"{address}-control",
-        pubsub_endpoint=f"{address}-events",
-        check_delay=options.pop("check_delay", 10),  # As BentoML has it.
-        **options,
-    )
-    if folder is not None:
-        arbiter.exit_stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    return arbiter
 
 
 def _metrics_folder(*_: Any, **__: Any) -> str:

@@ -115,7 +115,15 @@ def serve(
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    workers: Annotated[int, typer.Option(min=1, help="Processes, each with the model loaded.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes, each with the model loaded; by default THINNED_WORKERS, or 1.",
+            show_default=False,
+        ),
+    ] = None,
     show_settings: Annotated[
         bool, typer.Option("--show-settings", help="Print the settings in force, checked, and exit.")
     ] = False,

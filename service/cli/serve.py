@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from thinned import HOME
 from thinned.models.card import InputSpec, ModelCard
 from thinned.models.errors import UsageError
-from thinned.service.inference.threads import threads_for
 
 if TYPE_CHECKING:
     from thinned.models.storage.model_store import StoredModel
@@ -74,27 +73,29 @@ def print_settings(name: str | None = None) -> None:
     table("variable", "value", "meaning", rows=rows, right=("value",))
 
 
-def serve_model(name: str | None, *, host: str, port: int, workers: int) -> NoReturn:
+def serve_model(name: str | None, *, host: str, port: int, workers: int | None = None) -> NoReturn:
     """Print the address and a command to try, and become `bentoml serve`. Does not return.
 
     Args:
         name: The model; None for the one of the settings. The example digits is trained if it is not there.
         host: Address to listen on.
         port: Port to listen on.
-        workers: Processes.
+        workers: Processes; None for the number of the settings.
 
     Raises:
         UsageError: The address is taken.
         SettingsError: The environment holds a setting that cannot be used.
         ModelNotFoundError: There is no such model.
     """
+    if workers is not None:
+        os.environ["THINNED_WORKERS"] = str(workers)
     settings = _settings(name)
     check_port(host, port)
     stored = _find_or_train(settings.model)
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
     print(f"Serving {stored.tag} on {url} (its page: {url}/, its API: {url}/docs.json). Stop with Ctrl-C.")
     print(f"Once it is ready, in a few seconds, try it from another terminal:\n\n{curl(stored.card, url)}\n")
-    _become_bentoml(stored, host=host, port=port, workers=workers)
+    _become_bentoml(host=host, port=port)
 
 
 def _settings(name: str | None) -> Settings:
@@ -120,15 +121,16 @@ def _find_or_train(name: str) -> StoredModel:
     return train_example(name)
 
 
-def _become_bentoml(stored: StoredModel, *, host: str, port: int, workers: int) -> NoReturn:
-    environment = {**os.environ, "THINNED_MODEL": stored.tag, "PYTHONUNBUFFERED": "1"}
-    if int(environment.get("THINNED_COMPUTE_THREADS", "0")) == 0:
-        environment["THINNED_COMPUTE_THREADS"] = str(threads_for(workers))
-    arguments = ["-m", "bentoml", "serve", TARGET, "--host", host, "--port", str(port), "--api-workers", str(workers)]
+def _become_bentoml(*, host: str, port: int) -> NoReturn:
+    arguments = ["-m", "bentoml", "serve", TARGET, "--host", host, "--port", str(port)]
     sys.stdout.flush()
     sys.stderr.flush()
     # Seen from its own folder, so that a folder named `service` where the person stands does not come first.
-    os.execve(sys.executable, [sys.executable, *arguments, "--working-dir", str(HOME)], environment)
+    os.execve(
+        sys.executable,
+        [sys.executable, *arguments, "--working-dir", str(HOME)],
+        {**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
 
 
 def _row(card: ModelCard, spec: InputSpec) -> Any:

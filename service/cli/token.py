@@ -19,6 +19,7 @@ The token is printed once and kept nowhere; the file holds its SHA-256. Who asks
 Examples:
   thinned token alice --file tokens.txt
   thinned token batch --rate 5000
+  thinned token deploy --admin --file tokens.txt
 """
 
 
@@ -35,6 +36,9 @@ def _token(
             help="Row-passes a second that it may ask for on average; no limit by default.", show_default=False
         ),
     ] = None,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="It may also have the service follow a newer version.")
+    ] = False,
     file: Annotated[
         Path | None,
         typer.Option(help="File to add the line to; made for you alone if it is not there.", show_default=False),
@@ -42,7 +46,7 @@ def _token(
 ) -> None:
     from thinned.service.http.tokens import new_token
 
-    token, line = new_token(name, rate)
+    token, line = new_token(name, rate, admin=admin)
     if file is None:
         typer.echo(f"token: {token}\nline:  {line}")
         return

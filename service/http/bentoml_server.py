@@ -20,6 +20,7 @@ from thinned.service.http.access import AccessMiddleware
 from thinned.service.http.middleware import ProblemMiddleware
 from thinned.service.http.request_log import RequestLog
 from thinned.service.http.tracing import TraceMiddleware
+from thinned.service.http.worker_server import serve_with_it
 
 __all__ = ["ThinnedService"]
 
@@ -27,6 +28,7 @@ __all__ = ["ThinnedService"]
 HIDDEN = frozenset({"/schema.json"})
 
 close_side_doors()
+serve_with_it()
 
 
 class ThinnedService(bentoml.Service[Any]):
@@ -48,7 +50,7 @@ class ThinnedService(bentoml.Service[Any]):
                 metrics=(lambda: http.state.manager.metrics) if METRICS in names else None,
                 log=ACCESS_LOG in names,
             ),
-            Middleware(ProblemMiddleware, paths=paths, check_ready=lambda: http.state.manager.engine),
+            Middleware(ProblemMiddleware, paths=paths, check_ready=lambda: http.state.manager.check_ready()),
             Middleware(TraceMiddleware, paths=paths, traces=lambda: getattr(http.state, "traces", None)),
             Middleware(
                 AccessMiddleware,
@@ -58,6 +60,7 @@ class ThinnedService(bentoml.Service[Any]):
             ),
             *(middleware for middleware in app.user_middleware if _name(middleware) not in left_out),
         ]
+        app.state.worker = lambda: http.state.worker
         return app
 
 

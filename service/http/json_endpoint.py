@@ -26,12 +26,13 @@ from thinned.service.http.predictions import Asked
 from thinned.service.http.problem_details import problem
 from thinned.service.inference.memory import Hold
 from thinned.service.inference.model_manager import ModelManager
+from thinned.service.inference.served_model import ServedModel
 from thinned.service.schema.problem_table import reason_of
 from thinned.service.settings import Settings
 
 __all__ = ["Answerer", "JsonEndpoint"]
 
-Answerer: TypeAlias = Callable[[bytes, ModelManager, Asked], Awaitable[tuple[bytes, bytes]]]
+Answerer: TypeAlias = Callable[[bytes, ServedModel, Asked], Awaitable[tuple[bytes, bytes]]]
 """Answers a body with a body and a Server-Timing, or raises; it may wait for the client to leave."""
 
 log = logging.getLogger("bentoml.thinned")
@@ -57,16 +58,17 @@ class JsonEndpoint:
         hold: Hold | None = None
         try:
             manager = self._manager(scope)
-            manager.check_admission()
-            hold = manager.memory.hold()
-            body = await _read_body_in_time(scope, receive, manager.settings, began, hold)
+            with manager.lend() as model:
+                model.check_admission()
+                hold = manager.memory.hold()
+                body = await _read_body_in_time(scope, receive, manager.settings, began, hold)
 
-            async def gone() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
+                async def gone() -> None:
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
 
-            asked = Asked(gone, began, manager.settings.max_timeout_ms / 1000, hold)
-            content, timing = await self._answer(body, manager, asked)
+                asked = Asked(gone, began, manager.settings.max_timeout_ms / 1000, hold, manager.metrics)
+                content, timing = await self._answer(body, model, asked)
         except ClientGoneError:
             self._manager(scope).metrics.refused("gone")
             return  # Nobody reads what would be sent.

@@ -17,7 +17,7 @@ from thinned.service.http.tokens import charge
 from thinned.service.http.tracing import annotate
 from thinned.service.http.uncertainty_metrics import note_uncertainty
 from thinned.service.inference.memory import Hold
-from thinned.service.inference.model_manager import Gone, ModelManager
+from thinned.service.inference.served_model import Gone, ServedModel
 from thinned.service.metrics import Metrics
 from thinned.service.schema.request_body import parse
 from thinned.service.schema.request_fields import PredictRequest, SampleRequest, read_predict, read_predict_mc
@@ -41,12 +41,14 @@ class Asked:
         began: When its first byte was there, on the clock of `time.monotonic`.
         longest_s: Seconds that any request may take.
         hold: What it takes of the memory for requests.
+        metrics: What is told of it.
     """
 
     gone: Gone
     began: float
     longest_s: float
     hold: Hold
+    metrics: Metrics
 
 
 # Beyond these, JSON takes longer to read or write than a thread to wake, and would hold up the event loop.
@@ -58,45 +60,47 @@ _PARSED_TO_BYTES = 8
 _medium_thread, _large_thread = CapacityLimiter(1), CapacityLimiter(1)
 
 
-async def predict(body: bytes, manager: ModelManager, asked: Asked) -> tuple[bytes, bytes]:
+async def predict(body: bytes, model: ServedModel, asked: Asked) -> tuple[bytes, bytes]:
     """The deterministic answer, and its Server-Timing.
 
     Raises:
         ThinnedError: The body, its fields or the model refuse, or the answer was not there in time.
     """
-    card, settings = manager.stored.card, manager.settings
+    card, settings = model.card, model.settings
     request = await _read(body, asked, lambda: read_predict(parse(body), card, settings))
     charge(len(next(iter(request.inputs.values()))))
-    job = await manager.predict(request, asked.gone, began=asked.began, hold=asked.hold)
+    job = await model.predict(request, asked.gone, began=asked.began, hold=asked.hold)
     annotate(rows=job.rows)
     outputs, most = job.outputs, settings.max_returned_numbers
     content = await _here_or_in_a_thread(
-        lambda: encode(predict_answer(outputs, card, manager.stored.version, max_numbers=most)),
+        lambda: encode(predict_answer(outputs, card, model.version, max_numbers=most)),
         here=sum(array.size for array in outputs.values()) <= INLINE_NUMBERS,
     )
-    return content, _timing(job, manager.metrics)
+    return content, _timing(job, asked.metrics)
 
 
-async def predict_mc(body: bytes, manager: ModelManager, asked: Asked) -> tuple[bytes, bytes]:
+async def predict_mc(body: bytes, model: ServedModel, asked: Asked) -> tuple[bytes, bytes]:
     """The answer over passes, and its Server-Timing.
 
     Raises:
         ThinnedError: As for `predict`, or the model draws no noise.
     """
-    card, settings = manager.stored.card, manager.settings
+    card, settings = model.card, model.settings
     request = await _read(body, asked, lambda: read_predict_mc(parse(body), card, settings))
     rows = len(next(iter(request.inputs.values())))
     charge(rows * request.n_samples)
-    job = await manager.sample(request, asked.gone, began=asked.began, hold=asked.hold)
+    job = await model.sample(request, asked.gone, began=asked.began, hold=asked.hold)
     run = job.run
     charge(rows * (run.drawn - request.n_samples))
-    manager.metrics.drew(run.drawn)
+    asked.metrics.drew(run.drawn)
     if run.drawn < request.n_samples:
-        manager.metrics.stopped_early()
+        asked.metrics.stopped_early()
     annotate(rows=rows, n_samples=request.n_samples, drawn=run.drawn)
     numbers = run.size * (3 + len(request.quantiles or ()) + request.return_samples * run.drawn)
-    content = await _here_or_in_a_thread(lambda: _write(job, request, manager), here=numbers <= INLINE_NUMBERS)
-    return content, _timing(job, manager.metrics)
+    content = await _here_or_in_a_thread(
+        lambda: _write(job, request, model, asked.metrics), here=numbers <= INLINE_NUMBERS
+    )
+    return content, _timing(job, asked.metrics)
 
 
 async def _read(body: bytes, asked: Asked, read: Callable[[], R]) -> R:
@@ -140,8 +144,8 @@ async def _unless_gone(work: Coroutine[Any, Any, R], asked: Asked) -> R:
         working.cancel()
 
 
-def _write(job: SampleJob, request: SampleRequest, manager: ModelManager) -> bytes:
-    card, run = manager.stored.card, job.run
+def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: Metrics) -> bytes:
+    card, run = model.card, job.run
     statistics, passes = run.statistics(), run.passes
     answers = {
         spec.name: answer_output(
@@ -156,18 +160,18 @@ def _write(job: SampleJob, request: SampleRequest, manager: ModelManager) -> byt
         )
         for spec in card.outputs
     }
-    note_uncertainty(manager.metrics, answers)
+    note_uncertainty(metrics, answers)
     return encode(
         predict_mc_answer(
             answers,
             card,
-            manager.stored.version,
+            model.version,
             n_samples=run.drawn,
             seed=cast(int, run.seed),
             sampling=run.sampling,
             converged=run.converged(),
             coverage=request.coverage,
-            max_numbers=manager.settings.max_returned_numbers,
+            max_numbers=model.settings.max_returned_numbers,
         )
     )
 

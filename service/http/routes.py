@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from thinned.models.errors import ThinnedError
+from thinned.service.http.admin import reload_model
 from thinned.service.http.json_endpoint import JsonEndpoint
 from thinned.service.http.page import INDEX, PAGE_HEADERS
 from thinned.service.http.predictions import predict, predict_mc
@@ -50,6 +51,7 @@ def create_app(manager: ModelManager | None = None) -> Starlette:
             Route("/model", _answering(_model), methods=["GET"]),
             Route("/docs.json", _answering(_docs), methods=["GET"]),
             Route("/openapi.json", _answering(_docs), methods=["GET"]),
+            Route("/admin/reload", _answering(reload_model), methods=["POST"]),
             Route("/metrics", _answering(_metrics), methods=["GET"]),
             Route("/", _answering(_index), methods=["GET"]),
         ],

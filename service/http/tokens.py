@@ -1,7 +1,8 @@
 """Who may ask: the tokens of a file, and how much each may ask for.
 
-A line of the file is `NAME SHA256 [RATE]`: the digest of a token, never the token, and the row-passes a second that its
-owner may ask for on average. Lines that start with # are left out. `thinned token NAME` makes a token and its line.
+A line of the file is `NAME SHA256 [RATE] [admin]`: the digest of a token, never the token, the row-passes a second that
+its owner may ask for on average, and whether it may have the service follow a newer version. Lines that start with #
+are left out. `thinned token NAME` makes a token and its line.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = ["Caller", "Tokens", "charge", "current_caller", "new_token"]
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_ADMIN = "admin"
 _BURST_S = 1.0
 """A caller that has been silent may ask for what so many seconds allow, and for one request beyond it."""
 
@@ -33,13 +35,20 @@ class Caller:
         name: Who it is, for the log.
         digest: SHA-256 of the token.
         rate: Row-passes a second on average; None for no limit.
+        admin: Whether it may do more than ask.
         clock: Tells seconds.
     """
 
     def __init__(
-        self, name: str, digest: bytes, rate: float | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        digest: bytes,
+        rate: float | None = None,
+        *,
+        admin: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name, self.digest, self.rate = name, digest, rate
+        self.name, self.digest, self.rate, self.admin = name, digest, rate, admin
         self._clock = clock
         self._level = 0.0
         self._at = clock()
@@ -102,8 +111,8 @@ class Tokens:
         Raises:
             SettingsError: As when it was read first; the tokens stay as they were.
         """
-        before = {(caller.digest, caller.rate): caller for caller in self._callers}
-        self._callers = [before.get((caller.digest, caller.rate), caller) for caller in _read(self.path)]
+        before = {_key(caller): caller for caller in self._callers}
+        self._callers = [before.get(_key(caller), caller) for caller in _read(self.path)]
 
     def caller_of(self, headers: list[tuple[bytes, bytes]]) -> Caller:
         """Whose token a request has. All are compared, each in constant time.
@@ -123,14 +132,19 @@ class Tokens:
         return found
 
 
-def new_token(name: str, rate: float | None = None) -> tuple[str, str]:
+def _key(caller: Caller) -> tuple[object, ...]:
+    return caller.name, caller.digest, caller.rate, caller.admin
+
+
+def new_token(name: str, rate: float | None = None, *, admin: bool = False) -> tuple[str, str]:
     """A new token, and its line for the file.
 
     Raises:
         SettingsError: The name or the rate cannot stand in the file.
     """
     token = secrets.token_urlsafe(32)
-    line = f"{name} {hashlib.sha256(token.encode()).hexdigest()}{'' if rate is None else f' {rate:g}'}"
+    words = [name, hashlib.sha256(token.encode()).hexdigest(), *([] if rate is None else [f"{rate:g}"])]
+    line = " ".join([*words, "admin"] if admin else words)
     _caller(line, "the line")
     return token, line
 
@@ -163,10 +177,16 @@ def _caller(line: str, where: str) -> Caller:
             f"{where}: expected a name and the SHA-256 of a token in 64 hexadecimal digits; "
             "`thinned token NAME` prints such a line"
         )
+    rest = [word for word in rest if word]
+    admin = rest[-1:] == [_ADMIN]
+    rest = rest[:-1] if admin else rest
     try:
         rate = float(rest[0]) if rest else None
     except ValueError:
         rate = math.nan
     if len(rest) > 1 or (rate is not None and not 0 < rate < math.inf):
-        raise SettingsError(f"{where}: expected nothing after the digest but a rate above 0, in row-passes a second")
-    return Caller(name, bytes.fromhex(digest), rate)
+        raise SettingsError(
+            f"{where}: expected nothing after the digest but a rate above 0, in row-passes a second, "
+            "and the word admin for a token that may have the service follow a newer version"
+        )
+    return Caller(name, bytes.fromhex(digest), rate, admin=admin)

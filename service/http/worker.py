@@ -1,8 +1,9 @@
-"""What a worker process sets up around the model: its log, its tokens, its part of the service's metrics."""
+"""What a worker process sets up around the model: its log, its tokens, its watchdog, its part of the metrics."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -11,17 +12,18 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from thinned.models.compat.bentoml import metrics_folder_variable
-from thinned.models.errors import SettingsError
+from thinned.models.errors import ReloadError, SettingsError
 from thinned.service.http.log_format import set_log_format
 from thinned.service.http.metrics_port import MetricsPort, parse_address
 from thinned.service.http.tokens import Tokens
 from thinned.service.http.tracing import make_traces
+from thinned.service.http.watchdog import Watchdog
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.metrics.exposition import exposition
 from thinned.service.metrics.workers import Workers
 from thinned.service.settings import Settings
 
-__all__ = ["check_settings", "end_worker", "set_up_worker"]
+__all__ = ["Worker", "check_settings", "end_worker", "set_up_worker", "shared_folder"]
 
 log = logging.getLogger("bentoml.thinned")
 
@@ -42,20 +44,46 @@ def check_settings(settings: Settings) -> None:
         traces.close()
 
 
+class Worker:
+    """A worker as its server sees it: whether it takes connections, and that it begins to leave.
+
+    Args:
+        manager: Holds its model.
+        watchdog: Is told that the event loop turns.
+    """
+
+    def __init__(self, manager: ModelManager, watchdog: Watchdog) -> None:
+        self._manager, self._watchdog = manager, watchdog
+        self.drain_s = manager.settings.drain_s
+        self.longest_request_s = math.ceil(manager.settings.max_timeout_ms / 1000 + manager.settings.body_timeout_s)
+
+    def beat(self) -> None:
+        """The event loop turns."""
+        self._watchdog.beat()
+
+    def accepts(self) -> bool:
+        """Whether connections are taken here: by a worker that is ready, and by all while none is."""
+        return self._manager.is_ready() or not self._manager.siblings.one_is_ready()
+
+    def leave(self) -> None:
+        """Requests should be sent here no longer."""
+        self._manager.leave()
+
+
 def set_up_worker(app: Starlette, manager: ModelManager) -> None:
-    """Put into `app.state` what the routes and the middlewares look up there.
+    """Put into `app.state` what the routes, the middlewares and the server look up there.
 
     Raises:
         SettingsError: The file of tokens cannot be used.
     """
     settings = manager.settings
     set_log_format(settings.log_format)
-    folder = os.environ.get(metrics_folder_variable)
+    folder = shared_folder()
     app.state.manager = manager
     app.state.tokens = Tokens(settings.tokens) if settings.tokens is not None else None
-    app.state.workers = Workers(manager.metrics, Path(folder) if folder else None)
+    app.state.workers = Workers(manager.metrics, folder)
     app.state.workers.start()
-    app.state.traces = make_traces(settings.traces, manager.stored.tag)
+    app.state.traces = make_traces(settings.traces, manager.metrics.model)
     app.state.metrics_port = None
     if settings.metrics_address is not None:
         workers = app.state.workers
@@ -63,9 +91,30 @@ def set_up_worker(app: Starlette, manager: ModelManager) -> None:
             _address(settings.metrics_address), lambda accept: exposition(manager.metrics, workers, accept)
         )
         app.state.metrics_port.start()
+    app.state.watchdog = Watchdog(settings.wedged_s, manager.stuck_s)
+    app.state.watchdog.start()
+    app.state.worker = Worker(manager, app.state.watchdog)
     if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
-        # Without a handler the signal would end the worker, tokens or not.
-        signal.signal(signal.SIGHUP, lambda *_: reread_tokens(app.state.tokens))
+        # Without a handler the signal would end the worker.
+        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=_read_again, args=(app,), daemon=True).start())
+    manager.siblings.join()
+
+
+def shared_folder() -> Path | None:
+    """The folder that the workers of this service share, and no other service; None where there is none."""
+    folder = os.environ.get(metrics_folder_variable)
+    return Path(folder) if folder else None
+
+
+def _read_again(app: Starlette) -> None:
+    """At SIGHUP: read the tokens again, and serve what the model's name stands for today."""
+    reread_tokens(app.state.tokens)
+    try:
+        tag, changed = app.state.manager.reload()
+    except ReloadError as error:
+        log.error("%s", error)
+    else:
+        log.info("%s is served%s", tag, "" if changed else " already")
 
 
 def reread_tokens(tokens: Tokens | None) -> None:
@@ -82,6 +131,8 @@ def reread_tokens(tokens: Tokens | None) -> None:
 
 def end_worker(app: Starlette) -> None:
     """Leave this worker's counts to the others, and its place where metrics are answered."""
+    app.state.watchdog.close()
+    app.state.manager.siblings.leave()
     if app.state.metrics_port is not None:
         app.state.metrics_port.close()
     if app.state.traces is not None:

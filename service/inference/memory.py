@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from thinned.models.errors import MemoryLimitError, OverloadedError
+from thinned.service.metrics import Metrics
 
 __all__ = ["Hold", "MemoryBudget", "machine_memory"]
 
@@ -19,16 +20,24 @@ class MemoryBudget:
 
     Args:
         limit: Bytes that all requests together may hold.
+        metrics: What is told of them.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, metrics: Metrics | None = None) -> None:
         self.limit = limit
+        self._metrics = metrics
         self.held: Counter[str] = Counter()
         """Bytes by kind: bodies, inputs, passes, answers."""
 
     def hold(self) -> Hold:
         """Nothing yet; to be released when its request has ended."""
         return Hold(self)
+
+    def add(self, kind: str, size: int) -> None:
+        """Count bytes of a kind that are taken, or given back where they are negative."""
+        self.held[kind] += size
+        if self._metrics is not None:
+            self._metrics.memory(kind, self.held[kind])
 
     @property
     def total(self) -> int:
@@ -61,12 +70,13 @@ class Hold:
                 f"the request needs about {size / _MIB:.0f} MiB for its {kind}, and others hold "
                 f"{budget.total / _MIB:.0f} of {budget.limit / _MIB:.0f} MiB; try again soon"
             )
-        budget.held[kind] += size
+        budget.add(kind, size)
         self._held[kind] += size
 
     def give(self, kind: str) -> None:
         """Give back what was taken of one kind."""
-        self._budget.held[kind] -= self._held.pop(kind, 0)
+        if kind in self._held:
+            self._budget.add(kind, -self._held.pop(kind))
 
     def release(self) -> None:
         """Give all back."""

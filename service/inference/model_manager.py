@@ -1,278 +1,247 @@
-"""The one model of a worker process: loaded and checked in the background, then lent out to requests."""
+"""The model of a worker process: loaded and checked in the background, lent to requests, exchanged for a newer one."""
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import math
 import threading
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy.typing as npt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from thinned.models.compat.tensorflow import import_tensorflow
-from thinned.models.errors import (
-    ClientGoneError,
-    DeadlineError,
-    NotReadyError,
-    OverloadedError,
-    ThinnedError,
-)
+from thinned.models.errors import ModelNotFoundError, NotReadyError, ReloadError, ThinnedError
 from thinned.models.storage.model_store import StoredModel, find
-from thinned.service.inference.memory import Hold, MemoryBudget, machine_memory
-from thinned.service.inference.threads import set_threads
+from thinned.service.inference.memory import MemoryBudget, machine_memory
+from thinned.service.inference.served_model import ServedModel
+from thinned.service.inference.siblings import Siblings
+from thinned.service.inference.threads import set_threads, threads_for
 from thinned.service.metrics import Metrics
-from thinned.service.schema.request_fields import PredictRequest, SampleRequest
 from thinned.service.settings import Settings
 
 if TYPE_CHECKING:
     from thinned.service.inference.engine import Engine
-    from thinned.service.inference.jobs import Job, PredictJob, SampleJob
-    from thinned.service.inference.scheduler import Scheduler
 
-__all__ = ["Gone", "ModelManager"]
+__all__ = ["ModelManager"]
 
-Array: TypeAlias = npt.NDArray[Any]
 LARGEST_CALL = 1 << 30
 """Bytes that a call may use at its peak; less where there is little memory."""
-_ANSWER_BYTES = 32
-"""Of a number of an answer: in an array, as Python's object and as text."""
-_CAUTION = 1.33
-"""What is predicted is taken so many times: requests advance side by side, so that later ones delay earlier ones."""
-Gone: TypeAlias = Callable[[], Awaitable[object]]
-"""Waits until the client has gone."""
+LATE_S = 10.0
+"""A worker whose compute thread has been so much longer in a call than calls take is not ready."""
 
 # Children of BentoML's logger, so that BentoML's handlers show what is written here.
 log = logging.getLogger("bentoml.thinned")
 
 
 class ModelManager:
-    """A stored model and what computes with it. All but `start` and `load` is called from the event loop.
+    """A stored model and what computes with it.
 
     Args:
         settings: Names the model, and bounds what may wait.
-
-    Raises:
-        ModelNotFoundError: The store does not hold the model.
+        siblings: The service's other workers, which serve the same version.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, siblings: Siblings | None = None) -> None:
         self.settings = settings
-        self.stored: StoredModel = find(settings.model)
-        self.metrics = Metrics(self.stored.tag)
-        self._engine: Engine | None = None
-        self._scheduler: Scheduler | None = None
+        self.siblings = siblings or Siblings(None)
+        self._served: ServedModel | None = None
+        self._found: StoredModel | None = None
         self._failure: str | None = None
-        self._admitted = 0
-        whole = settings.memory_mib << 20 or machine_memory() // 2
+        self._stopping = False
+        self._loading = threading.Lock()
+        whole = settings.memory_mib << 20 or machine_memory() // 2 // settings.workers
         self._call_memory = min(whole // 2, LARGEST_CALL)
-        self.memory = MemoryBudget(whole - self._call_memory)
+        self.metrics = Metrics(settings.model)
+        self.memory = MemoryBudget(whole - self._call_memory, self.metrics)
         """What requests hold beside the call under way."""
+        try:
+            self._found = self._in_force()
+        except ThinnedError as error:
+            self._fail(f"{settings.model} cannot be served: {error}")
+        else:
+            self.metrics.serve(self._found.tag)
+
+    # Loading
 
     def start(self) -> None:
         """Begin to load the model, and return at once."""
         threading.Thread(target=self.load, name="thinned-load", daemon=True).start()
 
     def load(self) -> None:
-        """Load the model and check it. A failure is kept for `engine` to raise, and logged in one line."""
-        try:
-            # TensorFlow takes seconds to import, in which the service already answers that it lives.
-            set_threads(self.settings.compute_threads)
-            import_tensorflow()
-            from thinned.service.inference.engine import Engine
+        """Load the model and check it. A failure is kept for requests to be told, and logged in one line."""
+        with self._loading:
+            if self._found is None:
+                return
+            try:
+                self._serve(self._found, self._load(self._found))
+            except ThinnedError as error:
+                self._fail(f"{self._found.tag} cannot be served: {error}")
+                return
+            except Exception as error:
+                self._failure = f"{self._found.tag} could not be loaded; the service's log says more"
+                log.exception("%s could not be loaded: %s", self._found.tag, error)
+                return
+        self.engine.warm_up_rest()
+        gc.freeze()
 
-            engine = Engine(self.stored, block_row_passes=self.settings.block_row_passes, call_memory=self._call_memory)
-            engine.warm_up()
-        except ThinnedError as error:
-            self._failure = f"{self.stored.tag} cannot be served: {error}"
-            log.error(self._failure)
-        except Exception as error:
-            self._failure = f"{self.stored.tag} could not be loaded; the service's log says more"
-            log.exception("%s could not be loaded: %s", self.stored.tag, error)
-        else:
-            # The graphs stay for good. The garbage collector need not walk them again and again, 100 ms each time.
-            gc.collect()
-            gc.freeze()
-            self._engine = engine
-            self.metrics.ready()
-            log.info("%s is ready", self.stored.tag)
-            engine.warm_up_rest()
-            gc.freeze()
+    def reload(self) -> tuple[str, bool]:
+        """Load what the name stands for today beside what is served, and exchange them between two calls.
+
+        Returns:
+            The tag that is served, and whether it is another one than before.
+
+        Raises:
+            ReloadError: The newer one cannot be served; the older one goes on.
+        """
+        with self._loading:
+            before = self._served
+            try:
+                stored = find(self.settings.model)
+                if before is not None and before.stored.tag == stored.tag:
+                    return stored.tag, False
+                engine = self._load(stored)
+                engine.warm_up_rest()
+            except Exception as error:
+                text = f"{error}" if isinstance(error, ThinnedError) else f"{type(error).__name__}: {error}"
+                kept = "nothing is served" if before is None else f"{before.stored.tag} goes on"
+                raise ReloadError(f"{self.settings.model} could not be exchanged, and {kept}: {text}") from error
+            self._serve(stored, engine)
+        if before is not None:
+            before.retire()
+            threading.Thread(target=_forget, args=(before,), name="thinned-forget", daemon=True).start()
+        return stored.tag, True
+
+    def _in_force(self) -> StoredModel:
+        """What the siblings serve, so that a worker that is started again serves no other; else what is named."""
+        version = self.siblings.version
+        if version is not None:
+            try:
+                return find(version)
+            except ModelNotFoundError:
+                log.warning("%s, which the other workers serve, is no longer in the store", version)
+        stored = find(self.settings.model)
+        self.siblings.agree_on(stored.tag)
+        return stored
+
+    def _load(self, stored: StoredModel) -> Engine:
+        # TensorFlow takes seconds to import, in which the service already answers that it lives.
+        set_threads(self.settings.compute_threads or threads_for(self.settings.workers))
+        import_tensorflow()
+        from thinned.service.inference.engine import Engine
+
+        engine = Engine(stored, block_row_passes=self.settings.block_row_passes, call_memory=self._call_memory)
+        engine.warm_up()
+        return engine
+
+    def _serve(self, stored: StoredModel, engine: Engine) -> None:
+        # The graphs stay for good. The garbage collector need not walk them again and again, 100 ms each time.
+        gc.collect()
+        gc.freeze()
+        self.metrics.serve(stored.tag)
+        self._served, self._found, self._failure = (
+            ServedModel(stored, engine, self.settings, self.metrics),
+            stored,
+            None,
+        )
+        self.siblings.agree_on(stored.tag, now=True)
+        self._tell_readiness()
+        log.info("%s is ready", stored.tag)
+
+    def _fail(self, text: str) -> None:
+        self._failure = text
+        log.error(text)
+
+    # Lending
+
+    @property
+    def served(self) -> ServedModel:
+        """What answers requests at this moment.
+
+        Raises:
+            NotReadyError: It is not loaded yet, or never will be.
+        """
+        if self._served is None:
+            raise NotReadyError(self._failure or f"{self.stored.tag} is being loaded; try again in some seconds")
+        return self._served
 
     @property
     def engine(self) -> Engine:
-        """The loaded and proved model.
+        """The loaded and proved model. Raises as `served` does."""
+        return self.served.engine
+
+    @property
+    def stored(self) -> StoredModel:
+        """The model that is served, or will be once it is loaded.
 
         Raises:
-            NotReadyError: It is not that yet, or never will be.
+            NotReadyError: The store does not hold it.
         """
-        if self._engine is None:
-            raise NotReadyError(self._failure or f"{self.stored.tag} is being loaded; try again in some seconds")
-        return self._engine
+        if self._found is None:
+            raise NotReadyError(self._failure or f"{self.settings.model} is not there")
+        return self._found
 
-    def check_admission(self) -> None:
-        """Say early, before a body is read, that no more may wait.
+    @contextmanager
+    def lend(self) -> Iterator[ServedModel]:
+        """What answers a request from its beginning to its end, whatever is served meanwhile to others.
 
         Raises:
-            NotReadyError: The model is not loaded.
-            OverloadedError: As many requests wait as may.
+            NotReadyError: As for `served`.
         """
-        if self._engine is None:
-            _ = self.engine
-        if self._admitted > self.settings.max_waiting:
-            raise OverloadedError(f"{self._admitted - 1} requests wait already, the most that may; try again soon")
-
-    async def predict(self, request: PredictRequest, gone: Gone, *, began: float, hold: Hold) -> PredictJob:
-        """A job that has its deterministic answer.
-
-        Args:
-            request: The request.
-            gone: Waits until the client has gone.
-            began: When its first byte was there, on the clock of `time.monotonic`.
-            hold: Where the memory that it needs is taken from.
-
-        Raises:
-            NotReadyError: The model is not loaded.
-            OverloadedError: As much waits as may, or as can be answered in time.
-            MemoryLimitError: It needs more memory than there is for requests.
-            DeadlineError: It was not there in time.
-            ClientGoneError: The client went before it was.
-            InputError: The model refuses the values.
-        """
-        from thinned.service.inference.jobs import PredictJob
-
-        engine = self.engine
-        most = self._row_passes(request.inputs, "predict")
-        outputs = engine.numbers_per_row(request.inputs) * len(next(iter(request.inputs.values())))
-        hold.take("answers", _ANSWER_BYTES * outputs)
-        job = PredictJob(request.inputs, row_passes=most, deadline=began + request.timeout_ms / 1000)
-        await self._answered(job, request.timeout_ms, gone)
-        return job
-
-    async def sample(self, request: SampleRequest, gone: Gone, *, began: float, hold: Hold) -> SampleJob:
-        """A job that has its passes. Arguments are those of `predict`.
-
-        Raises:
-            NoSitesError: The model draws no noise.
-            ThinnedError: As for `predict`.
-        """
-        from thinned.models.dropout import MonteCarloRun
-        from thinned.service.inference.jobs import SampleJob
-
-        engine = self.engine
-        engine.model.require_sites()
-        most = self._row_passes(request.inputs, "whole", request.sampling)
-        numbers = engine.numbers_per_row(request.inputs) * len(next(iter(request.inputs.values())))
-        if request.needs_passes:
-            hold.take("passes", 4 * numbers * request.n_samples)
-        hold.take("answers", _ANSWER_BYTES * numbers * (3 + request.return_samples * request.n_samples))
-        run = MonteCarloRun(
-            request.inputs,
-            engine.output_names,
-            row_passes=most,
-            n_samples=request.n_samples,
-            seed=request.seed,
-            sampling=request.sampling,
-            keep_passes=request.needs_passes,
-            tolerance=request.tolerance,
-            budget_ms=request.budget_ms,
-            began=began,
-        )
-        job = SampleJob(request.inputs, run, row_passes=most, deadline=began + request.timeout_ms / 1000)
-        await self._answered(job, request.timeout_ms, gone)
-        return job
-
-    def _row_passes(self, inputs: Mapping[str, Array], *kind: str) -> int:
-        """Rows x passes of a call of such rows: what memory allows, and no more than takes a quarter of a second."""
-        limit = self.engine.row_passes_for({name: x.shape[1:] for name, x in inputs.items()})
-        if self._scheduler is None:
-            return limit
-        shapes = tuple(x.shape[1:] for x in inputs.values())
-        return self._scheduler.costs.most((kind[0], shapes, *kind[1:]), limit)
-
-    async def _answered(self, job: Job, timeout_ms: float, gone: Gone) -> None:
-        """Wait until a job has its answer; its place is free again when that is there, too late, or nobody waits."""
-        self.check_admission()
-        loop = asyncio.get_running_loop()
-        scheduler = self._scheduler_of(loop)
-        self._check_time(job, scheduler)
-        answered = loop.create_future()
-        watches: list[asyncio.Task[None] | asyncio.TimerHandle] = []
-
-        def finish(error: Exception | None = None) -> None:
-            if not answered.done():
-                if error is None:
-                    answered.set_result(None)
-                else:
-                    answered.set_exception(error)
-
-        async def watch_client() -> None:
-            await gone()
-            finish(ClientGoneError("the client has gone"))
-
-        def watch() -> None:
-            # Not for an answer that is there at once: it needs no watching.
-            if not answered.done():
-                watches.append(loop.create_task(watch_client()))
-                watches.append(loop.call_later(job.deadline - time.monotonic(), finish, self._too_late(timeout_ms)))
-
-        job.answered = finish
-        self._admitted += 1
-        began = time.perf_counter()
+        served = self.served
+        served.borrow()
         try:
-            scheduler.submit(job)
-            loop.call_soon(watch)  # behind what `submit` has the loop do
-            await answered
+            yield served
         finally:
-            job.took_s = time.perf_counter() - began
-            self._admitted -= 1
-            scheduler.abandon(job)
-            for one in watches:
-                one.cancel()
-        if isinstance(job.error, DeadlineError):
-            raise self._too_late(timeout_ms)
-        if job.error is not None:
-            raise job.error
+            served.give_back()
 
-    def _check_time(self, job: Job, scheduler: Scheduler) -> None:
-        """Refuse at once what cannot be answered in time, by what calls have taken; never where nothing else waits.
+    # Readiness
+
+    def check_ready(self) -> None:
+        """Find out whether requests should be sent here.
 
         Raises:
-            OverloadedError: What waits takes too long.
+            NotReadyError: The model is not loaded, the compute thread does not turn, or the service is stopping.
         """
-        if not self._admitted:
-            return
-        waiting_s = scheduler.waiting_s()
-        if time.monotonic() + _CAUTION * (waiting_s + scheduler.costs.waiting_s([job])) > job.deadline:
-            raise OverloadedError(
-                f"what waits already takes about {waiting_s:.1f} s, so that the answer would not be there in time; "
-                "come again, or allow more with timeout_ms",
-                retry_after_s=max(1, math.ceil(waiting_s)),
-            )
+        if self._stopping:
+            raise NotReadyError("the service is stopping; ask another one, or again in some seconds")
+        late_s = self.served.stuck_s()
+        if late_s > LATE_S:
+            how_long = "has ended" if math.isinf(late_s) else f"is {late_s:.0f} s late"
+            raise NotReadyError(f"the thread that computes {how_long}; the worker will be started again")
 
-    def _too_late(self, timeout_ms: float) -> DeadlineError:
-        return DeadlineError(
-            f"the answer was not there within {timeout_ms:g} ms; allow more with timeout_ms (up to "
-            f"{self.settings.max_timeout_ms}), ask for less, or ask again when there is less to do"
-        )
+    def stuck_s(self) -> float:
+        """For how many seconds the compute thread has been longer in its call than calls take; 0 while it turns."""
+        return 0.0 if self._served is None else self._served.stuck_s()
 
-    def _scheduler_of(self, loop: asyncio.AbstractEventLoop) -> Scheduler:
-        if self._scheduler is None:
-            from thinned.service.inference.scheduler import Scheduler
+    def is_ready(self) -> bool:
+        """Whether requests should be sent here."""
+        try:
+            self.check_ready()
+        except NotReadyError:
+            return False
+        return True
 
-            self._scheduler = Scheduler(
-                self.engine,
-                soon=loop.call_soon,
-                soon_from_elsewhere=loop.call_soon_threadsafe,
-                join=self.settings.join,
-                metrics=self.metrics,
-            )
-        return self._scheduler
+    def leave(self) -> None:
+        """Requests should be sent here no longer; those that come all the same are answered."""
+        self._stopping = True
+        self._tell_readiness()
 
     def close(self) -> None:
         """Let go of what waits; what is being computed ends."""
-        if self._scheduler is not None:
-            self._scheduler.close()
+        if self._served is not None:
+            self._served.close()
+
+    def _tell_readiness(self) -> None:
+        ready = self._served is not None and not self._stopping
+        self.metrics.ready(ready)
+        self.siblings.tell(ready=ready)
+
+
+def _forget(served: ServedModel) -> None:
+    """Give the memory of a model back once its last request has ended."""
+    served.idle.wait()
+    del served
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

@@ -9,6 +9,7 @@ than it costs to wake another, in the owner's otherwise.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -100,9 +101,17 @@ class Scheduler:
         running = max(0.0, expected - (time.monotonic() - began)) if under_way else 0.0
         return running + self.costs.waiting_s([job for job in jobs if not job.abandoned])
 
-    def alive(self) -> bool:
-        """Whether the owner's thread lives."""
-        return self._thread.is_alive()
+    def stuck_s(self) -> float:
+        """For how many seconds the owner's thread has not turned, beyond three times what its call should have taken.
+
+        May be called from any thread; infinite where the owner's thread has ended.
+        """
+        if not (self._thread.is_alive() or self._closed):
+            return math.inf
+        under_way = self._under_way
+        expected = sum(self.costs.seconds(share) or 0.0 for share in under_way)
+        since = max(self.beat, self._began) if under_way else self.beat
+        return max(0.0, time.monotonic() - since - 3 * expected)
 
     def close(self) -> None:
         """Stop after the call under way; jobs that wait end with `NotReadyError`."""

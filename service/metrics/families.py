@@ -50,6 +50,13 @@ class Family:
         with self._lock:
             self._cells[values] = [amount]
 
+    def move(self, old: str, new: str) -> None:
+        """Have what stands under one value of the first label stand under another."""
+        with self._lock:
+            moved = {values: self._cells.pop(values) for values in list(self._cells) if values[0] == old}
+            for (_, *rest), (number,) in moved.items():
+                self._cells.setdefault((new, *rest), [0.0])[0] += number
+
     def cells(self) -> Cells:
         """A copy of the numbers."""
         with self._lock:

@@ -52,6 +52,14 @@ class Metrics:
         )
         self._memory = self._family("gauge", "memory_bytes", "Memory in use, by what it is used for.", "kind")
         self._ready = self._family("gauge", "ready_workers", "Workers whose model is loaded and checked.", "version")
+        self.serve(model)
+
+    def serve(self, model: str) -> None:
+        """Tell of this model from now on: what is the case is the case of this one, what was counted stays."""
+        for family in self.families:
+            if family.kind == "gauge" and model != self.model:
+                family.move(self.model, model)
+        self.model = model
         # What stands at 0 is there from the start: a rule over what is not there never fires.
         for family in (self._depth, self._row_passes, self._passes, self._stops):
             family.add(0.0, model)

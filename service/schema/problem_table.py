@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from thinned.models.errors import (
+    AdminError,
     AnswerNotFiniteError,
     BodyTooLargeError,
     BodyTooSlowError,
@@ -20,6 +21,7 @@ from thinned.models.errors import (
     NotReadyError,
     OverloadedError,
     RateError,
+    ReloadError,
     TokenError,
     UnsupportedBodyError,
 )
@@ -46,9 +48,11 @@ TABLE: Mapping[type[Exception], Meaning] = {
     NoSitesError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The model draws no noise"),
     CalibrationError: Meaning(HTTPStatus.CONFLICT, "The model is not calibrated for this coverage"),
     AnswerNotFiniteError: Meaning(HTTPStatus.BAD_GATEWAY, "The model's answer is not finite"),
+    ReloadError: Meaning(HTTPStatus.CONFLICT, "The model could not be exchanged"),
     NotReadyError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "The model is not ready", retry_after_s=2),
     DeadlineError: Meaning(HTTPStatus.GATEWAY_TIMEOUT, "The answer was not there in time"),
     OverloadedError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "Too much waits already", retry_after_s=1),
+    AdminError: Meaning(HTTPStatus.FORBIDDEN, "An administrator's token is needed"),
     TokenError: Meaning(HTTPStatus.UNAUTHORIZED, "A token is needed"),
     # How long is told by the error itself.
     RateError: Meaning(HTTPStatus.TOO_MANY_REQUESTS, "The token's rate is used up", retry_after_s=1),
@@ -69,6 +73,7 @@ _REASONS: Mapping[type[Exception], str] = {
     ClientGoneError: "gone",
     NotReadyError: "not_ready",
     TokenError: "token",
+    AdminError: "token",
     RateError: "rate",
 }
 

@@ -341,14 +341,16 @@ def test_serve_says_where_and_becomes_bentoml(thinned: Thinned, monkeypatch: pyt
     assert "pass another with --port" in taken.err
     assert started == []
     monkeypatch.setenv("THINNED_MODEL", "")
+    monkeypatch.setenv("THINNED_WORKERS", "")
     done = thinned("serve", "pets", "--port", port, "--workers", 2)
     ((arguments, environment),) = started
     tag = model_store.find("pets").tag
     assert f"Serving {tag} on http://127.0.0.1:{port}" in done.out
-    assert environment["THINNED_MODEL"] == tag
+    assert environment["THINNED_MODEL"] == "pets"  # so that it can follow the newest version when it is told
+    assert environment["THINNED_WORKERS"] == "2"
     assert environment["BENTOML_DO_NOT_TRACK"] == "True"
     assert arguments[:5] == [sys.executable, "-m", "bentoml", "serve", "thinned.service.app:UncertaintyService"]
-    for option, value in (("--port", str(port)), ("--api-workers", "2"), ("--host", "127.0.0.1")):
+    for option, value in (("--port", str(port)), ("--host", "127.0.0.1")):
         assert arguments[arguments.index(option) + 1] == value
 
 

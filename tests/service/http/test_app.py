@@ -181,8 +181,8 @@ def test_two_workers_answer_with_the_sum_and_read_their_tokens_again(digits: str
     tokens = tmp_path / "tokens"
     (old, line), (new, new_line) = new_token("old"), new_token("new")
     tokens.write_text(line)
-    env = {"THINNED_TOKENS": str(tokens), "BENTOML_CONFIG_OPTIONS": "services.UncertaintyService.workers=2"}
-    with start_service(digits, env) as service:
+    env = {"THINNED_TOKENS": str(tokens)}
+    with start_service(digits, env, workers=2) as service:
         workers = psutil.Process(service.pid).children()
         assert len(workers) == 2
 

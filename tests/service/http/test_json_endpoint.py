@@ -69,7 +69,7 @@ def test_a_deadline_is_answered_504(classes: Served) -> None:
     response = classes.ask("POST", "/predict_mc", json={**HEAVY, "timeout_ms": 5})
     assert (response.status_code, response.json()["title"]) == (504, "The answer was not there in time")
     assert "within 5 ms" in response.json()["detail"]
-    assert classes.manager._admitted == 0
+    assert classes.manager.served.admitted == 0
     assert classes.ask("POST", "/predict", json={"inputs": ROWS, "timeout_ms": 60_000}).status_code == 200
 
 
@@ -94,7 +94,7 @@ def test_a_full_queue_refuses_at_once(serve: Serve, models: dict[str, str], monk
     waiting = [busy.begin("POST", "/predict_mc", json=HEAVY)]
     assert began.wait(30)
     waiting += [busy.begin("POST", "/predict_mc", json={"inputs": ROWS}) for _ in range(2)]
-    while busy.manager._admitted < 3:
+    while busy.manager.served.admitted < 3:
         time.sleep(0.01)
     asked = time.monotonic()
     refused = busy.ask("POST", "/predict", json={"inputs": ROWS})
@@ -129,12 +129,12 @@ def test_a_client_that_goes_frees_its_place(
 
     busy.run(leave()).result(30)
     assert sent == []
-    assert busy.manager._admitted == 0
-    calls = busy.manager._scheduler.calls  # type: ignore[union-attr]
+    assert busy.manager.served.admitted == 0
+    calls = busy.manager.served._scheduler.calls  # type: ignore[union-attr]
     go.set()
     assert busy.ask("POST", "/predict", json={"inputs": ROWS}).status_code == 200
     # The call under way ended; of the seven more that the request would have needed, none was made.
-    assert busy.manager._scheduler.calls <= calls + 2  # type: ignore[union-attr]
+    assert busy.manager.served._scheduler.calls <= calls + 2  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -205,19 +205,19 @@ def test_all_of_a_burst_that_leave_take_no_further_call(
         asking = [asyncio.create_task(client.ask()) for client in clients]
         for client in clients:
             client.piece(json.dumps({**HEAVY, "seed": 3}).encode())
-        while busy.manager._admitted < 18:
+        while busy.manager.served.admitted < 18:
             await asyncio.sleep(0.01)
         for client in clients:
             client.leave()
         return await asyncio.wait_for(asyncio.gather(*asking), 10)
 
     assert busy.run(burst()).result(30) == [[]] * 17
-    assert busy.manager._admitted == 1
-    calls = busy.manager._scheduler.calls
+    assert busy.manager.served.admitted == 1
+    calls = busy.manager.served._scheduler.calls
     go.set()
     assert first.result(60).status_code == 200
     # Those that left are in no call: what was made after is the rest of the first alone, and it had one seed.
-    assert busy.manager._scheduler.calls - calls <= -(-HEAVY["n_samples"] // 32)
+    assert busy.manager.served._scheduler.calls - calls <= -(-HEAVY["n_samples"] // 32)
     assert busy.manager.memory.total == 0
 
 
@@ -248,7 +248,7 @@ def test_what_cannot_be_answered_in_time_is_told_at_once(
     began, go = held_up(busy.manager, monkeypatch)
     first = busy.begin("POST", "/predict_mc", json=HEAVY)
     assert began.wait(30)
-    monkeypatch.setattr(busy.manager._scheduler, "waiting_s", lambda: 7.3)
+    monkeypatch.setattr(busy.manager.served._scheduler, "waiting_s", lambda: 7.3)
     asked = time.monotonic()
     refused = busy.ask("POST", "/predict_mc", json={**HEAVY, "timeout_ms": 5000})
     assert time.monotonic() - asked < 0.5

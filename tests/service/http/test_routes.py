@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.service.conftest import Served
 from tests.service.schema.test_input_arrays import ANY_JSON
-from thinned.models.errors import ThinnedError
+from thinned.models.errors import NotReadyError, ThinnedError
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.settings import Settings
 
@@ -198,7 +198,7 @@ def test_no_more_wait_than_may(serve: Serve, models: dict[str, str], monkeypatch
     first = busy.begin("POST", "/predict", json={"inputs": ROWS})
     assert began.wait(30)
     second = busy.begin("POST", "/predict", json={"inputs": ROWS})
-    while busy.manager._admitted < 2:
+    while busy.manager.served.admitted < 2:
         threading.Event().wait(0.01)
     third = busy.ask("POST", "/predict", json={"inputs": ROWS})
     assert (third.status_code, third.headers["retry-after"]) == (503, "1")
@@ -221,9 +221,16 @@ def test_an_unexpected_error_is_logged_and_not_shown(
     assert "secret" in caplog.text
 
 
-def test_a_model_that_is_not_there_is_refused_at_once() -> None:
-    with pytest.raises(ThinnedError, match="no model 'nowhere'"):
-        ModelManager(Settings(model="nowhere"))
+def test_a_worker_whose_model_is_not_there_lives_and_says_why(serve: Serve) -> None:
+    """What starts the service refuses before; a worker that ended would be started again for ever."""
+    lost = serve("nowhere", load=False)
+    lost.manager.load()
+    for method, path in (("GET", "/model"), ("GET", "/docs.json"), ("POST", "/predict"), ("POST", "/predict_mc")):
+        answer = lost.ask(method, path, **({"json": {"inputs": ROWS}} if method == "POST" else {}))
+        assert answer.status_code == 503
+        assert "no model 'nowhere'" in answer.json()["detail"]
+    with pytest.raises(NotReadyError, match="no model 'nowhere'"):
+        lost.manager.check_ready()
 
 
 FIELDS = st.fixed_dictionaries(
