@@ -121,7 +121,7 @@ def test_the_process_manager_gets_no_ports(reloads: bool, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(circus, "Arbiter", Noting)
     close_side_doors()
-    watcher = SimpleNamespace(send_hup=False)
+    watcher = SimpleNamespace(send_hup=False, respawn=False)
     circus.create_standalone_arbiter([watcher], sockets=[], **({"plugins": [{}]} if reloads else {}))
     assert watcher.send_hup
     addresses = [made["endpoint"], made["pubsub_endpoint"]]

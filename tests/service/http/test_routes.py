@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 from tests.service.conftest import Served
 from tests.service.schema.test_input_arrays import ANY_JSON
 from thinned.models.errors import NotReadyError, ThinnedError
-from thinned.service.inference.model_manager import ModelManager
-from thinned.service.settings import Settings
 
 ROWS = [[0.5, -1, 2], [1, 0, 0.25]]
 BOTH = {"x": ROWS, "tokens": [[1, 2, 3], [0, 9, 4]]}
