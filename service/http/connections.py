@@ -50,7 +50,8 @@ def _refusal(manager: Callable[[], ModelManager]) -> Callable[[int, str], bytes]
             log.info("refused before there was a request: %d, %s", status, detail)
         finally:
             current_request_id.reset(before)
-        headers = [*answer.raw_headers, (HEADER, name), NO_SNIFFING, (b"connection", b"close")]
+        answer.headers["connection"] = "close"
+        headers = [*answer.raw_headers, (HEADER, name), NO_SNIFFING]
         lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode(), *(b"%b: %b" % header for header in headers)]
         return b"\r\n".join([*lines, b"", bytes(answer.body)])
 

@@ -69,6 +69,8 @@ def _response(
     if name is not None:
         document["request_id"] = name
     headers = dict(headers or {})
+    if meaning.status == HTTPStatus.REQUEST_TIMEOUT:
+        headers["connection"] = "close"  # What it still sends is not waited for.
     if meaning.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     if meaning.retry_after_s is not None:
