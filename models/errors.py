@@ -16,6 +16,7 @@ ThinnedError
 ├── RequestError                the body of a request
 │   ├── MalformedBodyError      is not a JSON object
 │   ├── UnsupportedBodyError    is said to be something else than JSON
+│   │   └── UnsupportedEncodingError    is said to be packed in another way than gzip
 │   ├── BodyTooLargeError       is longer than the limit
 │   ├── BodyTooSlowError        did not arrive in time
 │   └── MemoryLimitError        needs more memory than there is for requests
@@ -68,6 +69,7 @@ __all__ = [
     "TokenError",
     "UnknownNoiseError",
     "UnsupportedBodyError",
+    "UnsupportedEncodingError",
     "UnsupportedModelError",
     "UsageError",
     "WarmUpError",
@@ -147,6 +149,10 @@ class MalformedBodyError(RequestError):
 
 class UnsupportedBodyError(RequestError):
     """The body's content type is not JSON."""
+
+
+class UnsupportedEncodingError(UnsupportedBodyError):
+    """The body's content encoding is not gzip."""
 
 
 class BodyTooLargeError(RequestError):

@@ -49,6 +49,17 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(16 * MIB, ge=64, description="Largest request body, in bytes.")
     body_timeout_s: float = Field(30.0, gt=0, description="Within this time the body of a request must have arrived.")
+    body_bytes_per_s: int = Field(
+        1024, ge=0, description="Slowest that a body may arrive on average, after its first 5 seconds; 0 for any rate."
+    )
+    max_bodies: int = Field(128, ge=1, description="Bodies that may be on their way at once; more are answered 503.")
+    max_header_bytes: int = Field(32 * 1024, ge=1024, description="Bytes of a request before its body.")
+    header_timeout_s: float = Field(
+        10.0, gt=0, description="Within this time a connection must have sent the headers of a request."
+    )
+    max_connections: int = Field(
+        512, ge=2, description="Open connections to one worker; over it the one idle for longest is closed."
+    )
     memory_mib: int = Field(
         0,
         ge=0,

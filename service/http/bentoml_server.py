@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from thinned.models.compat.bentoml import ACCESS_LOG, METRICS, close_side_doors, costly_middlewares
 from thinned.service.http.access import AccessMiddleware
+from thinned.service.http.connections import bound_connections_of
 from thinned.service.http.middleware import ProblemMiddleware
 from thinned.service.http.request_log import RequestLog
 from thinned.service.http.tracing import TraceMiddleware
@@ -38,6 +39,7 @@ class ThinnedService(bentoml.Service[Any]):
         """Make the server's application, as BentoML does for every worker process."""
         app: Starlette = super().to_asgi(is_main=is_main)
         http = next(mounted for mounted, *_ in self.mount_apps if isinstance(mounted, Starlette))
+        bound_connections_of(http)
         names = [_name(middleware) for middleware in app.user_middleware]
         left_out = costly_middlewares()
         # Ours answers in its place; without BentoML's metrics there are none.

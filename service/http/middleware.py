@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -16,8 +16,6 @@ from thinned.service.http.problem_details import ProblemResponse, problem
 __all__ = ["ProblemMiddleware"]
 
 log = logging.getLogger("bentoml.thinned")
-
-MOST_HEADER_BYTES = 32 * 1024
 
 
 class ProblemMiddleware:
@@ -40,7 +38,7 @@ class ProblemMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = self._refuse(scope["path"], scope["headers"])
+        refusal = self._refuse(scope["path"])
         if refusal is not None:
             await refusal(scope, receive, send)
             return
@@ -55,9 +53,7 @@ class ProblemMiddleware:
         if answer.refusal is not None:
             await answer.refusal(scope, receive, send)
 
-    def _refuse(self, path: str, headers: Sequence[tuple[bytes, bytes]]) -> ProblemResponse | None:
-        if sum([len(name) + len(value) for name, value in headers]) > MOST_HEADER_BYTES:
-            return problem(HTTPException(431, f"Expected headers of at most {MOST_HEADER_BYTES} bytes together."))
+    def _refuse(self, path: str) -> ProblemResponse | None:
         if path not in self._paths:
             return problem(HTTPException(404, f"There is no {path[:100]!r} here; see /docs.json for what there is."))
         if path == "/readyz":

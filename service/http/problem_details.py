@@ -10,7 +10,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from thinned.models.errors import InputError
+from thinned.models.errors import InputError, UnsupportedEncodingError
 from thinned.service.http.request_id import current_request_id
 from thinned.service.schema.problem_table import UNEXPECTED, Meaning, meaning_of
 
@@ -36,7 +36,9 @@ def problem(error: Exception) -> ProblemResponse:
         return _response(UNEXPECTED, "An unexpected error; the service's log says more.")
     if not isinstance(error, InputError):
         retry_after_s = getattr(error, "retry_after_s", None) or meaning.retry_after_s
-        return _response(meaning._replace(retry_after_s=retry_after_s), str(error))
+        packed = isinstance(error, UnsupportedEncodingError)
+        headers = {"accept-encoding": "gzip"} if packed else None
+        return _response(meaning._replace(retry_after_s=retry_after_s), str(error), headers=headers)
     count = len(error.problems)
     detail = str(error) if count == 1 else f"{count} problems; see errors"
     return _response(meaning, detail, errors=[{"loc": list(p.loc), "msg": p.msg} for p in error.problems])
@@ -67,6 +69,8 @@ def _response(
     if name is not None:
         document["request_id"] = name
     headers = dict(headers or {})
+    if meaning.status == HTTPStatus.REQUEST_TIMEOUT:
+        headers["connection"] = "close"  # What it still sends is not waited for.
     if meaning.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     if meaning.retry_after_s is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from thinned.models.errors import MemoryLimitError, OverloadedError
@@ -28,6 +30,8 @@ class MemoryBudget:
         self._metrics = metrics
         self.held: Counter[str] = Counter()
         """Bytes by kind: bodies, inputs, passes, answers."""
+        self.arriving = 0
+        """Bodies that are on their way."""
 
     def hold(self) -> Hold:
         """Nothing yet; to be released when its request has ended."""
@@ -72,6 +76,24 @@ class Hold:
             )
         budget.add(kind, size)
         self._held[kind] += size
+
+    @contextmanager
+    def arriving(self, most: int) -> Iterator[None]:
+        """Count a body that is on its way.
+
+        Raises:
+            OverloadedError: As many are as may.
+        """
+        budget = self._budget
+        if budget.arriving >= most:
+            raise OverloadedError(
+                f"{budget.arriving} bodies are on their way already, the most that may; try again soon"
+            )
+        budget.arriving += 1
+        try:
+            yield
+        finally:
+            budget.arriving -= 1
 
     def give(self, kind: str) -> None:
         """Give back what was taken of one kind."""

@@ -20,7 +20,7 @@ ROW_PASSES = tuple(float(4**power) for power in range(11))
 REQUESTS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0)
 UNCERTAINTY = tuple(float(f"{digits}e{power}") for power in range(-4, 4) for digits in (1, 2, 5))
 
-REASONS = ("late", "full", "memory", "gone", "not_ready", "token", "rate")
+REASONS = ("late", "full", "memory", "slow", "gone", "not_ready", "token", "rate")
 """Why a request that could have been right was not answered."""
 
 

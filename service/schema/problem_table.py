@@ -24,6 +24,7 @@ from thinned.models.errors import (
     ReloadError,
     TokenError,
     UnsupportedBodyError,
+    UnsupportedEncodingError,
 )
 
 __all__ = ["TABLE", "UNEXPECTED", "Meaning", "meaning_of", "reason_of"]
@@ -40,6 +41,7 @@ class Meaning(NamedTuple):
 # The first class that fits counts.
 TABLE: Mapping[type[Exception], Meaning] = {
     MalformedBodyError: Meaning(HTTPStatus.BAD_REQUEST, "The body is not a JSON object"),
+    UnsupportedEncodingError: Meaning(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is packed in another way than gzip"),
     UnsupportedBodyError: Meaning(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is not said to be JSON"),
     BodyTooLargeError: Meaning(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large"),
     BodyTooSlowError: Meaning(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time"),

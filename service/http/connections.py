@@ -1,0 +1,58 @@
+"""What connections may take, and how one that takes more is answered: before there is a request, as bytes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+
+from thinned.models.errors import OverloadedError
+from thinned.service.http.bounded_protocol import Bounds, bound_connections
+from thinned.service.http.problem_details import problem
+from thinned.service.http.request_id import HEADER, current_request_id, name_request
+from thinned.service.http.request_log import NO_SNIFFING
+from thinned.service.inference.model_manager import ModelManager
+
+__all__ = ["bound_connections_of"]
+
+log = logging.getLogger("bentoml.thinned")
+
+_REASONS = {HTTPStatus.REQUEST_TIMEOUT: "slow", HTTPStatus.SERVICE_UNAVAILABLE: "full"}
+
+
+def bound_connections_of(app: Starlette) -> None:
+    """Bound the connections of this process by the settings of the application's model manager.
+
+    Args:
+        app: The application; `app.state.manager` is there once the server has started.
+    """
+
+    def bounds() -> Bounds:
+        settings = app.state.manager.settings
+        return Bounds(settings.max_header_bytes, settings.header_timeout_s, settings.max_connections)
+
+    bound_connections(bounds, _refusal(lambda: app.state.manager))
+
+
+def _refusal(manager: Callable[[], ModelManager]) -> Callable[[int, str], bytes]:
+    def refuse(code: int, detail: str) -> bytes:
+        status = HTTPStatus(code)
+        if status in _REASONS:
+            manager().metrics.refused(_REASONS[status])
+        name = name_request(())
+        before = current_request_id.set(name.decode("ascii"))
+        try:
+            full = status == HTTPStatus.SERVICE_UNAVAILABLE
+            answer = problem(OverloadedError(detail) if full else HTTPException(status, detail))
+            log.info("refused before there was a request: %d, %s", status, detail)
+        finally:
+            current_request_id.reset(before)
+        answer.headers["connection"] = "close"
+        headers = [*answer.raw_headers, (HEADER, name), NO_SNIFFING]
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode(), *(b"%b: %b" % header for header in headers)]
+        return b"\r\n".join([*lines, b"", bytes(answer.body)])
+
+    return refuse

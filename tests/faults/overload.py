@@ -1,0 +1,109 @@
+"""Four times the load that the service can bear, for a minute: what it still answers, and what it says to the rest.
+
+The client is one thread of asyncio that writes prepared bytes and reads heads. Requests go out at their times, whatever
+came back: on a connection that is free, or a new one. Capacity is measured first, by clients that wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tests.faults.connection import Answer, Connection, post
+from tests.faults.figures import Figure, Options, at_least, at_most, quantile
+from tests.faults.health import Health
+from tests.serving import start_service
+
+__all__ = ["overload"]
+
+DEADLINE_MS = 2000
+ALLOWANCE_MS = 50
+CLIENTS = 16
+TIMES = 4.0
+
+
+def overload(options: Options) -> Iterator[Figure]:
+    """4 x capacity of `cnn` with 100 passes, each request with a deadline of 2 s."""
+    pixels = [[[[round(random.Random(i).random(), 2)] for _ in range(28)] for i in range(28)]]
+    body = {"inputs": pixels, "n_samples": 100, "timeout_ms": DEADLINE_MS}
+    sent = post("/predict_mc", body)
+    seconds = 10.0 if options.short else options.overload_s
+    with start_service("cnn") as service:
+        asyncio.run(_closed(service.port, sent, 3.0))  # graphs are traced, costs are known
+        capacity = asyncio.run(_closed(service.port, sent, min(20.0, seconds)))
+        with Health(service.port) as health:
+            seen = asyncio.run(_open(service.port, sent, TIMES * capacity, seconds))
+        after = asyncio.run(_closed(service.port, sent, 3.0))
+    yield from _figures(seen, capacity, seconds, health.p99_ms)
+    yield at_least("after it, of the capacity before", 100 * after / capacity, 80, "%")
+
+
+def _figures(seen: _Seen, capacity: float, seconds: float, livez_ms: float) -> Iterator[Figure]:
+    in_time = [a for a in seen.answers if a.status == 200 and 1e3 * a.took_s <= DEADLINE_MS + ALLOWANCE_MS]
+    refused = [a for a in seen.answers if a.status == 503]
+    accepted = [a for a in seen.answers if a.status in (200, 504)]
+    others = len(seen.answers) - len(refused) - len(accepted)
+    offered = len(seen.answers) / seconds
+    what = f"{offered:.0f} requests a second at a capacity of {capacity:.0f}, {seconds:.0f} s, deadline 2 s"
+    yield at_least(f"{what}: answered in time, of the capacity", 100 * len(in_time) / seconds / capacity, 90, "%")
+    yield at_least("of those accepted, in time", 100 * len(in_time) / max(1, len(accepted)), 95, "%")
+    yield at_most("p99 of refusals", 1e3 * quantile([a.took_s for a in refused], 0.99), 50, "ms")
+    told = all("retry-after: " in a.head for a in refused)
+    yield Figure(f"{len(refused)} refusals say when to come again", str(told), "True", told)
+    yield Figure("neither answered, nor told", str(others), "0", others == 0)
+    yield at_most("/livez p99", livez_ms, 100, "ms")
+    yield at_most("the client's own delay, p99", 1e3 * quantile(seen.late_s, 0.99), 50, "ms")
+
+
+@dataclass
+class _Seen:
+    answers: list[Answer] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
+    """How much later than it should have a request went out: what the client itself is to blame for."""
+
+
+async def _closed(port: int, sent: bytes, seconds: float) -> float:
+    """Requests a second answered 200 to clients that each wait for their answer."""
+    end = time.perf_counter() + seconds
+
+    async def client() -> int:
+        connection, done = Connection(port), 0
+        while time.perf_counter() < end:
+            done += (await connection.ask(sent)).status == 200
+        connection.close()
+        return done
+
+    began = time.perf_counter()
+    done = sum(await asyncio.gather(*[client() for _ in range(CLIENTS)]))
+    return done / (time.perf_counter() - began)
+
+
+async def _open(port: int, sent: bytes, rate: float, seconds: float) -> _Seen:
+    """Send at this rate, in a Poisson stream, whatever is answered."""
+    seen, free, waiting = _Seen(), list[Connection](), set[asyncio.Task[None]]()
+
+    async def one() -> None:
+        connection = free.pop() if free else Connection(port)
+        seen.answers.append(await connection.ask(sent))
+        free.append(connection)
+
+    drawn = random.Random(1)
+    began = time.perf_counter()
+    due = 0.0
+    while due < seconds:
+        due += drawn.expovariate(rate)
+        ahead = began + due - time.perf_counter()
+        if ahead > 0:
+            await asyncio.sleep(ahead)
+        seen.late_s.append(max(0.0, time.perf_counter() - began - due))
+        task = asyncio.create_task(one())
+        waiting.add(task)
+        task.add_done_callback(waiting.discard)
+    if waiting:
+        await asyncio.wait(waiting, timeout=10)
+    for connection in free:
+        connection.close()
+    return seen
