@@ -12,6 +12,8 @@ ThinnedError
 ├── StoreError                  the model store
 │   ├── ModelNotFoundError      it has no such model
 │   ├── ModelExistsError        the name cannot be used
+│   ├── AliasError              an alias, or `latest`, cannot point there, or a version cannot go while one does
+│   ├── ModelDiffersError       a new version would take or answer something else than the one before
 │   └── ModelCorruptError       a stored file is not the one that was imported
 ├── RequestError                the body of a request
 │   ├── MalformedBodyError      is not a JSON object
@@ -38,6 +40,7 @@ from typing import NamedTuple
 
 __all__ = [
     "AccessError",
+    "AliasError",
     "AnswerNotFiniteError",
     "AvailabilityError",
     "BodyTooLargeError",
@@ -49,6 +52,7 @@ __all__ = [
     "MalformedBodyError",
     "MemoryLimitError",
     "ModelCorruptError",
+    "ModelDiffersError",
     "ModelExistsError",
     "ModelFileError",
     "ModelNotFoundError",
@@ -127,6 +131,14 @@ class ModelNotFoundError(StoreError):
 
 class ModelExistsError(StoreError):
     """The name cannot be used."""
+
+
+class AliasError(StoreError):
+    """An alias, or `latest`, cannot point there; or a version cannot be deleted while an alias points to it."""
+
+
+class ModelDiffersError(StoreError):
+    """A new version would take or answer something else than the one before it; the text says what."""
 
 
 class ModelCorruptError(StoreError):

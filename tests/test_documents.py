@@ -146,7 +146,7 @@ OPENAPI = describe_api(card((IMAGE, TOKENS), OUTPUTS), "1", Settings())
 SCHEMAS: dict[str, Any] = OPENAPI["components"]["schemas"]
 OBJECTS = {
     name: schema
-    for name, schema in {**SCHEMAS, **SCHEMAS["Model"]["$defs"]}.items()
+    for name, schema in SCHEMAS.items()
     if name
     not in ("Inputs", "ModelRef")  # The first holds the model's own names; the second stands in the row `model`.
 }

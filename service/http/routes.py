@@ -81,7 +81,7 @@ async def _http_exception(_: Request, error: Exception) -> Response:
 
 async def _model(request: Request) -> Response:
     manager = _manager(request)
-    card = manager.stored.card.model_dump(mode="json")
+    card = manager.stored.card.summary()
     return JSONResponse({**card, "version": manager.stored.version, "limits": manager.settings.limits()})
 
 

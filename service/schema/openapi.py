@@ -52,7 +52,7 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
                 "PredictMcRequest": predict_mc_request(card, settings),
                 "PredictAnswer": predict_answer(card),
                 "PredictMcAnswer": predict_mc_answer(card),
-                "Model": _model(settings),
+                **_model(settings),
                 "ModelRef": object_of({"name": {"const": card.name}, "version": {"const": version}}),
                 "Problem": _problem(),
             }
@@ -99,15 +99,22 @@ def _predict_mc(card: ModelCard, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _model(settings: Settings) -> Schema:
-    """The card's own schema, with what the service adds to it."""
-    schema = ModelCard.model_json_schema(mode="serialization", ref_template="#/components/schemas/Model/$defs/{model}")
+def _model(settings: Settings) -> dict[str, Schema]:
+    """The schemas of the card, with what the service adds to it and without what it leaves out.
+
+    All stand beside each other: generators of clients read no reference into a schema's own `$defs`.
+    """
+    schema = ModelCard.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    parts: dict[str, Schema] = schema.pop("$defs")
+    calibration = parts["Calibration"]
+    del calibration["properties"]["scores"]
+    calibration["required"] = [name for name in calibration["required"] if name != "scores"]
     schema["properties"] |= {
         "version": {"type": "string"},
         "limits": object_of({name: {"type": "integer"} for name in settings.limits()}),
     }
     schema["required"] = [*schema["required"], "version", "limits"]
-    return schema
+    return {"Model": schema, **parts}
 
 
 def _problem() -> Schema:
