@@ -1,4 +1,4 @@
-"""The HTTP application: seven routes and their errors. It knows no BentoML, which mounts it; tests run it alone."""
+"""The HTTP application: eight routes and their errors. It knows no BentoML, which mounts it; tests run it alone."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from thinned.service.http.problem_details import problem
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.metrics.exposition import exposition
 from thinned.service.metrics.workers import Workers
+from thinned.service.schema.client_schema import describe_to_clients
 from thinned.service.schema.openapi import describe_api
 
 __all__ = ["create_app"]
@@ -50,6 +51,7 @@ def create_app(manager: ModelManager | None = None) -> Starlette:
             Route("/model", _answering(_model), methods=["GET"]),
             Route("/docs.json", _answering(_docs), methods=["GET"]),
             Route("/openapi.json", _answering(_docs), methods=["GET"]),
+            Route("/schema.json", _answering(_schema), methods=["GET"]),
             Route("/metrics", _answering(_metrics), methods=["GET"]),
             Route("/", _answering(_index), methods=["GET"]),
         ],
@@ -88,6 +90,11 @@ async def _model(request: Request) -> Response:
 async def _docs(request: Request) -> Response:
     manager = _manager(request)
     return JSONResponse(describe_api(manager.stored.card, manager.stored.version, manager.settings))
+
+
+async def _schema(request: Request) -> Response:
+    manager = _manager(request)
+    return JSONResponse(describe_to_clients(manager.stored.card, manager.stored.version, manager.settings))
 
 
 async def _metrics(request: Request) -> Response:

@@ -41,6 +41,9 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
             "/model": {"get": _get("model", "The model's card and the limits in force", _json(reference("Model")))},
             "/docs.json": {"get": _get("docs", "This document", _json({"type": "object"}))},
             "/openapi.json": {"get": _get("openapi", "This document", _json({"type": "object"}))},
+            "/schema.json": {
+                "get": _get("schema", "The endpoints as BentoML's clients read them", _json({"type": "object"}))
+            },
             "/livez": {"get": _get("livez", "The process lives", _text())},
             "/readyz": {"get": _get("readyz", "The model is loaded and checked", _text(), refusals=[503])},
             "/metrics": {"get": _get("metrics", "Counters and histograms for Prometheus", _text())},
@@ -67,7 +70,7 @@ def _ask_for_tokens(described: dict[str, Any], settings: Settings) -> None:
     """Say in a description of the API where it asks for a token."""
     described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     free = {"/livez": True, "/readyz": True, "/metrics": settings.open_metrics}
-    free |= dict.fromkeys(("/docs.json", "/openapi.json"), settings.open_docs)
+    free |= dict.fromkeys(("/docs.json", "/openapi.json", "/schema.json"), settings.open_docs)
     for path, methods in described["paths"].items():
         for operation in methods.values():
             if not free.get(path, False):

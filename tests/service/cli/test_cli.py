@@ -303,8 +303,8 @@ def test_many_rows_are_cut_short_in_a_table_and_whole_in_json(thinned: Thinned, 
 
 
 def test_delete_asks_first(thinned: Thinned, empty: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for _ in range(2):
-        thinned("import", folder / "value.keras", "--task", "regression", "--name", "doomed")
+    for note in ("first", "second"):
+        thinned("import", folder / "value.keras", "--task", "regression", "--name", "doomed", "--note", note)
     first, second = model_store.tags("doomed")
     done = thinned("delete", "doomed")
     assert done.status == 2
