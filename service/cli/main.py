@@ -14,7 +14,7 @@ import typer
 from thinned._version import __version__
 from thinned.models.errors import UsageError
 from thinned.models.sampling import SEEDS, Sampling
-from thinned.service.cli import audit, calibrate, evaluate, help_texts, import_model, load, stored_models, token
+from thinned.service.cli import audit, build, calibrate, evaluate, help_texts, import_model, load, stored_models, token
 from thinned.service.cli.exit_status import ending
 from thinned.service.cli.options import StoredName
 
@@ -132,6 +132,7 @@ stored_models.register(app)
 audit.register(app)
 evaluate.register(app)
 calibrate.register(app)
+build.register(app)
 load.register(app)
 token.register(app)
 

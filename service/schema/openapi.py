@@ -117,6 +117,7 @@ def _model(settings: Settings) -> dict[str, Schema]:
         "limits": object_of({name: {"type": "integer"} for name in settings.limits()}),
     }
     schema["required"] = [*schema["required"], "version", "limits"]
+    schema["title"] = "Model"  # Generators name classes after titles.
     return {"Model": schema, **parts}
 
 
