@@ -121,7 +121,7 @@ def calibrate_classes(passes: Array, labels: npt.NDArray[np.int64], spec: Output
     temperature = float(np.exp(best))
     scores = conformal.class_scores(temper(mean, temperature), labels)
     kept = () if spec.task == "multilabel" else _kept(scores[:, np.newaxis])
-    made = Calibration(rows=len(labels), n_samples=n_samples, temperature=temperature, scores=kept)
+    made = Calibration(created=_now(), rows=len(labels), n_samples=n_samples, temperature=temperature, scores=kept)
     return Fit(spec.model_copy(update={"calibration": made}), before, loss(best))
 
 
@@ -152,7 +152,9 @@ def calibrate_values(values: Values, targets: Array, spec: OutputSpec, n_samples
         update = {"noise": noise}
     after = log_likelihood(targets, fitted)
     scores = conformal.scaled_scores(targets, fitted.mean, fitted.variance)
-    made = Calibration(rows=len(targets), n_samples=n_samples, variance_factor=factor, scores=_kept(scores))
+    made = Calibration(
+        created=_now(), rows=len(targets), n_samples=n_samples, variance_factor=factor, scores=_kept(scores)
+    )
     return Fit(
         spec.model_copy(update={**update, "calibration": made}),
         None if before is None else -float(before.mean()),
@@ -190,13 +192,19 @@ def _kept(scores: Array) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(value) for value in line) for line in conformal.thin(scores, MOST_SCORES))
 
 
-def store_calibrated(stored: StoredModel, spec: OutputSpec) -> StoredModel:
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def store_calibrated(stored: StoredModel, spec: OutputSpec, *, note: str | None = None) -> StoredModel:
     """Store the model as a new version whose card holds the calibrated output; the old version stays.
 
     Raises:
         ModelFileError: The stored files are not those that its card describes.
     """
     outputs = tuple(spec if output.name == spec.name else output for output in stored.card.outputs)
-    card = stored.card.model_copy(update={"outputs": outputs, "created": datetime.datetime.now(datetime.UTC)})
+    # It is another version than the import made: that one is found again where the file is imported again.
+    update = {"outputs": outputs, "created": _now(), "import_sha256": None, "note": note or stored.card.note}
+    card = stored.card.model_copy(update=update)
     module = stored.path / "layers.py" if card.module_sha256 is not None else None
     return store(stored.path / "model.keras", card, module=module, rows=load_rows(stored))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -84,6 +84,7 @@ class Calibration(_Frozen):
     a coverage is one of them (split conformal prediction).
     """
 
+    created: AwareDatetime | None = Field(default=None, description="When it was fitted.")
     rows: int = Field(ge=1, description="Calibration rows, all of them.")
     n_samples: int = Field(ge=2, description="Passes whose mean and variance were calibrated.")
     temperature: float | None = Field(
@@ -216,9 +217,20 @@ class ModelCard(_Frozen):
     keras_version: str
     thinned_version: str
     created: AwareDatetime
+    note: str | None = Field(default=None, description="A person's words on this version.")
+    import_sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Digest of the file that was imported with its module and all options: the same import is known by "
+        "it.",
+    )
     warnings: tuple[str, ...] = ()
     audit: ShortAudit | None = Field(default=None, description="What the import's audit found; null if it could not.")
     scores: dict[str, float] = Field(default_factory=dict, description="Test scores, where the model was trained here.")
+
+    def summary(self) -> dict[str, Any]:
+        """The card as JSON without the conformal scores, which are many numbers that say little to a reader."""
+        return self.model_dump(mode="json", exclude={"outputs": {"__all__": {"calibration": {"scores"}}}})
 
     def recipe(self, spec: InputSpec) -> RowRecipe:
         """How example rows of an input are made; of a card that does not say, zeros."""

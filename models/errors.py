@@ -12,6 +12,8 @@ ThinnedError
 ├── StoreError                  the model store
 │   ├── ModelNotFoundError      it has no such model
 │   ├── ModelExistsError        the name cannot be used
+│   ├── AliasError              an alias, or `latest`, cannot point there, or a version cannot go while one does
+│   ├── ModelDiffersError       a new version would take or answer something else than the one before
 │   └── ModelCorruptError       a stored file is not the one that was imported
 ├── RequestError                the body of a request
 │   ├── MalformedBodyError      is not a JSON object
@@ -42,6 +44,7 @@ from typing import NamedTuple
 __all__ = [
     "AccessError",
     "AdminError",
+    "AliasError",
     "AnswerNotFiniteError",
     "AvailabilityError",
     "BodyTooLargeError",
@@ -53,6 +56,7 @@ __all__ = [
     "MalformedBodyError",
     "MemoryLimitError",
     "ModelCorruptError",
+    "ModelDiffersError",
     "ModelExistsError",
     "ModelFileError",
     "ModelNotFoundError",
@@ -133,6 +137,14 @@ class ModelNotFoundError(StoreError):
 
 class ModelExistsError(StoreError):
     """The name cannot be used."""
+
+
+class AliasError(StoreError):
+    """An alias, or `latest`, cannot point there; or a version cannot be deleted while an alias points to it."""
+
+
+class ModelDiffersError(StoreError):
+    """A new version would take or answer something else than the one before it; the text says what."""
 
 
 class ModelCorruptError(StoreError):

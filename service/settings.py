@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
+from functools import cache
 from pathlib import Path
 from typing import Literal, Self
 
+import yaml
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -18,6 +20,8 @@ PREFIX = "THINNED_"
 DEBUG = "THINNED_DEBUG"
 """No setting of the service: set by a person who wants the traceback of a command's error."""
 MIB = 1024 * 1024
+SOURCE = Path(__file__).resolve().parents[1]
+"""The folder of the code: a checkout, a bento's `src`, or the installed package."""
 
 
 class Settings(BaseSettings):
@@ -25,7 +29,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    model: str = Field("digits", min_length=1, description="Model to serve: its name in the store, or name:version.")
+    model: str = Field(
+        "digits",
+        min_length=1,
+        description="Model to serve: NAME, NAME:VERSION or NAME@ALIAS; in a bento the version that it was built with.",
+    )
     workers: int = Field(1, ge=1, le=64, description="Worker processes, each with the model loaded.")
     drain_s: float = Field(
         2.0,
@@ -87,6 +95,13 @@ class Settings(BaseSettings):
     compute_threads: int = Field(
         0, ge=0, le=1024, description="TensorFlow's threads in one worker; 0 for its share of the cores."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _serve_what_was_packed(cls, values: dict[str, object]) -> dict[str, object]:
+        """In a bento the model that it was built with is served, whatever else the store holds."""
+        packed = model_of_bento(SOURCE)
+        return values if packed is None else {"model": packed, **values}
 
     @model_validator(mode="before")
     @classmethod
@@ -152,6 +167,24 @@ class Settings(BaseSettings):
             "max_timeout_ms",
         )
         return {name: getattr(self, name) for name in names}
+
+
+@cache
+def model_of_bento(source: Path) -> str | None:
+    """The first model of ours, name:version, that a bento was built with; None outside of bentos.
+
+    Args:
+        source: The folder of the code, which is `src` in a bento, beside its `bento.yaml`.
+    """
+    if source.name != "src":
+        return None
+    try:
+        with (source.parent / "bento.yaml").open(encoding="utf-8") as file:
+            described = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, yaml.YAMLError):
+        return None
+    packed = described.get("models") if isinstance(described, dict) else None
+    return next((model["tag"] for model in packed or () if str(model.get("module", "")).startswith("thinned.")), None)
 
 
 def variable(name: str) -> str:

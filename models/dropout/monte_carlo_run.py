@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,12 @@ from thinned.models.dropout.batching import BatchItem, Frontier
 from thinned.models.sampling import BLOCK, Sampling
 from thinned.models.uncertainty import BlockStatistics, RunningStatistics
 
-__all__ = ["LEAST_PASSES", "MonteCarloRun", "PassSource", "WorkItem", "complete"]
+__all__ = ["LEAST_PASSES", "MonteCarloRun", "PassSource", "Stop", "WorkItem", "complete"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Inputs: TypeAlias = Mapping[str, Array]
 Part: TypeAlias = dict[str, BlockStatistics]
+Stop: TypeAlias = Literal["tolerance", "budget_ms", "n_samples"]
 
 LEAST_PASSES = 4 * BLOCK
 """Passes before a tolerance may stop a run: from 4 blocks on their spread tells the error.
@@ -129,6 +130,8 @@ class MonteCarloRun:
             part = inputs if self.rows <= most else {name: array[rows] for name, array in inputs.items()}
             self._pieces.append(_Piece(part, rows, {name: RunningStatistics() for name in outputs}))
         self._plan: Generator[WorkItem, Part, None] = self._adaptive() if self.adaptive else self._fixed()
+        self.stopped_by: Stop | None = "n_samples" if self.adaptive else None
+        """What ended an adaptive run, once it is complete: the tolerance that was met, the time, or its last pass."""
         self.item: WorkItem | None = next(self._plan)
 
     @property
@@ -191,9 +194,11 @@ class MonteCarloRun:
                 wanted = next(iter(parts[-1].values())).count
             self._add_blocks(parts)
             if self._may_stop():
+                self.stopped_by = "tolerance"
                 return
             ahead = self._affordable(wanted, time.monotonic() - began)
-            if not ahead:
+            if not ahead and self.drawn < self.cap:
+                self.stopped_by = "budget_ms"
                 return
 
     def _add(self, piece: _Piece, part: Part) -> None:
@@ -227,6 +232,11 @@ class MonteCarloRun:
     def drawn(self) -> int:
         """Passes that the statistics stand on."""
         return _count(self._pieces[0])
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the budget ends it; infinite without one."""
+        return max(0.0, self._stop_at - time.monotonic())
 
     @property
     def left(self) -> int:

@@ -16,7 +16,9 @@ from thinned.models.card import InputSpec, ModelCard, OutputSpec, Scale, ShortAu
 from thinned.models.compat.messages import message_of
 from thinned.models.errors import ThinnedError, UnsupportedModelError
 from thinned.models.storage.bounded_building import refuse_wide_layers
+from thinned.models.storage.difference import refuse_if_different
 from thinned.models.storage.expectation import read_expectation
+from thinned.models.storage.import_request import ImportRequest, current_version
 from thinned.models.storage.keras_archive import check_format, read_keras
 from thinned.models.storage.legacy.conversion import CurrentArchive, current_archive
 from thinned.models.storage.model_store import StoredModel, check_name, digest, store
@@ -50,7 +52,11 @@ def import_model(
     input_specs: Sequence[InputSpec] | None = None,
     scores: Mapping[str, float] | None = None,
     data: RowsOf | None = None,
+    data_sha256: str | None = None,
     expect: Path | None = None,
+    note: str | None = None,
+    replace: bool = False,
+    on_step: Callable[[str], None] = lambda _: None,
 ) -> StoredModel:
     """Import a `.keras` file, or one of earlier Keras (HDF5, an archive of Keras 2), which is converted.
 
@@ -67,14 +73,20 @@ def import_model(
         scores: Test scores to put on the card.
         data: Given the model's inputs, reads rows of the user's data, by input name (B, *input_shape). The model is
             checked on them, now and when it is loaded; a few are kept beside it. By default rows are made up.
+        data_sha256: Digest of the file of those rows; without it the same import is not known again.
         expect: A `.npz` of inputs and the outputs recorded for them, which the model must answer again.
+        note: A person's words on this version.
+        replace: Whether it may take or answer something else than the version whose place it takes.
+        on_step: Called with what is done next, in words.
 
     Returns:
-        The stored model; `card.warnings` says what a person should know.
+        The stored model; `card.warnings` says what a person should know. Where the same file was imported with the same
+        options before, that version, which is `latest` again.
 
     Raises:
         ModelFileError: The file cannot be loaded safely.
         ModelExistsError: The name is not a valid name.
+        ModelDiffersError: It takes or answers something else than the version before, and may not `replace` it.
         InputError: The rows of `data` do not fit the model.
         UnsupportedModelError: The model cannot be served, breaks a law that answers rest on, or has an output that does
             not fit its task, labels or scale.
@@ -82,6 +94,19 @@ def import_model(
     check_format(path, hdf5_too=True)
     check_name(name)
     expected = None if expect is None else read_expectation(expect)
+    request = ImportRequest.of(
+        path,
+        module=module,
+        expect=expect,
+        options=(tasks, labels, scale, input_specs, note, scores, data_sha256 if data is not None else "made up"),
+    )
+    before = current_version(name)
+    known = None if data is not None and data_sha256 is None else request.find(name)
+    if known is not None:
+        if before is not None and not replace:
+            refuse_if_different(before.card, before.tag, known.card.inputs, known.card.outputs)
+        return request.point_to(known)
+    on_step("Reading the file")
     archive = current_archive(path, module)  # holds the converted copy of an old file
     path = archive.path
     sha256 = digest(path)
@@ -101,15 +126,21 @@ def import_model(
     check_weights(keras_model)
     refuse_wide_layers(path, keras_model)
     with _as_refusals():
+        on_step("Looking for what draws noise, and for rows to try the model on")
         examples = _examples(keras_model, input_specs, data)
         model = enable_mc_dropout(keras_model, input_specs=input_specs, examples=examples)
         outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
+        if before is not None and not replace:
+            refuse_if_different(before.card, before.tag, model.inputs, outputs)
+        on_step("Comparing its answers with Keras's")
         if expected is not None:
             expected.check(model)
         check_rows(model)
         noted = check_untouched(model, keras_model)
         check_against_keras(model, examples.rows(1))
+        on_step("Proving what holds for its passes")
         noted += check_laws(model)
+        on_step("Auditing its dropout")
         card = ModelCard(
             name=name,
             inputs=model.inputs,
@@ -122,6 +153,8 @@ def import_model(
             keras_version=keras.__version__,
             thinned_version=__version__,
             created=datetime.datetime.now(datetime.UTC),
+            note=note,
+            import_sha256=request.sha256,
             warnings=(*_origin(archive, expect), *_warnings(model, outputs), *noted),
             audit=_short_audit(model, outputs),
             examples=examples.recipes,

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from thinned.models.card import ModelCard
 from thinned.models.compat.bentoml import creating_in, model_store_folder
-from thinned.models.errors import ModelCorruptError, ModelExistsError, ModelFileError, ModelNotFoundError
+from thinned.models.errors import AliasError, ModelCorruptError, ModelFileError, ModelNotFoundError
+from thinned.models.storage.kept_rows import load_rows, write_rows
 from thinned.models.storage.keras_archive import read_keras
+from thinned.models.storage.stored_model import (
+    CARD_DIGEST_FILE,
+    CARD_FILE,
+    LAYERS_FILE,
+    MODEL_FILE,
+    StoredModel,
+    digest,
+    read,
+    verify,
+)
 from thinned.models.storage.temporary_folders import DELETED, STAGING, sweep, temporary_folder
+from thinned.models.storage.versions import (
+    aliases,
+    aliases_of,
+    check_name,
+    is_name,
+    latest,
+    remove_alias,
+    versions,
+    write_latest,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -31,56 +47,13 @@ __all__ = [
     "digest",
     "find",
     "find_all",
+    "folder_of",
+    "folders",
     "load_keras",
     "load_rows",
     "store",
     "tags",
 ]
-
-MODEL_FILE = "model.keras"
-CARD_FILE = "card.json"
-CARD_DIGEST_FILE = "card.sha256"
-LAYERS_FILE = "layers.py"
-ROWS_FILE = "rows.npz"
-
-_NAME = re.compile(r"[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?")
-
-
-@dataclass(frozen=True)
-class StoredModel:
-    """A model in the store.
-
-    `path` is the folder of `model.keras`, `card.json` and its digest `card.sha256`, for custom objects `layers.py`, and
-    `rows.npz` where rows of the user's data were given.
-    """
-
-    card: ModelCard
-    version: str
-    path: Path
-
-    @property
-    def tag(self) -> str:
-        """Name and version, as BentoML writes them: "digits:abc123"."""
-        return f"{self.card.name}:{self.version}"
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that BentoML would not take as it is.
-
-    Raises:
-        ModelExistsError: The name has other characters than a tag may have, or is too long.
-    """
-    if not _NAME.fullmatch(name):
-        raise ModelExistsError(
-            f"{name!r} cannot be a model's name: expected 1 to 63 lowercase letters, digits, '-', '_' or '.', "
-            "with a letter or digit first and last; choose another with --name"
-        )
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def store(
@@ -109,7 +82,7 @@ def store(
     sweep(root.parent)
     with temporary_folder(root.parent, STAGING) as staging:
         with creating_in(staging, card.name, module=__name__, labels={"made-by": "thinned"}) as built:
-            card = _with_rows(Path(built.path), card, rows)
+            card = write_rows(Path(built.path), card, rows)
             _fill(Path(built.path), source, card, module)
             version = str(built.tag.version)
         folder = staging / card.name / version
@@ -117,41 +90,51 @@ def store(
         place = root / card.name / version
         place.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(place)
-    _write_latest(place.parent, version)
+    write_latest(place.parent, version)
     return StoredModel(card, version, place)
 
 
 def find(name: str, version: str | None = None) -> StoredModel:
-    """Find a model.
+    """Find a model. What `latest` and aliases point to is looked up anew each time.
 
     Args:
-        name: "name" or "name:version".
-        version: The version; the newest by default.
+        name: "name", "name:version" or "name@alias".
+        version: The version; that of `latest` by default.
 
     Raises:
         ModelNotFoundError: There is none; the text lists what there is.
         ModelCorruptError: Its card cannot be read.
     """
     name, version = _split(name, version)
-    versions = _versions(folder := _root() / name)
-    if not versions:
+    there = versions(folder := _root() / name)
+    if not there:
         raise ModelNotFoundError(f"no model {name!r} in the store; {_what_there_is()}")
     if version is None or version == "latest":
-        return _read(_latest(folder, versions))
-    if folder / version not in versions:
-        there = ", ".join(path.name for path in versions)
-        raise ModelNotFoundError(f"no version {version!r} of the model {name!r}; the store has {there}")
-    return _read(folder / version)
+        return read(latest(folder, there))
+    if folder / version not in there:
+        names = ", ".join(path.name for path in there)
+        raise ModelNotFoundError(f"no version {version!r} of the model {name!r}; the store has {names}")
+    return read(folder / version)
+
+
+def folder_of(name: str) -> Path:
+    """The store's folder of a name, whether it is there or not."""
+    return _root() / name
+
+
+def folders() -> list[Path]:
+    """The folders of all names in the store, those of others' models too."""
+    root = _root()
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 
 
 def find_all() -> list[StoredModel]:
     """Every readable model in the store, by name and then from the oldest version; others' models are left out."""
-    root = _root()
     found = []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        for place in _versions(folder):
+    for folder in folders():
+        for place in versions(folder):
             try:
-                found.append(_read(place))
+                found.append(read(place))
             except ModelCorruptError:
                 continue  # Named when it is asked for; it must not hide the others.
     return sorted(found, key=lambda stored: (stored.card.name, stored.card.created))
@@ -161,17 +144,17 @@ def tags(name: str, version: str | None = None) -> list[str]:
     """Tags of all versions of a model, oldest first, or of the one version that is named.
 
     Args:
-        name: "name" or "name:version".
+        name: "name", "name:version" or "name@alias".
         version: The version; all by default.
 
     Raises:
         ModelNotFoundError: There is none.
     """
     name, version = _split(name, version)
-    versions = _versions(_root() / name)
-    if version == "latest" and versions:
-        version = _latest(_root() / name, versions).name
-    found = [f"{name}:{path.name}" for path in versions if version in (None, path.name)]
+    there = versions(_root() / name)
+    if version == "latest" and there:
+        version = latest(_root() / name, there).name
+    found = [f"{name}:{path.name}" for path in there if version in (None, path.name)]
     if not found:
         wanted = name if version is None else f"{name}:{version}"
         raise ModelNotFoundError(f"no model {wanted!r} in the store; {_what_there_is()}")
@@ -179,10 +162,12 @@ def tags(name: str, version: str | None = None) -> list[str]:
 
 
 def delete(name: str, version: str | None = None) -> list[str]:
-    """Delete one version of a model, or all of them.
+    """Delete one version of a model, or all of them with their aliases.
+
+    Where `latest` is deleted, the version before it is latest, or the newest if there is none before it.
 
     Args:
-        name: "name" or "name:version".
+        name: "name", "name:version" or "name@alias".
         version: The version; all by default.
 
     Returns:
@@ -190,20 +175,41 @@ def delete(name: str, version: str | None = None) -> list[str]:
 
     Raises:
         ModelNotFoundError: There is none.
+        AliasError: An alias points to the one version.
     """
     deleted = tags(name, version)
+    base = deleted[0].partition(":")[0]
+    folder = _root() / base
+    before = versions(folder)
+    pointed = latest(folder, before)
+    if len(deleted) < len(before):
+        _refuse_where_aliased(folder, deleted[0])
     sweep(_root().parent)
-    folder = _root() / deleted[0].partition(":")[0]
     for tag in deleted:
         # Renamed out of the store first, so that a half-deleted version is never found.
         with temporary_folder(folder.parent.parent, DELETED) as trash:
             (folder / tag.partition(":")[2]).rename(trash / "version")
-    left = _versions(folder)
-    if left:
-        _write_latest(folder, left[-1].name)
-    elif not any(path.is_dir() for path in folder.iterdir()):
-        shutil.rmtree(folder)
+    left = versions(folder)
+    if left and pointed not in left:
+        older = [path for path in before[: before.index(pointed)] if path in left]
+        write_latest(folder, (older or left)[-1].name)
+    elif not left:
+        for alias in aliases(folder):
+            remove_alias(folder, alias)
+        if not any(path.is_dir() for path in folder.iterdir()):
+            shutil.rmtree(folder)
     return deleted
+
+
+def _refuse_where_aliased(folder: Path, tag: str) -> None:
+    name, _, version = tag.partition(":")
+    pointing = aliases_of(folder, version)
+    if pointing:
+        raise AliasError(
+            f"{tag} is {name}@{pointing[0]}: whoever asks for that would find nothing. Have it point to another "
+            f"version (thinned alias {name}:VERSION {pointing[0]}) or remove it "
+            f"(thinned alias {name} {pointing[0]} --remove)"
+        )
 
 
 def load_keras(stored: StoredModel) -> keras.Model:
@@ -214,40 +220,12 @@ def load_keras(stored: StoredModel) -> keras.Model:
         ModelFileError: Keras cannot load it, for instance after an update.
     """
     model = stored.path / MODEL_FILE
-    _verify(stored, model, stored.card.sha256)
+    verify(stored, model, stored.card.sha256)
     layers: Path | str | None = stored.card.package
     if stored.card.module_sha256 is not None:
         layers = path = stored.path / LAYERS_FILE
-        _verify(stored, path, stored.card.module_sha256)
+        verify(stored, path, stored.card.module_sha256)
     return read_keras(model, layers)
-
-
-def load_rows(stored: StoredModel) -> dict[str, npt.NDArray[Any]] | None:
-    """The rows of the user's data that were kept beside a model, by input name; None where none were given.
-
-    Raises:
-        ModelCorruptError: The file is missing or is not the one that was stored.
-    """
-    if stored.card.rows_sha256 is None:
-        return None
-    path = stored.path / ROWS_FILE
-    _verify(stored, path, stored.card.rows_sha256)
-    with np.load(path, allow_pickle=False) as arrays:
-        rows = {spec.name: arrays[str(i)] for i, spec in enumerate(stored.card.inputs)}
-    return {name: x.astype(object) if x.dtype.kind == "U" else x for name, x in rows.items()}
-
-
-def _with_rows(folder: Path, card: ModelCard, rows: Mapping[str, npt.NDArray[Any]] | None) -> ModelCard:
-    """Write the rows of the user's data, by the number of their input: a name need not be one for a file."""
-    if rows is None:
-        return card
-    path = folder / ROWS_FILE
-    # Strings as NumPy's own: an array of Python objects would be a pickle.
-    arrays: dict[str, Any] = {
-        str(i): x.astype(str) if (x := rows[spec.name]).dtype == object else x for i, spec in enumerate(card.inputs)
-    }
-    np.savez_compressed(path, **arrays)
-    return card.model_copy(update={"rows_sha256": digest(path)})
 
 
 def _fill(folder: Path, source: Path, card: ModelCard, module: Path | None) -> None:
@@ -266,80 +244,8 @@ def _fill(folder: Path, source: Path, card: ModelCard, module: Path | None) -> N
     (folder / CARD_DIGEST_FILE).write_text(digest(folder / CARD_FILE) + "\n", encoding="ascii")
 
 
-def _verify(stored: StoredModel, path: Path, expected: str) -> None:
-    remedy = f"delete it (thinned delete {stored.tag}) and import it again"
-    try:
-        received = digest(path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise ModelCorruptError(f"{path.name} of {stored.tag} cannot be read ({reason}); {remedy}") from error
-    if received != expected:
-        raise ModelCorruptError(
-            f"{path.name} of {stored.tag} is not the file that was imported: expected SHA-256 {expected[:12]}…, "
-            f"received {received[:12]}…; {remedy}"
-        )
-
-
-def _read(place: Path) -> StoredModel:
-    tag = f"{place.parent.name}:{place.name}"
-    try:
-        text = (place / CARD_FILE).read_bytes()
-        card = ModelCard.model_validate_json(text)
-    except (OSError, ValidationError) as error:
-        what = f"{error.error_count()} wrong fields" if isinstance(error, ValidationError) else str(error.strerror)
-        raise ModelCorruptError(
-            f"the card of {tag} cannot be read ({what}); delete it (thinned delete {tag}) and import it again"
-        ) from error
-    expected, received = _card_digest(place), hashlib.sha256(text).hexdigest()
-    if expected not in (None, received):
-        raise ModelCorruptError(
-            f"the card of {tag} is not the one that was stored: expected SHA-256 {str(expected)[:12]}…, received "
-            f"{received[:12]}…; delete it (thinned delete {tag}) and import it again"
-        )
-    return StoredModel(card, place.name, place)
-
-
-def _card_digest(place: Path) -> str | None:
-    """The digest that the card was stored with; None for a card that was stored before there were digests."""
-    try:
-        return (place / CARD_DIGEST_FILE).read_text(encoding="ascii", errors="replace").strip()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return f"({error.strerror or error})"
-
-
 def _root() -> Path:
     return model_store_folder()
-
-
-def _versions(folder: Path) -> list[Path]:
-    """Versions of one name that Thinned has stored, oldest first."""
-    if not folder.is_dir():
-        return []
-    return sorted((path for path in folder.iterdir() if (path / CARD_FILE).is_file()), key=_created)
-
-
-def _created(place: Path) -> tuple[str, str]:
-    try:
-        return _read(place).card.created.isoformat(), place.name
-    except ModelCorruptError:
-        return "", place.name
-
-
-def _latest(folder: Path, versions: list[Path]) -> Path:
-    """The version that BentoML calls latest, if it still stands; the newest otherwise."""
-    try:
-        named = folder / (folder / "latest").read_text(encoding="utf-8").strip()
-    except OSError:
-        return versions[-1]
-    return named if named in versions else versions[-1]
-
-
-def _write_latest(folder: Path, version: str) -> None:
-    fresh = folder / f"latest.{version}.new"
-    fresh.write_text(version, encoding="utf-8")
-    fresh.replace(folder / "latest")
 
 
 def _sync(folder: Path) -> None:
@@ -350,12 +256,37 @@ def _sync(folder: Path) -> None:
 
 
 def _split(name: str, version: str | None) -> tuple[str, str | None]:
-    base, _, tagged = name.partition(":")
-    version = version or tagged or None
-    for part in (base, version):
-        if part is not None and not _NAME.fullmatch(part):
-            raise ModelNotFoundError(f"{name!r} is no model's name; expected NAME or NAME:VERSION; {_what_there_is()}")
-    return base, version
+    """A name and a version, or None where none is named; an alias is looked up."""
+    base, sign, pointer = name.partition("@" if "@" in name else ":")
+    alias = pointer if sign == "@" else None
+    version = version or (None if sign == "@" else pointer) or None
+    for part in (base, version, alias):
+        if part is not None and not is_name(part):
+            expected = "expected NAME, NAME:VERSION or NAME@ALIAS"
+            raise ModelNotFoundError(f"{name!r} is no model's name; {expected}; {_what_there_is()}")
+    if alias is None or alias == "latest":
+        return base, version
+    return base, _pointed(base, alias)
+
+
+def _pointed(name: str, alias: str) -> str:
+    """The version that an alias points to."""
+    folder = _root() / name
+    there = versions(folder)
+    if not there:
+        raise ModelNotFoundError(f"no model {name!r} in the store; {_what_there_is()}")
+    known = aliases(folder)
+    if alias not in known:
+        which = f"it has {', '.join(known)}" if known else "it has none"
+        raise ModelNotFoundError(
+            f"no alias {alias!r} of the model {name!r}; {which}; make it with: thinned alias {name}:VERSION {alias}"
+        )
+    if folder / known[alias] not in there:
+        raise ModelNotFoundError(
+            f"{name}@{alias} points to the version {known[alias]!r}, which is not in the store; have it point to "
+            f"another: thinned alias {name}:VERSION {alias}"
+        )
+    return known[alias]
 
 
 def _what_there_is() -> str:

@@ -77,6 +77,8 @@ def _output_spec(
             raise UnsupportedModelError(f"{what} given for a regression; leave it out, or pass --task classification")
         if task == "gaussian":
             _check_gaussian(output)
+        elif scale != "values":
+            _ask_of_softmax(output)
         return OutputSpec(name=output.name, shape=output.shape, dtype=output.dtype, task=task)
     read_as = _class_scale(output, task, scale)
     return OutputSpec(
@@ -87,6 +89,16 @@ def _output_spec(
         scale=read_as,
         labels=None if labels is None else _checked_labels(output, task, labels),
     )
+
+
+def _ask_of_softmax(output: OutputSignature) -> None:
+    """A softmax answers probabilities of classes: that these are wanted as numbers is said twice, or a mistake."""
+    if output.activation == "softmax" and output.shape[-1] != 1:
+        raise UnsupportedModelError(
+            f"the output {output.name!r} is a softmax, whose numbers are probabilities of classes: pass "
+            f"--task {output.name}=classification. If a regression on them is meant, say so with "
+            f"--scale {output.name}=values"
+        )
 
 
 def _check_gaussian(output: OutputSignature) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DELETE", "IMPORT", "MODELS", "PREDICT", "SERVE", "SHOW", "THINNED", "TRAIN"]
+__all__ = ["ALIAS", "DELETE", "IMPORT", "MODELS", "PREDICT", "ROLLBACK", "SERVE", "SHOW", "THINNED", "TRAIN"]
 
 THINNED = """Serve any Keras model; ask it for an answer, or for an answer with its uncertainty.
 
@@ -106,4 +106,26 @@ All versions, unless one is named (NAME:VERSION). Asks before it does.
 Examples:
   thinned delete mine
   thinned delete mine:5x2kq7bd3ok6qusu --yes
+"""
+
+ALIAS = """Have an alias point to a version, such as the one that is live.
+
+NAME@ALIAS stands for that version wherever a NAME is taken, THINNED_MODEL included. An alias moves when it is set
+again; a version cannot be deleted while one points to it.
+
+\b
+Examples:
+  thinned alias house:k5lq2hwbccb4xcft live
+  thinned serve house@live
+  thinned alias house live --remove
+"""
+
+ROLLBACK = """Go back to the version before the latest one.
+
+NAME alone then stands for the version that was made before. The newer one stays in the store, and can be asked for as
+NAME:VERSION; aliases stay where they point.
+
+\b
+Example:
+  thinned rollback house
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from thinned.models.errors import UsageError
 from thinned.service.cli import help_texts, options
+from thinned.service.cli.output import progress_line
 
 __all__ = ["register"]
 
@@ -54,7 +56,7 @@ def _import(
         typer.Option(
             metavar="[OUTPUT=]SCALE",
             help="probabilities or logits: how a classification's numbers are to be read. Needed only where the last "
-            "activation (softmax, sigmoid) does not tell.",
+            "activation (softmax, sigmoid) does not tell. values: a softmax is meant as a regression.",
             show_default=False,
         ),
     ] = None,
@@ -102,11 +104,22 @@ def _import(
             show_default=False,
         ),
     ] = None,
+    note: Annotated[
+        str | None,
+        typer.Option(help="A few words on this version, such as what it was trained on.", show_default=False),
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Take the place of a version that takes or answers something else: other shapes, task, or labels.",
+        ),
+    ] = False,
 ) -> None:
     """Bring a Keras model into the store."""
     from thinned.models.storage.custom_layers import find_module
     from thinned.service.cli.data_files import SUFFIXES, read_rows
-    from thinned.service.cli.tables import print_model
+    from thinned.service.cli.model_tables import print_model
 
     tasks, chosen = options.tasks(task), options.scales(scale or ())
     names, specs = options.labels(labels or ()), options.input_specs(input_shape or (), input_dtype or ())
@@ -114,17 +127,30 @@ def _import(
         raise UsageError(f"--data expects a file that ends in {', '.join(SUFFIXES)}; {str(data)!r} is no such file")
     source = None if module is None else find_module(module)
     from thinned.models.storage.importing import import_model
+    from thinned.models.storage.stored_model import digest
 
-    stored = import_model(
-        file,
-        name=file.stem if name is None else name,
-        tasks=tasks,
-        labels=names,
-        scale=chosen,
-        module=source,
-        input_specs=specs,
-        data=None if data is None else partial(read_rows, data),
-        expect=expect,
-    )
+    began = datetime.now(UTC)
+    with progress_line("Starting TensorFlow") as on_step:
+        stored = import_model(
+            file,
+            name=file.stem if name is None else name,
+            tasks=tasks,
+            labels=names,
+            scale=chosen,
+            module=source,
+            input_specs=specs,
+            data=None if data is None else partial(read_rows, data),
+            data_sha256=None if data is None else digest(data),
+            expect=expect,
+            note=note,
+            replace=replace,
+            on_step=on_step,
+        )
+    if stored.card.created < began:
+        typer.echo(
+            f"The same file with the same options is {stored.tag} already, which is the latest version of "
+            f"{stored.card.name}. Nothing was stored."
+        )
+        return
     print_model(stored)
     typer.echo(f"Stored as {stored.tag}. Next: thinned serve {stored.card.name}")

@@ -14,7 +14,7 @@ import typer
 from thinned._version import __version__
 from thinned.models.errors import UsageError
 from thinned.models.sampling import SEEDS, Sampling
-from thinned.service.cli import audit, calibrate, evaluate, help_texts, import_model, load, stored_models, token
+from thinned.service.cli import audit, build, calibrate, evaluate, help_texts, import_model, load, stored_models, token
 from thinned.service.cli.exit_status import ending
 from thinned.service.cli.options import StoredName
 
@@ -89,17 +89,15 @@ def predict(
         float | None,
         typer.Option(
             help="Stop where every row's standard errors of the mean are below this, in the outputs' units; "
-            "--n-samples is then the most passes there may be.",
+            "--n-samples is then the most passes there may be, THINNED_MAX_SAMPLES by default.",
             show_default=False,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the service would answer, in full.")] = False,
 ) -> None:
     """Ask a model without a server."""
-    if seed is not None and n_samples is None:
+    if seed is not None and n_samples is None and tolerance is None:
         raise UsageError("--seed is for passes and there are none without --n-samples; add --n-samples 50")
-    if tolerance is not None and n_samples is None:
-        raise UsageError("--tolerance needs the most passes there may be; add --n-samples 1000")
     if tolerance is not None and not 0 < tolerance < float("inf"):
         raise UsageError(f"--tolerance expects a number above 0, received {tolerance:g}")
     from thinned.service.cli.predict import predict_file
@@ -142,6 +140,7 @@ stored_models.register(app)
 audit.register(app)
 evaluate.register(app)
 calibrate.register(app)
+build.register(app)
 load.register(app)
 token.register(app)
 

@@ -40,7 +40,7 @@ StoredName = Annotated[
 
 MAX_LABEL_FILE_BYTES = 64 * 1024 * 1024
 
-CLASS_SCALES = ("probabilities", "logits")
+SCALES = ("probabilities", "logits", "values")
 
 
 def require_extra(extra: str, *packages: str) -> None:
@@ -83,12 +83,12 @@ def scales(values: Sequence[str]) -> dict[str | None, Scale]:
     """Read `--scale SCALE` and `--scale OUTPUT=SCALE`.
 
     Raises:
-        UsageError: A value is no scale of a classification, or one output is named twice.
+        UsageError: A value is no scale, or one output is named twice.
     """
     chosen: dict[str | None, Scale] = {}
     for output, scale in _by_output("--scale", values).items():
-        if scale not in CLASS_SCALES:
-            raise UsageError(f"--scale expects probabilities or logits (or OUTPUT=...), received {scale!r}")
+        if scale not in SCALES:
+            raise UsageError(f"--scale expects probabilities, logits or values (or OUTPUT=...), received {scale!r}")
         chosen[output] = cast(Scale, scale)
     return chosen
 

@@ -14,6 +14,7 @@ from thinned.service.cli.output import print_json
 from thinned.service.cli.tables import print_answers, print_statistics
 from thinned.service.schema.input_arrays import check_inputs
 from thinned.service.schema.response_body import predict_answer, predict_mc_answer
+from thinned.service.settings import Settings
 
 __all__ = ["predict_file"]
 
@@ -35,7 +36,8 @@ def predict_file(
     Args:
         name: The model, "name" or "name:version".
         path: The file of rows.
-        n_samples: Passes to take the mean and variance over; None for the deterministic answer.
+        n_samples: Passes to take the mean and variance over; None for the deterministic answer, or with a tolerance
+            for as many as a request may ask for.
         seed: Seed of the passes; one is drawn and printed if None.
         sampling: How passes relate to each other.
         tolerance: Stop where every row's standard errors are below this; n_samples is then the most there may be.
@@ -44,12 +46,15 @@ def predict_file(
     Raises:
         ThinnedError: There is no such model, or the file does not fit it.
     """
+    at_limit = n_samples is None and tolerance is not None
+    n_samples = Settings.read().max_samples if at_limit else n_samples
     stored = find(name)
     card = stored.card
     inputs = check_inputs(read_inputs(path, card.inputs), card.inputs, max_rows=None)
     if n_samples is not None and not card.sites:
         raise NoSitesError(
-            f"{stored.tag} draws no noise, so its variance over passes would be 0; leave out --n-samples"
+            f"{stored.tag} draws no noise, so its variance over passes would be 0; leave out --n-samples and "
+            "--tolerance"
         )
     import_tensorflow()
     from thinned.models.dropout import MonteCarloRun, complete
@@ -75,6 +80,7 @@ def predict_file(
         tolerance=tolerance,
     )
     statistics = complete(run, model).statistics()
+    stopped_by = "limit" if at_limit and run.stopped_by == "n_samples" else run.stopped_by
     answers = {spec.name: answer_output(spec, statistics[spec.name], sampling=sampling) for spec in card.outputs}
     document = predict_mc_answer(
         answers,
@@ -84,9 +90,14 @@ def predict_file(
         seed=seed,
         sampling=sampling,
         converged=run.converged(),
+        stopped_by=stopped_by,
         max_numbers=NO_LIMIT,
     )
     if as_json:
         print_json(document)
     else:
         print_statistics(answers, card, n_samples=run.drawn, seed=seed)
+        if stopped_by == "limit":
+            print(f"The tolerance is not met after {run.drawn} passes, the limit (THINNED_MAX_SAMPLES).")
+        elif stopped_by is not None:
+            print("The tolerance is met." if stopped_by == "tolerance" else f"Not met after --n-samples {run.drawn}.")

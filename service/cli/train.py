@@ -9,9 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.examples import diabetes, digits
+from thinned.service.cli.model_tables import print_scores
 from thinned.service.cli.options import require_extra
 from thinned.service.cli.output import console
-from thinned.service.cli.tables import print_scores
 
 if TYPE_CHECKING:
     from thinned.models.storage.model_store import StoredModel

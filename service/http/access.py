@@ -15,7 +15,7 @@ from thinned.service.settings import Settings
 __all__ = ["AccessMiddleware", "open_to_all"]
 
 HEALTH = ("/livez", "/readyz", "/healthz")
-DOCUMENTS = ("/", "/docs.json", "/openapi.json", "/static_content/")
+DOCUMENTS = ("/", "/docs.json", "/openapi.json", "/schema.json", "/static_content/")
 
 
 class AccessMiddleware:

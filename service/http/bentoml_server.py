@@ -25,8 +25,8 @@ from thinned.service.http.worker_server import serve_with_it
 
 __all__ = ["ThinnedService"]
 
-# BentoML's description of its own endpoints: of ours it knows nothing.
-HIDDEN = frozenset({"/schema.json"})
+# Ours answer in their place: BentoML's metrics, and its description of its own endpoints, which knows nothing of ours.
+REPLACED = frozenset({"/metrics", "/schema.json"})
 
 close_side_doors()
 serve_with_it()
@@ -42,8 +42,8 @@ class ThinnedService(bentoml.Service[Any]):
         bound_connections_of(http)
         names = [_name(middleware) for middleware in app.user_middleware]
         left_out = costly_middlewares()
-        # Ours answers in its place; without BentoML's metrics there are none.
-        app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != "/metrics"]
+        app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") not in REPLACED]
+        # Without BentoML's metrics there are none.
         paths = _paths(app) if METRICS in names else _paths(app) - {"/metrics"}
         app.user_middleware = [
             Middleware(
@@ -80,4 +80,4 @@ def _paths(app: Starlette) -> set[str]:
             paths |= {inner.path for inner in route.app.routes if isinstance(inner, Route)}
         elif isinstance(route, Mount) and isinstance(route.app, StaticFiles):
             paths |= {f"{route.path}/{file.name}" for file in Path(str(route.app.directory)).iterdir()}
-    return paths - HIDDEN
+    return paths

@@ -170,6 +170,7 @@ def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: 
             seed=cast(int, run.seed),
             sampling=run.sampling,
             converged=run.converged(),
+            stopped_by="limit" if request.at_limit and run.stopped_by == "n_samples" else run.stopped_by,
             coverage=request.coverage,
             max_numbers=model.settings.max_returned_numbers,
         )

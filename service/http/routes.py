@@ -1,4 +1,4 @@
-"""The HTTP application: seven routes and their errors. It knows no BentoML, which mounts it; tests run it alone."""
+"""The HTTP application: its routes and their errors. It knows no BentoML, which mounts it; tests run it alone."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from thinned.service.http.problem_details import problem
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.metrics.exposition import exposition
 from thinned.service.metrics.workers import Workers
+from thinned.service.schema.client_schema import describe_to_clients
 from thinned.service.schema.openapi import describe_api
 
 __all__ = ["create_app"]
@@ -52,6 +53,7 @@ def create_app(manager: ModelManager | None = None) -> Starlette:
             Route("/docs.json", _answering(_docs), methods=["GET"]),
             Route("/openapi.json", _answering(_docs), methods=["GET"]),
             Route("/admin/reload", _answering(reload_model), methods=["POST"]),
+            Route("/schema.json", _answering(_schema), methods=["GET"]),
             Route("/metrics", _answering(_metrics), methods=["GET"]),
             Route("/", _answering(_index), methods=["GET"]),
         ],
@@ -83,13 +85,18 @@ async def _http_exception(_: Request, error: Exception) -> Response:
 
 async def _model(request: Request) -> Response:
     manager = _manager(request)
-    card = manager.stored.card.model_dump(mode="json")
+    card = manager.stored.card.summary()
     return JSONResponse({**card, "version": manager.stored.version, "limits": manager.settings.limits()})
 
 
 async def _docs(request: Request) -> Response:
     manager = _manager(request)
     return JSONResponse(describe_api(manager.stored.card, manager.stored.version, manager.settings))
+
+
+async def _schema(request: Request) -> Response:
+    manager = _manager(request)
+    return JSONResponse(describe_to_clients(manager.stored.card, manager.stored.version, manager.settings))
 
 
 async def _metrics(request: Request) -> Response:

@@ -71,7 +71,7 @@ class CallCosts:
 
     def waiting_s(self, jobs: Sequence[Job]) -> float:
         """How long the work that these jobs still want will take, as far as it is known."""
-        return sum(self._rate.get(job.key, 0.0) * job.left for job in jobs)
+        return sum(min(self._rate.get(job.key, 0.0) * job.left, job.left_s) for job in jobs)
 
     def most(self, key: Hashable, limit: int) -> int:
         """Row-passes that a call should hold, `limit` at most, so that it takes no longer than it should."""

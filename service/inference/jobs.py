@@ -82,6 +82,11 @@ class Job:
         """Rows x passes that are still to be computed, at most."""
         raise NotImplementedError
 
+    @property
+    def left_s(self) -> float:
+        """Seconds after which it wants no more calls, whatever is left; infinite where there is no such time."""
+        return math.inf
+
 
 class PredictJob(Job):
     """A request for the deterministic answer. Many rows are computed some at a time."""
@@ -162,3 +167,8 @@ class SampleJob(Job):
     def left(self) -> int:
         """Rows x passes that are still to be computed, at most."""
         return self.run.left
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until its budget ends it."""
+        return self.run.left_s

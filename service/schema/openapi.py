@@ -41,6 +41,9 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
             "/model": {"get": _get("model", "The model's card and the limits in force", _json(reference("Model")))},
             "/docs.json": {"get": _get("docs", "This document", _json({"type": "object"}))},
             "/openapi.json": {"get": _get("openapi", "This document", _json({"type": "object"}))},
+            "/schema.json": {
+                "get": _get("schema", "The endpoints as BentoML's clients read them", _json({"type": "object"}))
+            },
             "/livez": {"get": _get("livez", "The process lives", _text())},
             "/readyz": {"get": _get("readyz", "The model is loaded and checked", _text(), refusals=[503])},
             "/metrics": {"get": _get("metrics", "Counters and histograms for Prometheus", _text())},
@@ -52,7 +55,7 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
                 "PredictMcRequest": predict_mc_request(card, settings),
                 "PredictAnswer": predict_answer(card),
                 "PredictMcAnswer": predict_mc_answer(card),
-                "Model": _model(settings),
+                **_model(settings),
                 "ModelRef": object_of({"name": {"const": card.name}, "version": {"const": version}}),
                 "Problem": _problem(),
             }
@@ -67,7 +70,7 @@ def _ask_for_tokens(described: dict[str, Any], settings: Settings) -> None:
     """Say in a description of the API where it asks for a token."""
     described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     free = {"/livez": True, "/readyz": True, "/metrics": settings.open_metrics}
-    free |= dict.fromkeys(("/docs.json", "/openapi.json"), settings.open_docs)
+    free |= dict.fromkeys(("/docs.json", "/openapi.json", "/schema.json"), settings.open_docs)
     for path, methods in described["paths"].items():
         for operation in methods.values():
             if not free.get(path, False):
@@ -99,15 +102,23 @@ def _predict_mc(card: ModelCard, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _model(settings: Settings) -> Schema:
-    """The card's own schema, with what the service adds to it."""
-    schema = ModelCard.model_json_schema(mode="serialization", ref_template="#/components/schemas/Model/$defs/{model}")
+def _model(settings: Settings) -> dict[str, Schema]:
+    """The schemas of the card, with what the service adds to it and without what it leaves out.
+
+    All stand beside each other: generators of clients read no reference into a schema's own `$defs`.
+    """
+    schema = ModelCard.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    parts: dict[str, Schema] = schema.pop("$defs")
+    calibration = parts["Calibration"]
+    del calibration["properties"]["scores"]
+    calibration["required"] = [name for name in calibration["required"] if name != "scores"]
     schema["properties"] |= {
         "version": {"type": "string"},
         "limits": object_of({name: {"type": "integer"} for name in settings.limits()}),
     }
     schema["required"] = [*schema["required"], "version", "limits"]
-    return schema
+    schema["title"] = "Model"  # Generators name classes after titles.
+    return {"Model": schema, **parts}
 
 
 def _problem() -> Schema:

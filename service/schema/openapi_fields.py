@@ -82,8 +82,9 @@ def predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
             "type": "integer",
             "minimum": 2,
             "maximum": settings.max_samples,
-            "default": settings.default_samples,
-            "description": "Monte Carlo passes; the most there may be with a tolerance or a budget_ms.",
+            "description": f"Monte Carlo passes; the most there may be with a tolerance or a budget_ms. By default "
+            f"{settings.default_samples}; with a tolerance or a budget_ms as many as max_samples, max_row_passes and "
+            "max_returned_numbers allow; with a coverage as many as were calibrated.",
         },
         "seed": {
             "type": ["integer", "null"],
@@ -105,14 +106,15 @@ def predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
             "maximum": sys.float_info.max,
             "default": None,
             "description": "Stop when every row's largest standard error of the mean is below this, in the outputs' "
-            "units; looked at after each 32 passes, from 128 passes on.",
+            "units; looked at after each 32 passes, from 128 passes on. Without n_samples up to the limits.",
         },
         "budget_ms": {
             "type": ["number", "null"],
             "exclusiveMinimum": 0,
             "maximum": sys.float_info.max,
             "default": None,
-            "description": "Stop at the last 32 passes that end within this time. 32 are always drawn.",
+            "description": "Stop at the last 32 passes that end within this time. 32 are always drawn. Without "
+            "n_samples up to the limits.",
         },
         "timeout_ms": _timeout_ms(settings),
         "quantiles": {
@@ -165,11 +167,16 @@ def predict_mc_answer(card: ModelCard) -> Schema:
             **by_output(classifying, lambda output: rows(output, shape=output.shape[:-1]), named=named),
         }
     required |= _predicted_label(card)
-    optional = {
+    optional: dict[str, Schema] = {
         "converged": {
             "type": "array",
             "items": {"type": "boolean"},
             "description": "For each row, whether its standard errors are below the tolerance.",
+        },
+        "stopped_by": {
+            "enum": ["tolerance", "budget_ms", "n_samples", "limit"],
+            "description": "What ended an answer with a tolerance or a budget_ms: that the tolerance was met, the "
+            "time, the n_samples asked for (or calibrated), or the most passes that the service's limits allow.",
         },
         "quantiles": {
             "description": "One array for each level asked for, in that order.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, cast
 
@@ -47,6 +47,8 @@ class SampleRequest:
     budget_ms: float | None = None
     separate: bool = False
     coverage: float | None = None
+    at_limit: bool = False
+    """Whether `n_samples` is no number that was sent, but the most that the limits allow."""
     needs_passes: bool = False
     """Whether something that is asked for can only be computed from the passes themselves."""
 
@@ -111,6 +113,8 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     _refuse(problems)
     if coverage is not None:
         check_coverage(card, coverage)
+    kept = bool(quantiles) or bool(return_samples) or ((bool(separate) or coverage is not None) and needs_passes(card))
+    at_limit = "n_samples" not in document and coverage is None and (tolerance is not None or budget_ms is not None)
     request = SampleRequest(
         inputs,
         n_samples=cast(int, n_samples),
@@ -123,10 +127,11 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
         budget_ms=budget_ms,
         separate=bool(separate),
         coverage=coverage,
-        needs_passes=bool(quantiles)
-        or bool(return_samples)
-        or ((bool(separate) or coverage is not None) and needs_passes(card)),
+        at_limit=at_limit,
+        needs_passes=kept,
     )
+    if at_limit:
+        request = replace(request, n_samples=_most_samples(request, card, settings))
     _refuse(_check_work(request, card, settings))
     return request
 
@@ -214,10 +219,23 @@ def _check_work(request: SampleRequest, card: ModelCard, settings: Settings) -> 
             f"expected at most {settings.max_row_passes} rows times n_samples, received {rows} × {request.n_samples} = "
             f"{rows * request.n_samples}; send fewer rows or ask for fewer samples",
         )
-    quantiles = len(request.quantiles or ())
     kept = request.n_samples if request.needs_passes else 0
+    yield from _check_size(request.inputs, card, settings, copies=_copies(request) + kept)
+
+
+def _copies(request: SampleRequest) -> int:
+    """Arrays of the outputs' shapes in an answer, beside the passes themselves."""
     parts = 3 * request.separate + 2 * (request.coverage is not None)
-    yield from _check_size(request.inputs, card, settings, copies=3 + parts + quantiles + kept)
+    return 3 + parts + len(request.quantiles or ())
+
+
+def _most_samples(request: SampleRequest, card: ModelCard, settings: Settings) -> int:
+    """The most passes that such a request may have; at least 2, which the checks then refuse where it is too many."""
+    rows = _rows(request.inputs)
+    most = min(settings.max_samples, settings.max_row_passes // rows)
+    if request.needs_passes:
+        most = min(most, settings.max_returned_numbers // (rows * _numbers(card)) - _copies(request))
+    return max(2, most)
 
 
 def _check_size(
@@ -225,13 +243,17 @@ def _check_size(
 ) -> Iterator[Problem]:
     """Numbers of `copies` arrays of the outputs' shapes; an axis of unknown length counts as 1."""
     rows = _rows(inputs)
-    numbers = rows * copies * sum(prod(n or 1 for n in output.shape) for output in card.outputs)
+    numbers = rows * copies * _numbers(card)
     if numbers > settings.max_returned_numbers:
         yield Problem(
             ("inputs",),
             f"expected a request whose answer holds at most {settings.max_returned_numbers} numbers, received one of "
             f"{rows} rows that needs {numbers}; send fewer rows, or do without samples and quantiles",
         )
+
+
+def _numbers(card: ModelCard) -> int:
+    return sum(prod(n or 1 for n in output.shape) for output in card.outputs)
 
 
 def _rows(inputs: Mapping[str, npt.NDArray[Any]]) -> int:

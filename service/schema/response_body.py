@@ -63,6 +63,7 @@ def predict_mc_answer(
     sampling: Sampling,
     max_numbers: int,
     converged: npt.NDArray[np.bool_] | None = None,
+    stopped_by: str | None = None,
     coverage: float | None = None,
 ) -> dict[str, Any]:
     """The answer of `/predict_mc`; what is asked for besides the moments is there if it was asked for.
@@ -90,6 +91,8 @@ def predict_mc_answer(
     document |= _predicted_label(classes, card)
     if converged is not None:
         document["converged"] = converged.tolist()
+    if stopped_by is not None:
+        document["stopped_by"] = stopped_by
     document |= _parts(answers, card)
     if coverage is not None:
         document["coverage"] = coverage

@@ -145,6 +145,8 @@ def _steps(member: Member, folder: Path, record: dict[str, Any], command: Comman
 def imported(member: Member, made: dict[str, Any], file: Path, name: str, command: Command) -> dict[str, Any]:
     """What `thinned import` said, and its exit status."""
     arguments = ["import", str(file), "--task", made["task"], "--name", name, *member.options]
+    if made["task"] == "regression" and "--scale" not in arguments:
+        arguments += ["--scale", "values"]  # A softmax among them is taken as numbers, and that is meant.
     arguments += ["--module", made["module"]] if made["module"] else []
     began = time.monotonic()
     status, printed, said = command(arguments, file.parent)

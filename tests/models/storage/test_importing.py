@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from thinned.models.card import InputSpec, SiteSpec
 from thinned.models.dropout import OutputSignature, enable_mc_dropout
-from thinned.models.errors import ModelExistsError, ModelFileError, UnsupportedModelError
+from thinned.models.errors import ModelDiffersError, ModelExistsError, ModelFileError, UnsupportedModelError
 from thinned.models.storage import model_store
 from thinned.models.storage.importing import import_model
 from thinned.models.storage.keras_archive import read_keras
@@ -186,6 +186,16 @@ def test_what_is_no_classification_is_refused(output: OutputSignature, reason: s
     assert settle(output, tasks={None: "regression"})[0].scale == "values"
 
 
+def test_a_regression_on_a_softmax_is_meant_where_it_is_said_twice() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"--task y=classification.*--scale y=values"):
+        settle(out("softmax", 3), tasks={None: "regression"})
+    assert settle(out("softmax", 3), tasks={None: "regression"}, scale={None: "values"})[0].task == "regression"
+    both = settle(
+        out("softmax", 3, name="kind"), out("linear", 1), tasks={None: "regression"}, scale={"kind": "values"}
+    )
+    assert [spec.task for spec in both] == ["regression", "regression"]
+
+
 @pytest.mark.parametrize(
     ("labels", "reason"),
     [
@@ -358,3 +368,42 @@ def test_an_old_file_is_stored_as_a_new_one(tmp_path: Path) -> None:
     assert_allclose(
         again.predict({again.inputs[0].name: X})[again.outputs[0].name], model.predict(X, verbose=0), rtol=1e-5
     )
+
+
+def test_the_same_import_is_the_same_version(files: Path, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"name": "again", "tasks": {None: "regression"}}
+    first = import_model(files / "sound.keras", **asked)
+    assert import_model(files / "sound.keras", **asked) == first
+    copied = tmp_path / "copied.keras"
+    copied.write_bytes((files / "sound.keras").read_bytes())
+    assert import_model(copied, **asked) == first
+    noted = import_model(copied, **asked, note="trained on May's data")
+    assert noted.version != first.version
+    assert noted.card.note == "trained on May's data"
+    # The newest import of them is the latest, also where it makes no new version.
+    assert import_model(copied, **asked) == first == model_store.find("again")
+    assert len(model_store.tags("again")) == 2
+    # A damaged version is no reason not to import it.
+    (first.path / "model.keras").write_bytes(b"broken")
+    assert import_model(copied, **asked).version not in (first.version, noted.version)
+
+
+def test_a_version_that_answers_something_else_is_refused(files: Path) -> None:
+    asked: dict[str, Any] = {"name": "other", "tasks": {None: "regression"}}
+    first = import_model(files / "sound.keras", **asked)
+    classes: dict[str, Any] = {"name": "other", "tasks": {None: "classification"}, "labels": ["a", "b", "c"]}
+    with pytest.raises(
+        ModelDiffersError,
+        match=rf"take the place of {first.tag}.*shape of the output 'kind' \(3\) where it was \(2\); "
+        "task of the output 'kind' classification where it was regression.*--replace",
+    ):
+        import_model(files / "softmax.keras", **classes)
+    assert model_store.tags("other") == [first.tag]
+    second = import_model(files / "softmax.keras", **classes, replace=True)
+    assert model_store.find("other") == second
+    with pytest.raises(ModelDiffersError, match=r"labels of the output 'kind' \(c, b, a\) where it was \(a, b, c\)"):
+        import_model(files / "softmax.keras", **{**classes, "labels": ["c", "b", "a"]})
+    # Also where it would make no new version.
+    with pytest.raises(ModelDiffersError):
+        import_model(files / "sound.keras", **asked)
+    assert import_model(files / "sound.keras", **asked, replace=True) == first == model_store.find("other")

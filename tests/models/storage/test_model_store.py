@@ -106,7 +106,7 @@ def test_models_that_others_stored_are_left_alone(store: Path, put: Put) -> None
     assert len(ModelStore(store).list("small")) == 1
 
 
-@pytest.mark.parametrize("step", ["_fill", "_sync", "_write_latest"])
+@pytest.mark.parametrize("step", ["_fill", "_sync", "write_latest"])
 def test_a_crash_on_the_way_leaves_all_or_nothing(store: Path, files: Path, step: str, tmp_path: Path) -> None:
     """The process is gone at once, as after a power cut: nothing can clean up behind it."""
     script = tmp_path / "crash.py"
@@ -129,7 +129,7 @@ def test_a_crash_on_the_way_leaves_all_or_nothing(store: Path, files: Path, step
     )
     done = subprocess.run([sys.executable, script], check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 9
-    if step == "_write_latest":
+    if step == "write_latest":
         model_store.load_keras(model_store.find("small"))
     else:
         assert list(store.iterdir()) == []

@@ -170,7 +170,7 @@ def test_alone_it_says_what_it_is(thinned: Thinned) -> None:
         ("predict pets --input two.npz", "unknown input; expected 'x'"),
         ("predict two --input x.csv", "of one value each; the model has 2"),
         ("predict pets --input x.npy --seed 3", "add --n-samples"),
-        ("predict pets --input x.npy --tolerance 0.1", "add --n-samples"),
+        ("predict pets --input x.npy --seed 1", "add --n-samples"),
         ("predict pets --input x.npy --n-samples 9 --tolerance 0", "above 0, received 0"),
         ("predict pets --input x.npy --n-samples 9 --sampling sobol", "'--sampling'"),
         ("predict pets --input x.npy --n-samples 1", "'--n-samples'"),
@@ -242,6 +242,8 @@ def test_a_tolerance_stops_where_the_fixed_answer_is_the_same(thinned: Thinned, 
     adaptive = json.loads(thinned(*ask, "--n-samples", 5000, "--tolerance", 0.02).out)
     assert 128 <= adaptive["n_samples"] < 5000
     assert all(adaptive.pop("converged"))
+    alone = json.loads(thinned(*ask, "--tolerance", 0.02).out)
+    assert (alone["n_samples"], alone["stopped_by"]) == (adaptive["n_samples"], "tolerance")
     fixed = json.loads(thinned(*ask, "--n-samples", adaptive["n_samples"]).out)
     np.testing.assert_allclose(adaptive["mean"], fixed["mean"], rtol=1e-5)
     np.testing.assert_allclose(adaptive["standard_error"], fixed["standard_error"], rtol=1e-5)
@@ -301,8 +303,8 @@ def test_many_rows_are_cut_short_in_a_table_and_whole_in_json(thinned: Thinned, 
 
 
 def test_delete_asks_first(thinned: Thinned, empty: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for _ in range(2):
-        thinned("import", folder / "value.keras", "--task", "regression", "--name", "doomed")
+    for note in ("first", "second"):
+        thinned("import", folder / "value.keras", "--task", "regression", "--name", "doomed", "--note", note)
     first, second = model_store.tags("doomed")
     done = thinned("delete", "doomed")
     assert done.status == 2

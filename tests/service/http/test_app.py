@@ -84,9 +84,7 @@ def test_probes_and_metrics_answer(service: Service, path: str) -> None:
     assert problem_of(response)["detail"] == "This path takes GET, HEAD only."
 
 
-@pytest.mark.parametrize(
-    "path", ["/nope", "/predict/", "/schema.json", "/static_content/nope", "/%00", "/%ff", "//predict"]
-)
+@pytest.mark.parametrize("path", ["/nope", "/predict/", "/schema", "/static_content/nope", "/%00", "/%ff", "//predict"])
 def test_a_path_that_is_not_there_is_a_problem(service: Service, path: str) -> None:
     assert problem_of(httpx.get(service.url + path))["status"] == 404
 

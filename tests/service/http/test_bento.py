@@ -1,4 +1,4 @@
-"""The built bento holds all that it needs, and serves."""
+"""The built bento holds all that it needs, and serves the model that it was built with."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from pathlib import Path
 
 import bentoml
 import httpx
+import yaml
 
-from tests.serving import ROOT, start_service
+from tests.serving import ROOT, free_port, run_cli
+from thinned.loadtest.service_process import serving
+from thinned.models.storage import model_store
+from thinned.models.storage.importing import import_model
+from thinned.service.settings import Settings, model_of_bento
 
 
-def test_the_built_bento_serves(digits: str, tmp_path: Path) -> None:
+def test_the_bento_of_the_example_holds_what_serving_needs(digits: str) -> None:
     build = [sys.executable, "-m", "bentoml", "build", str(ROOT), "--version", "tested", "--output", "tag"]
     done = subprocess.run(build, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -25,10 +30,43 @@ def test_the_built_bento_serves(digits: str, tmp_path: Path) -> None:
     assert "--hash=sha256:" in requirements
     for tool in ("pytest", "hypothesis", "locust", "matplotlib", "scikit-learn", "mypy"):
         assert f"\n{tool}==" not in requirements
+    assert model_of_bento(Path(bento.path, "src")) == model_store.find(digits).tag
+
+
+def test_a_bento_serves_the_model_that_it_was_built_with(digits: str, tmp_path: Path) -> None:
+    """Whatever else is in the store: the example, and a newer version of the same name."""
+    import keras
+
+    x = keras.Input((2,), name="x")
+    keras.Model(x, keras.layers.Dense(3, name="y")(keras.layers.Dropout(0.5)(x))).save(tmp_path / "packed.keras")
+    packed = import_model(tmp_path / "packed.keras", name="packed", tasks={None: "regression"})
+    built = run_cli("build", "packed").stdout
+    assert f"which serves {packed.tag}. Next: bentoml serve thinned-packed:" in built
+    newer = model_store.store(packed.path / "model.keras", packed.card)
+    assert model_store.find("packed") == newer
 
     # From a folder that is not the repository: what is served is the bento's own copy of the code.
-    with start_service(digits, target="thinned:tested", cwd=tmp_path) as service:
-        image = [[[0.0]] * 8] * 8
-        answer = httpx.post(service.url + "/predict_mc", json={"inputs": [image], "n_samples": 5}).json()
-        assert len(answer["mean"][0]) == 10
-        assert answer["n_samples"] == 5
+    port = free_port()
+    command = [sys.executable, "-m", "bentoml", "serve", "thinned-packed:latest", "--host", "127.0.0.1"]
+    with serving([*command, "--port", str(port)], port, {}, cwd=tmp_path) as service:
+        answer = httpx.post(service.url + "/predict_mc", json={"inputs": [[1, 2]], "n_samples": 5}).json()
+        assert answer["model"] == {"name": "packed", "version": packed.version}
+        assert (len(answer["mean"][0]), answer["n_samples"]) == (3, 5)
+        assert httpx.get(service.url + "/model").json()["sha256"] == packed.card.sha256
+
+
+def test_what_a_bento_says_of_its_models(tmp_path: Path) -> None:
+    source = tmp_path / "src"
+    source.mkdir()
+    assert model_of_bento(source) is None
+    theirs = {"tag": "theirs:1", "module": "bentoml.sklearn"}
+    ours = {"tag": "ours:1", "module": "thinned.models.storage.model_store"}
+    for number, (described, expected) in enumerate(
+        [({"models": [theirs, ours]}, "ours:1"), ({"models": [theirs]}, None), ({}, None), ([], None), ("a: [", None)]
+    ):
+        source = tmp_path / str(number) / "src"
+        source.mkdir(parents=True)
+        text = described if isinstance(described, str) else yaml.safe_dump(described)
+        (source.parent / "bento.yaml").write_text(text)
+        assert model_of_bento(source) == expected
+    assert Settings().model == "digits"

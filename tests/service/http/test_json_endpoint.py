@@ -44,8 +44,30 @@ def test_an_adaptive_answer_is_the_fixed_one(classes: Served) -> None:
     fixed = {"inputs": ROWS, "n_samples": answer["n_samples"], "seed": 5, "sampling": "independent"}
     again = classes.ask("POST", "/predict_mc", json=fixed).json()
     assert "converged" not in again
+    assert "stopped_by" not in again
     for name in ("mean", "variance", "standard_error", "mutual_information"):
         np.testing.assert_allclose(answer[name], again[name], rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("asked", "stopped_by", "least", "most"),
+    [
+        ({"tolerance": 0.01}, "tolerance", 128, 999),
+        ({"tolerance": 1e-9}, "limit", 1000, 1000),
+        ({"budget_ms": 60_000}, "limit", 1000, 1000),
+        ({"budget_ms": 1e-6}, "budget_ms", 32, 32),
+        ({"budget_ms": 1e-6, "tolerance": 0.01}, "budget_ms", 32, 32),
+        ({"tolerance": 1e-9, "n_samples": 200}, "n_samples", 200, 200),
+        ({"budget_ms": 1e-6, "n_samples": 20}, "n_samples", 20, 20),
+    ],
+)
+def test_an_adaptive_answer_says_what_stopped_it(
+    classes: Served, asked: dict[str, Any], stopped_by: str, least: int, most: int
+) -> None:
+    answer = classes.ask("POST", "/predict_mc", json={"inputs": ROWS, "seed": 5, **asked}).json()
+    classes.fits(answer, "PredictMcAnswer")
+    assert answer["stopped_by"] == stopped_by
+    assert least <= answer["n_samples"] <= most
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,8 @@ NOT_OF_REQUESTS = {
     errors.ModelFileError,
     errors.ModelNotFoundError,
     errors.ModelExistsError,
+    errors.AliasError,
+    errors.ModelDiffersError,
     errors.ModelCorruptError,
     errors.UsageError,
     errors.SettingsError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,34 @@ def test_it_is_valid_and_its_examples_fit(of: ModelCard) -> None:
     for path, name in (("/predict", "PredictRequest"), ("/predict_mc", "PredictMcRequest")):
         content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         schema_of(document, name).validate(content["example"])
+
+
+@pytest.mark.parametrize("of", CARDS)
+def test_a_generator_of_clients_finds_every_schema(of: ModelCard) -> None:
+    """Each reference names a component as a whole: openapi-python-client drops what refers to anything inside one."""
+    document = json.loads(json.dumps(describe_api(of, "v1", SETTINGS)))
+    components = document["components"]["schemas"]
+    found = list(references(document))
+    assert {name for name, path in found if path == "#/components/schemas/"} <= set(components)
+    assert {path for _, path in found} == {"#/components/schemas/"}
+    assert "$defs" not in json.dumps(document)
+    used = {name for name, _ in found}
+    assert set(components) - used == set()
+    for schema in components.values():
+        Draft202012Validator.check_schema(schema)
+
+
+def references(value: object) -> Iterator[tuple[str, str]]:
+    """The name that each reference ends in, and what stands before it."""
+    if isinstance(value, dict):
+        if "$ref" in value:
+            path, _, name = value["$ref"].rpartition("/")
+            yield name, f"{path}/"
+        for inner in value.values():
+            yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
 
 
 def test_it_states_every_error_body() -> None:

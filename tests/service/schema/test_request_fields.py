@@ -42,6 +42,25 @@ def test_defaults() -> None:
     assert request.timeout_ms == 30_000
 
 
+@pytest.mark.parametrize("alone", [{"tolerance": 0.1}, {"budget_ms": 5}, {"tolerance": 0.1, "budget_ms": 5}])
+def test_without_a_number_an_adaptive_request_goes_up_to_the_limits(alone: dict[str, float]) -> None:
+    request = read(**alone)
+    assert (request.n_samples, request.at_limit) == (SETTINGS.max_samples, True)
+    many = read(inputs=[ROW] * 3, **alone)
+    assert (many.n_samples, many.at_limit) == (SETTINGS.max_row_passes // 3, True)
+    asked = read(n_samples=7, **alone)
+    assert (asked.n_samples, asked.at_limit) == (7, False)
+
+
+def test_kept_passes_lower_the_most_there_may_be() -> None:
+    settings = SETTINGS.model_copy(update={"max_returned_numbers": 64})
+    body = {"inputs": [ROW], "tolerance": 0.1, "quantiles": [0.5]}
+    request = read_predict_mc(body, CARD, settings)
+    assert read_predict_mc({**body, "n_samples": request.n_samples}, CARD, settings).n_samples == request.n_samples
+    with pytest.raises(InputError):
+        read_predict_mc({**body, "n_samples": request.n_samples + 1}, CARD, settings)
+
+
 def test_seeds_are_kept_when_sent() -> None:
     assert read(seed=SEEDS - 1).seed == SEEDS - 1
 
