@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.models.card import InputSpec, RowRecipe
-from thinned.models.compat.keras import functional_graph, nodes_in_order
+from thinned.models.compat.keras import functional_graph
 from thinned.models.compat.messages import message_of
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH, ModelSignature
@@ -42,7 +42,6 @@ _LENGTHS = (UNKNOWN_LENGTH, 64, 16, 128, 8, 256, 4, 512, 2, 1024, 1, 2048, 4096,
 _RANGES: tuple[tuple[float, float] | None, ...] = (None, (0.1, 0.9), (1.0, 2.0), (10.0, 100.0))
 """Where floating-point numbers are drawn from; None for the standard normal distribution."""
 _BEYOND_TABLE = re.compile(r"= (-?\d+) is not in \[0, (\d+)\)")
-_PASS_ON = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Identity, keras.layers.Permute)
 
 
 @dataclass(frozen=True)
@@ -138,14 +137,14 @@ def find_examples(model: Any, signature: ModelSignature) -> ExampleRows:
         The rows; with `problem` where none were found.
     """
     began = time.monotonic()
-    tables, words, pixels = _table_sizes(model, signature), _words(model, signature), _pixels(model, signature)
+    words, pixels = _words(model, signature), _pixels(model, signature)
     first: ExampleRows | None = None
     free = any(None in spec.shape for spec in signature.inputs)
     with kept_variables(model, trainable=False), patched(model, (), lambda site: NO_NOISE):
         for length in _LENGTHS if free else _LENGTHS[:1]:
             for interval in _RANGES:
                 guesses = [
-                    _first_guess(s, length, interval, tables.get(s.name), pixels.get(s.name)).model_copy(
+                    _first_guess(s, length, interval, s.table_size, pixels.get(s.name)).model_copy(
                         update=words.get(s.name)
                     )
                     for s in signature.inputs
@@ -305,30 +304,3 @@ def _pixels(model: Any, signature: ModelSignature) -> dict[str, float | None]:
     if graph is None:
         return {}
     return {s.name: largest_pixel(graph, tensor) for s, tensor in zip(signature.inputs, graph.inputs, strict=True)}
-
-
-def _table_sizes(model: Any, signature: ModelSignature) -> dict[str, int]:
-    """For inputs that an embedding reads, the size of its table; of several, the smallest."""
-    graph = functional_graph(model)
-    if graph is None:
-        return {}
-    sizes = {
-        spec.name: min(_tables_of(graph, tensor), default=None)
-        for spec, tensor in zip(signature.inputs, graph.inputs, strict=True)
-    }
-    return {name: size for name, size in sizes.items() if size is not None}
-
-
-def _tables_of(graph: Any, tensor: Any) -> Iterator[int]:
-    for node in nodes_in_order(graph):
-        places = [i for i, read in enumerate(node.input_tensors) if read is tensor]
-        inner = functional_graph(node.operation)
-        if not places:
-            continue
-        if isinstance(node.operation, keras.layers.Embedding):
-            yield int(node.operation.input_dim)
-        elif inner is not None and len(inner.inputs) == len(node.input_tensors):
-            for place in places:
-                yield from _tables_of(inner, inner.inputs[place])
-        elif isinstance(node.operation, _PASS_ON):
-            yield from _tables_of(graph, node.outputs[0])
