@@ -8,7 +8,6 @@ worked goes into the card, and the same rows are made again whenever the model i
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from thinned.models.compat.messages import message_of
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH, ModelSignature
 from thinned.models.dropout.pixel_rows import largest_pixel
+from thinned.models.dropout.refused_values import BEYOND_TABLE
 from thinned.models.dropout.sites.layer_patching import patched
 from thinned.models.dropout.sites.no_noise import NO_NOISE
 from thinned.models.dropout.string_rows import known_words, make_strings
@@ -41,7 +41,6 @@ _SECONDS = 30.0
 _LENGTHS = (UNKNOWN_LENGTH, 64, 16, 128, 8, 256, 4, 512, 2, 1024, 1, 2048, 4096, 8192, 16384)
 _RANGES: tuple[tuple[float, float] | None, ...] = (None, (0.1, 0.9), (1.0, 2.0), (10.0, 100.0))
 """Where floating-point numbers are drawn from; None for the standard normal distribution."""
-_BEYOND_TABLE = re.compile(r"= (-?\d+) is not in \[0, (\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -184,12 +183,12 @@ def _with_integers(signature: ModelSignature, trial: ExampleRows) -> tuple[Examp
     """Try rows; where an index lies beyond a table, shift the range of each input in turn until it does not."""
     outcome = _outcome(signature, trial)
     for _ in trial.recipes:
-        beyond = _BEYOND_TABLE.search(outcome or "")
+        beyond = BEYOND_TABLE.search(outcome or "")
         if beyond is None:
             break
         for shifted in _shifts(signature, trial):
             after = _outcome(signature, shifted)
-            if after is None or not _BEYOND_TABLE.search(after):
+            if after is None or not BEYOND_TABLE.search(after):
                 return shifted, after
             if _table(after) != _table(outcome):  # another table: this one is settled
                 trial, outcome = shifted, after
@@ -199,7 +198,7 @@ def _with_integers(signature: ModelSignature, trial: ExampleRows) -> tuple[Examp
 
 def _table(outcome: str | None) -> str:
     """The size of the table that an index lies beyond."""
-    beyond = _BEYOND_TABLE.search(outcome or "")
+    beyond = BEYOND_TABLE.search(outcome or "")
     return beyond[2] if beyond else ""
 
 
@@ -210,7 +209,7 @@ def _shifts(signature: ModelSignature, trial: ExampleRows) -> Iterator[ExampleRo
             continue
         low = math.floor(recipe.low if recipe.values == "integers" and recipe.low is not None else 0)
         one = _with_recipe(trial, i, recipe.model_copy(update={"values": "integers", "low": low, "high": low}))
-        beyond = _BEYOND_TABLE.search(_outcome(signature, one) or "")
+        beyond = BEYOND_TABLE.search(_outcome(signature, one) or "")
         if beyond is None:
             continue
         start, size = low - int(beyond[1]), int(beyond[2])

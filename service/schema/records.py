@@ -170,6 +170,8 @@ def check_columns(
     problems: list[Problem] = []
     for spec, names in layout:
         rows = len(columns[spec.name if names is None else names[0]])
+        if not rows:
+            raise InputError([Problem(("inputs",), "expected at least one row, received none")])
         try:
             if names is None or names == (spec.name,):
                 arrays[spec.name] = check_one(columns[spec.name], spec, ("inputs",), max_rows, max_length)
