@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_padding", "with_columns", "with_padding"]
 
-_MORE = 3
-"""So many values are filled up to see whether they change an answer."""
+_ROWS, _SHORT, _MORE = 8, 2, 3
+"""So many values are filled up, of rows as short as the second, to see whether they change an answer."""
 
 
 def with_columns(specs: Sequence[InputSpec], columns: Mapping[str | None, Sequence[str]]) -> tuple[InputSpec, ...]:
@@ -118,15 +118,24 @@ def check_padding(
 
 
 def _is_neutral(model: StochasticModel, spec: InputSpec) -> bool:
-    rows = model.examples.rows(2)
-    x = rows[spec.name]
-    more = np.full((len(x), _MORE, *x.shape[2:]), spec.padding, x.dtype)
-    try:
-        before, after = model.predict(rows), model.predict({**rows, spec.name: np.concatenate([x, more], axis=1)})
-    except ThinnedError:
-        return False  # a length that the model does not take
-    return all(
-        a.shape == before[name].shape
-        and np.allclose(a, before[name], rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(a).max(initial=0.0))))
-        for name, a in after.items()
-    )
+    """Whether rows answer the same filled up: short ones, whose answer shows it best, where the model takes them."""
+    rows = model.examples.rows(_ROWS)
+    for length in (_SHORT, None):
+        cut = {**rows, spec.name: rows[spec.name][:, :length]}
+        try:
+            before = model.predict(cut)
+        except ThinnedError:
+            continue
+        x = cut[spec.name]
+        more = np.full((len(x), _MORE, *x.shape[2:]), spec.padding, x.dtype)
+        try:
+            after = model.predict({**cut, spec.name: np.concatenate([x, more], axis=1)})
+        except ThinnedError:
+            return False
+        return all(_same(before[name], answer) for name, answer in after.items())
+    return False
+
+
+def _same(before: Any, after: Any) -> bool:
+    largest = max(1.0, float(np.abs(before).max(initial=0.0)))
+    return before.shape == after.shape and np.allclose(before, after, rtol=1e-4, atol=1e-5 * largest)

@@ -35,6 +35,7 @@ TARGET_NAMES = ("y", "Y", "target", "targets", "labels", "y_test")
 STANDARD_INPUT = Path("-")
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".json", ".jsonl")
 _MAGIC = ((b"\x93NUMPY", ".npy"), (b"PAR1", ".parquet"), (b"PK\x03\x04", ".npz"))
+_PROBLEMS_TOLD = 3
 _SHEETS = (".xlsx", ".xls", ".ods")
 
 
@@ -56,9 +57,7 @@ def read_rows(path: Path, specs: Sequence[InputSpec]) -> dict[str, Array]:
     read = _read(path, specs)
     if isinstance(read, Frame):
         return inputs_of(read, specs)
-    if isinstance(read, _Arrays):
-        return check_inputs(_inputs_of(path, read, specs), specs, max_rows=None)
-    return check_inputs(read, specs, max_rows=None)
+    return _checked(path, _inputs_of(path, read, specs) if isinstance(read, _Arrays) else read, specs)
 
 
 def read_labelled(path: Path, specs: Sequence[InputSpec], target: str | None) -> tuple[dict[str, Array], Array]:
@@ -82,7 +81,7 @@ def read_labelled(path: Path, specs: Sequence[InputSpec], target: str | None) ->
         place = frame.place
     elif isinstance(read, _Arrays):
         targets = _targets_of(path, read, target)
-        inputs = check_inputs(_inputs_of(path, read, specs), specs, max_rows=None)
+        inputs = _checked(path, _inputs_of(path, read, specs), specs)
         place = "row {}".format
     else:
         what = "expected a table (.csv, .parquet or records in .json) or a .npz file that holds rows and their targets"
@@ -104,6 +103,25 @@ def _refuse_gaps(targets: Array, where: str, place: Callable[[int], str]) -> Non
         received = targets[first].ravel()[~np.isfinite(targets[first].ravel())][0]
         rows = f"{int((~finite).sum())} of {len(targets)} rows have none that is; leave them out"
         raise wrong_file(where, f"{place(first)}: expected a finite target, received {received}; {rows}")
+
+
+def _checked(path: Path, raw: object, specs: Sequence[InputSpec]) -> dict[str, Array]:
+    """Arrays or nested lists that fit the model; what is wrong with them by row."""
+    try:
+        return check_inputs(raw, specs, max_rows=None)
+    except InputError as error:
+        told = [_words(*problem) for problem in error.problems]
+        raise wrong_file(_name(path), "; ".join(told[:_PROBLEMS_TOLD])) from None
+
+
+def _words(loc: Sequence[str | int], message: str) -> str:
+    """A problem with its place: the input, where it is named, and the row."""
+    names = [f"input {part!r}" for part in loc[1:2] if isinstance(part, str)]
+    row, *rest = loc[1 + len(names) :] or (None,)
+    places = [*names, *([] if row is None else [f"row {row}"])]
+    if rest:
+        places.append(f"value {'.'.join(map(str, rest))}")
+    return f"{', '.join(places)}: {message}" if places else message
 
 
 class _Arrays(dict[str, Any]):

@@ -199,22 +199,25 @@ def _checked(frame: Frame, check: Callable[[], dict[str, Array]], names: Sequenc
     try:
         return check()
     except InputError as error:
-        raise InputError([Problem((), _words(frame, problem, names)) for problem in error.problems]) from None
+        told = [_words(frame, problem, names) for problem in error.problems]
+        raise InputError(
+            [Problem((), f"{frame.where}: {told[0]}"), *(Problem((), text) for text in told[1:])]
+        ) from None
 
 
 def _words(frame: Frame, problem: Problem, names: Sequence[str]) -> str:
-    said, loc = frame.where, problem.loc[1:]
-    message = problem.msg.replace("received null", "received nothing")
+    loc, places = problem.loc[1:], []
     if loc and isinstance(loc[0], int):
-        said += f": {frame.place(loc[0])}"
+        places.append(frame.place(loc[0]))
     if len(loc) > 1:
         column = loc[1]
         if isinstance(column, int):
             column = names[column] if column < len(names) else column + 1
-        said += f", column {column!r}"
+        places.append(f"column {column!r}")
     if len(loc) > 2:
-        said += f", value {'.'.join(map(str, loc[2:]))}"
-    return f"{said}: {message}"
+        places.append(f"value {'.'.join(map(str, loc[2:]))}")
+    message = problem.msg.replace("received null", "received nothing")
+    return f"{', '.join(places)}: {message}" if places else message
 
 
 _said: set[str] = set()

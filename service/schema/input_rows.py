@@ -112,8 +112,11 @@ def _problems(value: object, spec: InputSpec, loc: Loc, max_length: int | None) 
         walk = chain.from_iterable(_walk_ragged(row, (*loc, i), spec, max_length) for i, row in enumerate(value))
     else:
         expected = _with_lengths_of_first_row(value, spec.shape)
-        walk = chain.from_iterable(_walk(row, (*loc, i), expected, spec, unequal=ragged) for i, row in enumerate(value))
-    return list(islice(walk, MAX_PROBLEMS)) or [Problem(loc, f"this does not fit the model's input {spec.name!r}")]
+        walk = chain.from_iterable(_walk(row, (*loc, i), expected, spec) for i, row in enumerate(value))
+    found = list(islice(walk, MAX_PROBLEMS)) or [Problem(loc, f"this does not fit the model's input {spec.name!r}")]
+    if ragged and spec.padding is None and all(isinstance(row, list) and row for row in value):
+        found[0] = Problem(found[0].loc, found[0].msg + _HOW_TO_PAD)
+    return found
 
 
 def _wrong_shape(received: tuple[int, ...], expected: tuple[int | None, ...], max_length: int | None) -> str:
@@ -135,15 +138,12 @@ def _with_lengths_of_first_row(value: list[Any], shape: tuple[int | None, ...]) 
     return tuple(lengths)
 
 
-def _walk(
-    value: object, loc: Loc, expected: tuple[int, ...], spec: InputSpec, *, unequal: bool = False
-) -> Iterator[Problem]:
+def _walk(value: object, loc: Loc, expected: tuple[int, ...], spec: InputSpec) -> Iterator[Problem]:
     if not expected:
         if to_array([value], spec) is None:
             yield Problem(loc, wrong_value(value, spec))
     elif not isinstance(value, list) or len(value) != expected[0]:
-        how = _HOW_TO_PAD if unequal and isinstance(value, list) and value else ""
-        yield Problem(loc, f"expected a list of {expected[0]}, received {describe(value)}{how}")
+        yield Problem(loc, f"expected a list of {expected[0]}, received {describe(value)}")
     elif len(expected) > 1 or to_array(value, spec) is None:
         for i, child in enumerate(value):
             yield from _walk(child, (*loc, i), expected[1:], spec)

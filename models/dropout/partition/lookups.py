@@ -116,15 +116,16 @@ def table_size(graph: Any, tensor: Any) -> int | None:
 
 
 def padding_value(graph: Any, tensor: Any) -> int | float | None:
-    """What rows of an input may be filled up with, where all that reads it masks it; None where something does not.
+    """What rows of an input may be filled up with, as a layer that reads it masks it; None where none does.
 
-    It is 0 for `Embedding(mask_zero=True)`, and the `mask_value` of a `Masking`.
+    It is 0 for `Embedding(mask_zero=True)`, and the `mask_value` of a `Masking`. Whether all layers behind it heed the
+    mask is seen only when it is tried.
 
     Args:
         graph: A functional graph.
         tensor: One of `graph.inputs`.
     """
-    values = {_masked(node) for node in _readers(graph, {id(tensor)}, set())}
+    values = {_masked(layer) for layer in _readers(graph, {id(tensor)}, set())} - {None}
     return values.pop() if len(values) == 1 else None
 
 
