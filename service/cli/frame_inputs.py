@@ -41,13 +41,15 @@ def inputs_of(frame: Frame, specs: Sequence[InputSpec], target: str | None = Non
     if frame.names is None and (len(specs) > 1 or target is not None or _is_head(frame.lines[:1], specs[0])):
         frame = frame.with_head()
     if frame.names is None:
-        if specs[0].numbers != 1:
+        if specs[0].numbers != 1 and frame.lines:
             known = ", ".join(columns_of(specs[0]) or ())[:200]
             _say(f"{frame.where}: no header; columns are taken in order{f': {known}' if known else ''}")
         return _in_order(frame, frame.lines, specs[0], frame.numbers)
     names = [name for name in frame.names if name != target]
     if not names:
         raise wrong_file(frame.where, "expected columns, received none")
+    if len(names) == 1 and frame.text and (other := next((c for c in ";\t|" if c in names[0]), None)):
+        raise wrong_file(frame.where, f"expected values separated by commas; they are separated by {other!r}")
     if len(specs) == 1 and not _names_itself(names, specs[0]):
         return _unnamed(frame, names, specs[0])
     try:
