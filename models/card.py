@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -40,6 +41,27 @@ class InputSpec(_Frozen):
         description="What the model takes for a missing value, which null in a request stands for; null where it "
         "knows none.",
     )
+    columns: tuple[str, ...] | None = Field(
+        default=None,
+        description="Columns of a table that hold a row of this input, the last axis fastest; null where they have no "
+        "names of their own.",
+    )
+    table_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Entries of the smallest table (embedding) that the values are looked up in: they are integers "
+        "from 0 to one less; null where there is none, or none that can be seen.",
+    )
+    padding: bool | int | float | str | None = Field(
+        default=None,
+        description="What shorter rows of a request are filled up with at their end; null where all must be as long.",
+    )
+
+    @property
+    def numbers(self) -> int | None:
+        """Values in one row; None where a length varies."""
+        lengths = [length for length in self.shape if length is not None]
+        return prod(lengths) if len(lengths) == len(self.shape) else None
 
 
 class RowRecipe(_Frozen):

@@ -49,6 +49,7 @@ def load_rows(card: Mapping[str, Any], file: Path | None, *, seed: int) -> Input
     done = subprocess.run(command, input=json.dumps(card), env=environment, capture_output=True, text=True, check=False)
     if done.returncode == _FOUND:
         found = json.loads(done.stdout)
+        sys.stderr.write("".join(line for line in done.stderr.splitlines(True) if line.startswith("thinned: ")))
         return InputRows(found["by_input"], found["origin"])
     if file is not None or done.returncode != _NONE:
         raise RowsError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "the rows could not be read")
@@ -85,11 +86,9 @@ def _shortened(value: Any) -> Any:
 def _file_rows(card: Mapping[str, Any], path: Path) -> InputRows:
     """Rows of a file, checked against the model's inputs."""
     from thinned.models.card import InputSpec
-    from thinned.service.cli.data_files import read_inputs
-    from thinned.service.schema.input_arrays import check_inputs
+    from thinned.service.cli.data_files import read_rows
 
-    specs = [InputSpec.model_validate(spec) for spec in card["inputs"]]
-    checked = check_inputs(read_inputs(path, specs), specs, max_rows=None)
+    checked = read_rows(path, [InputSpec.model_validate(spec) for spec in card["inputs"]])
     return InputRows({name: array[:MAX_ROWS].tolist() for name, array in checked.items()}, f"rows of {path.name}")
 
 

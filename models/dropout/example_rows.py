@@ -8,7 +8,6 @@ worked goes into the card, and the same rows are made again whenever the model i
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.models.card import InputSpec, RowRecipe
-from thinned.models.compat.keras import functional_graph, nodes_in_order
+from thinned.models.compat.keras import functional_graph
 from thinned.models.compat.messages import message_of
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH, ModelSignature
 from thinned.models.dropout.pixel_rows import largest_pixel
+from thinned.models.dropout.refused_values import BEYOND_TABLE
 from thinned.models.dropout.sites.layer_patching import patched
 from thinned.models.dropout.sites.no_noise import NO_NOISE
 from thinned.models.dropout.string_rows import known_words, make_strings
@@ -41,8 +41,6 @@ _SECONDS = 30.0
 _LENGTHS = (UNKNOWN_LENGTH, 64, 16, 128, 8, 256, 4, 512, 2, 1024, 1, 2048, 4096, 8192, 16384)
 _RANGES: tuple[tuple[float, float] | None, ...] = (None, (0.1, 0.9), (1.0, 2.0), (10.0, 100.0))
 """Where floating-point numbers are drawn from; None for the standard normal distribution."""
-_BEYOND_TABLE = re.compile(r"= (-?\d+) is not in \[0, (\d+)\)")
-_PASS_ON = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Identity, keras.layers.Permute)
 
 
 @dataclass(frozen=True)
@@ -138,14 +136,14 @@ def find_examples(model: Any, signature: ModelSignature) -> ExampleRows:
         The rows; with `problem` where none were found.
     """
     began = time.monotonic()
-    tables, words, pixels = _table_sizes(model, signature), _words(model, signature), _pixels(model, signature)
+    words, pixels = _words(model, signature), _pixels(model, signature)
     first: ExampleRows | None = None
     free = any(None in spec.shape for spec in signature.inputs)
     with kept_variables(model, trainable=False), patched(model, (), lambda site: NO_NOISE):
         for length in _LENGTHS if free else _LENGTHS[:1]:
             for interval in _RANGES:
                 guesses = [
-                    _first_guess(s, length, interval, tables.get(s.name), pixels.get(s.name)).model_copy(
+                    _first_guess(s, length, interval, s.table_size, pixels.get(s.name)).model_copy(
                         update=words.get(s.name)
                     )
                     for s in signature.inputs
@@ -185,12 +183,12 @@ def _with_integers(signature: ModelSignature, trial: ExampleRows) -> tuple[Examp
     """Try rows; where an index lies beyond a table, shift the range of each input in turn until it does not."""
     outcome = _outcome(signature, trial)
     for _ in trial.recipes:
-        beyond = _BEYOND_TABLE.search(outcome or "")
+        beyond = BEYOND_TABLE.search(outcome or "")
         if beyond is None:
             break
         for shifted in _shifts(signature, trial):
             after = _outcome(signature, shifted)
-            if after is None or not _BEYOND_TABLE.search(after):
+            if after is None or not BEYOND_TABLE.search(after):
                 return shifted, after
             if _table(after) != _table(outcome):  # another table: this one is settled
                 trial, outcome = shifted, after
@@ -200,7 +198,7 @@ def _with_integers(signature: ModelSignature, trial: ExampleRows) -> tuple[Examp
 
 def _table(outcome: str | None) -> str:
     """The size of the table that an index lies beyond."""
-    beyond = _BEYOND_TABLE.search(outcome or "")
+    beyond = BEYOND_TABLE.search(outcome or "")
     return beyond[2] if beyond else ""
 
 
@@ -211,7 +209,7 @@ def _shifts(signature: ModelSignature, trial: ExampleRows) -> Iterator[ExampleRo
             continue
         low = math.floor(recipe.low if recipe.values == "integers" and recipe.low is not None else 0)
         one = _with_recipe(trial, i, recipe.model_copy(update={"values": "integers", "low": low, "high": low}))
-        beyond = _BEYOND_TABLE.search(_outcome(signature, one) or "")
+        beyond = BEYOND_TABLE.search(_outcome(signature, one) or "")
         if beyond is None:
             continue
         start, size = low - int(beyond[1]), int(beyond[2])
@@ -305,30 +303,3 @@ def _pixels(model: Any, signature: ModelSignature) -> dict[str, float | None]:
     if graph is None:
         return {}
     return {s.name: largest_pixel(graph, tensor) for s, tensor in zip(signature.inputs, graph.inputs, strict=True)}
-
-
-def _table_sizes(model: Any, signature: ModelSignature) -> dict[str, int]:
-    """For inputs that an embedding reads, the size of its table; of several, the smallest."""
-    graph = functional_graph(model)
-    if graph is None:
-        return {}
-    sizes = {
-        spec.name: min(_tables_of(graph, tensor), default=None)
-        for spec, tensor in zip(signature.inputs, graph.inputs, strict=True)
-    }
-    return {name: size for name, size in sizes.items() if size is not None}
-
-
-def _tables_of(graph: Any, tensor: Any) -> Iterator[int]:
-    for node in nodes_in_order(graph):
-        places = [i for i, read in enumerate(node.input_tensors) if read is tensor]
-        inner = functional_graph(node.operation)
-        if not places:
-            continue
-        if isinstance(node.operation, keras.layers.Embedding):
-            yield int(node.operation.input_dim)
-        elif inner is not None and len(inner.inputs) == len(node.input_tensors):
-            for place in places:
-                yield from _tables_of(inner, inner.inputs[place])
-        elif isinstance(node.operation, _PASS_ON):
-            yield from _tables_of(graph, node.outputs[0])

@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.models.dropout.batching import BatchItem, Frontier
+from thinned.models.dropout.refused_values import placed
+from thinned.models.errors import InputError
 from thinned.models.sampling import BLOCK, Sampling
 from thinned.models.uncertainty import BlockStatistics, RunningStatistics
 
@@ -283,7 +285,11 @@ class MonteCarloRun:
 def complete(run: MonteCarloRun, source: PassSource) -> MonteCarloRun:
     """Draw all passes of a run that names its seed, by itself."""
     while run.item is not None:
-        run.take(source.draw([run.batch_item(source)], sampling=run.sampling)[0])
+        piece = run.item.piece
+        try:
+            run.take(source.draw([run.batch_item(source)], sampling=run.sampling)[0])
+        except InputError as error:
+            raise placed(error, piece.inputs, first_row=piece.rows.start) from error
     return run
 
 

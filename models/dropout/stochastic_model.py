@@ -32,9 +32,10 @@ from thinned.models.dropout.partition.partition_runner import (
 )
 from thinned.models.dropout.partition.prefix_share import describe_split, one_row
 from thinned.models.dropout.partition.signature import ModelSignature, OutputSignature, read_outputs, read_signature
+from thinned.models.dropout.refused_values import placed
 from thinned.models.dropout.sites.discovery import DiscoveredSites, discover_sites
 from thinned.models.dropout.sites.layer_patching import TRACING
-from thinned.models.errors import NoSitesError
+from thinned.models.errors import InputError, NoSitesError
 from thinned.models.sampling import BLOCK, Sampling
 from thinned.models.uncertainty import BlockStatistics, RunningStatistics
 
@@ -141,7 +142,10 @@ class StochasticModel:
             InputError: The model itself refuses the values, such as an index beyond an embedding's table.
         """
         flat = self.flat(inputs)
-        parts = [call_model(self._predict, part) for part in self._pieces(flat, self.rows_at_once)]
+        try:
+            parts = [call_model(self._predict, part) for part in self._pieces(flat, self.rows_at_once)]
+        except InputError as error:
+            raise placed(error, inputs) from error
         return self._named([_stacked(column) for column in zip(*parts, strict=True)])
 
     def prefix(self, inputs: Mapping[str, Array]) -> Frontier:

@@ -19,6 +19,7 @@ __all__ = ["NAME", "build", "data", "in_own_units", "train"]
 
 NAME = "diabetes"
 EPOCHS = 40
+COLUMNS = ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
 
 
 def data() -> Split:
@@ -95,4 +96,4 @@ def train(on_epoch: OnEpoch | None = None) -> StoredModel:
         error = float(((answers - rows.y_test) ** 2).mean())
         scores[f"rmse_{kind}"] = error**0.5
         scores[f"r2_{kind}"] = 1 - error / float(rows.y_test.var())
-    return put_in_store(model, name=NAME, task="regression", scores=scores)
+    return put_in_store(model, name=NAME, task="regression", scores=scores, columns=COLUMNS)

@@ -67,10 +67,23 @@ def sample_mean(model: keras.Model, x: NDArray[np.float32]) -> tuple[NDArray[np.
 
 
 def put_in_store(
-    model: keras.Model, *, name: str, task: Task, scores: Mapping[str, float], labels: Sequence[str] | None = None
+    model: keras.Model,
+    *,
+    name: str,
+    task: Task,
+    scores: Mapping[str, float],
+    labels: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
 ) -> StoredModel:
     """Save the model to a file and import that file, as `thinned import` would."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.keras"
         model.save(path)
-        return import_model(path, name=name, tasks={None: task}, labels=labels, scores=scores)
+        return import_model(
+            path,
+            name=name,
+            tasks={None: task},
+            labels=labels,
+            scores=scores,
+            columns={None: columns} if columns is not None else None,
+        )

@@ -19,6 +19,7 @@ from thinned.models.storage.bounded_building import refuse_wide_layers
 from thinned.models.storage.difference import refuse_if_different
 from thinned.models.storage.expectation import read_expectation
 from thinned.models.storage.import_request import ImportRequest, current_version
+from thinned.models.storage.input_choices import check_padding, with_columns, with_padding
 from thinned.models.storage.keras_archive import check_format, read_keras
 from thinned.models.storage.legacy.conversion import CurrentArchive, current_archive
 from thinned.models.storage.model_store import StoredModel, check_name, digest, store
@@ -57,6 +58,8 @@ def import_model(
     note: str | None = None,
     replace: bool = False,
     on_step: Callable[[str], None] = lambda _: None,
+    columns: Mapping[str | None, Sequence[str]] | None = None,
+    padding: Mapping[str | None, str] | None = None,
 ) -> StoredModel:
     """Import a `.keras` file, or one of earlier Keras (HDF5, an archive of Keras 2), which is converted.
 
@@ -74,6 +77,8 @@ def import_model(
         data: Given the model's inputs, reads rows of the user's data, by input name (B, *input_shape). The model is
             checked on them, now and when it is loaded; a few are kept beside it. By default rows are made up.
         data_sha256: Digest of the file of those rows; without it the same import is not known again.
+        columns: Names of the columns of tables that hold an input, by input name, or under None of the only one.
+        padding: What shorter rows of an input are filled up with, likewise; 0 where an embedding masks it.
         expect: A `.npz` of inputs and the outputs recorded for them, which the model must answer again.
         note: A person's words on this version.
         replace: Whether it may take or answer something else than the version whose place it takes.
@@ -88,6 +93,7 @@ def import_model(
         ModelExistsError: The name is not a valid name.
         ModelDiffersError: It takes or answers something else than the version before, and may not `replace` it.
         InputError: The rows of `data` do not fit the model.
+        UsageError: The columns or the padding do not fit an input.
         UnsupportedModelError: The model cannot be served, breaks a law that answers rest on, or has an output that does
             not fit its task, labels or scale.
     """
@@ -98,7 +104,17 @@ def import_model(
         path,
         module=module,
         expect=expect,
-        options=(tasks, labels, scale, input_specs, note, scores, data_sha256 if data is not None else "made up"),
+        options=(
+            tasks,
+            labels,
+            scale,
+            input_specs,
+            columns,
+            padding,
+            note,
+            scores,
+            data_sha256 if data is not None else "made up",
+        ),
     )
     before = current_version(name)
     known = None if data is not None and data_sha256 is None else request.find(name)
@@ -127,7 +143,7 @@ def import_model(
     refuse_wide_layers(path, keras_model)
     with _as_refusals():
         on_step("Looking for what draws noise, and for rows to try the model on")
-        examples = _examples(keras_model, input_specs, data)
+        examples, specs = _examples(keras_model, input_specs, data, columns or {}, padding or {})
         model = enable_mc_dropout(keras_model, input_specs=input_specs, examples=examples)
         outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
         if before is not None and not replace:
@@ -140,10 +156,11 @@ def import_model(
         check_against_keras(model, examples.rows(1))
         on_step("Proving what holds for its passes")
         noted += check_laws(model)
+        specs, padded = check_padding(model, specs, given=padding or {})
         on_step("Auditing its dropout")
         card = ModelCard(
             name=name,
-            inputs=model.inputs,
+            inputs=specs,
             outputs=outputs,
             sites=model.sites,
             split=model.split,
@@ -155,7 +172,7 @@ def import_model(
             created=datetime.datetime.now(datetime.UTC),
             note=note,
             import_sha256=request.sha256,
-            warnings=(*_origin(archive, expect), *_warnings(model, outputs), *noted),
+            warnings=(*_origin(archive, expect), *_warnings(model, outputs), *noted, *padded),
             audit=_short_audit(model, outputs),
             examples=examples.recipes,
             scores=dict(scores or {}),
@@ -178,26 +195,34 @@ def _as_refusals() -> Iterator[None]:
         ) from error
 
 
-def _examples(keras_model: Any, input_specs: Sequence[InputSpec] | None, data: RowsOf | None) -> ExampleRows:
-    """The rows to try the model on: of the user's data, or made up.
+def _examples(
+    keras_model: Any,
+    input_specs: Sequence[InputSpec] | None,
+    data: RowsOf | None,
+    columns: Mapping[str | None, Sequence[str]],
+    padding: Mapping[str | None, str],
+) -> tuple[ExampleRows, tuple[InputSpec, ...]]:
+    """The rows to try the model on, of the user's data or made up; and its inputs, with what the user says of them.
 
     Raises:
         InputError: The user's rows do not fit the model.
+        UsageError: What the user says of an input does not fit it.
         UnsupportedModelError: No rows could be made up that it answers.
     """
     from thinned.models.dropout import find_examples, given_examples, read_signature
 
     signature = read_signature(keras_model, input_specs)
+    specs = with_padding(with_columns(signature.inputs, columns), padding)
     if data is not None:
-        return given_examples(keras_model, signature, data(signature.inputs))
+        return given_examples(keras_model, signature, data(specs)), specs
     examples = find_examples(keras_model, signature)
     if examples.problem is not None:
         raise UnsupportedModelError(
             f"no rows could be made up that the model answers with finite numbers: {examples.problem}. "
-            "Give a few rows of your data: --data FILE (.npz, .npy, .csv or .json)"
+            "Give a few rows of your data: --data FILE (.npz, .npy, .csv, .parquet or .json)"
             + ("; or the lengths that vary: --input-shape" if any(None in i.shape for i in signature.inputs) else "")
         )
-    return examples
+    return examples, specs
 
 
 def _kept(examples: ExampleRows) -> Mapping[str, npt.NDArray[Any]] | None:

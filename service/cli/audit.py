@@ -43,7 +43,7 @@ def _audit(
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="x.npz|x.npy|x.csv", help="Rows to measure on; the first 64 are used.", show_default=False
+            metavar="x.npz|x.csv|x.parquet", help="Rows to measure on; the first 64 are used.", show_default=False
         ),
     ] = None,
     module: Annotated[
@@ -84,6 +84,7 @@ def run_audit(model: str, *, data: Path | None, module: str | None) -> Audit:
         from thinned.models.dropout import enable_mc_dropout
 
         loaded = enable_mc_dropout(keras_model)
+        inputs = loaded.inputs
         classes = [output.name for output in loaded.outputs if output.activation == "softmax"]
     else:
         if module is not None:
@@ -95,10 +96,11 @@ def run_audit(model: str, *, data: Path | None, module: str | None) -> Audit:
         from thinned.models.loading import load_stored
 
         loaded = load_stored(stored)
+        inputs = stored.card.inputs
         classes = [output.name for output in stored.card.outputs if output.task == "classification"]
     from thinned.models.audit.run import audit
 
-    return audit(loaded, inputs=None if data is None else read_rows(data, loaded.inputs), classes=classes)
+    return audit(loaded, inputs=None if data is None else read_rows(data, inputs), classes=classes)
 
 
 def print_audit(found: Audit) -> None:

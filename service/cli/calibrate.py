@@ -36,7 +36,9 @@ def _calibrate(
     data: Annotated[
         Path,
         typer.Option(
-            metavar="val.npz|val.csv", help="Rows and targets: arrays x and y, or columns.", show_default=False
+            metavar="val.npz|val.csv|val.parquet|val.json",
+            help="Rows and targets: arrays x and y, or columns.",
+            show_default=False,
         ),
     ],
     target: TargetName = None,

@@ -48,7 +48,9 @@ def _evaluate(
     data: Annotated[
         Path,
         typer.Option(
-            metavar="test.npz|test.csv", help="Rows and targets: arrays x and y, or columns.", show_default=False
+            metavar="test.npz|test.csv|test.parquet|test.json",
+            help="Rows and targets: arrays x and y, or columns.",
+            show_default=False,
         ),
     ],
     target: TargetName = None,

@@ -52,6 +52,7 @@ Examples:
   thinned import pets.keras --name pets --task classification --labels cat,dog
   thinned import net.keras --name net --task classification --scale logits --module my_layers
   thinned import two.keras --name two --task age=regression --task sex=classification
+  thinned import houses.keras --task regression --feature-names rooms,area,year
   thinned import old.h5 --name old --task regression --expect outputs.npz
 """
 
@@ -83,6 +84,8 @@ Examples:
   thinned predict digits --input images.npy
   thinned predict digits --input images.npy --n-samples 50 --seed 7
   thinned predict diabetes --input patients.csv --n-samples 100 --json
+  thinned predict mine --input rows.parquet --coverage 0.9 --output answers.csv
+  cat rows.csv | thinned predict mine --input -
 """
 
 SERVE = """Serve a model over HTTP.

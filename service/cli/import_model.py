@@ -90,8 +90,26 @@ def _import(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Rows of your data (.npz, .npy, .csv, .json) to check the model on, now and whenever it is loaded; 8 "
-            "are kept beside it. Made up by default.",
+            help="Rows of your data (.csv, .parquet, .json, .npz, .npy) to check the model on, now and whenever it is "
+            "loaded; 8 are kept beside it. Made up by default.",
+            show_default=False,
+        ),
+    ] = None,
+    feature_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[INPUT=]a,b,c|FILE",
+            help="Names of the columns that hold a row, in the order in which the model takes them, or a file with one "
+            "a line. Tables and records are then read by these names, in any order.",
+            show_default=False,
+        ),
+    ] = None,
+    padding: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[INPUT=]VALUE",
+            help="What shorter rows of a request are filled up with at their end. Read from the model where an "
+            "embedding masks 0 (mask_zero).",
             show_default=False,
         ),
     ] = None,
@@ -123,6 +141,7 @@ def _import(
 
     tasks, chosen = options.tasks(task), options.scales(scale or ())
     names, specs = options.labels(labels or ()), options.input_specs(input_shape or (), input_dtype or ())
+    columns, filled = options.columns(feature_names or ()), options.padding(padding or ())
     if data is not None and (data.suffix.lower() not in SUFFIXES or not data.is_file()):
         raise UsageError(f"--data expects a file that ends in {', '.join(SUFFIXES)}; {str(data)!r} is no such file")
     source = None if module is None else find_module(module)
@@ -142,6 +161,8 @@ def _import(
             data=None if data is None else partial(read_rows, data),
             data_sha256=None if data is None else digest(data),
             expect=expect,
+            columns=columns,
+            padding=filled,
             note=note,
             replace=replace,
             on_step=on_step,

@@ -33,7 +33,7 @@ def load_labelled(name: str, data: Path, *, target: str | None, output: str | No
 
     Args:
         name: The model, "name" or "name:version".
-        data: A `.npz` or `.csv` of rows and their answers.
+        data: A table, or a `.npz`, of rows and their answers.
         target: The array or column of answers.
         output: Which output, where the model has several.
 

@@ -69,9 +69,9 @@ def predict(
         Path,
         typer.Option(
             "--input",
-            metavar="x.npy|x.csv|x.json|x.npz",
-            help="The rows: an array with the rows first; a row a line (a header may stand above); nested lists; or an "
-            "array for each of several inputs, by name.",
+            metavar="x.csv|x.parquet|x.json|x.npz|x.npy|-",
+            help="The rows: a table whose columns are found by name (CSV, Parquet, JSON records); nested lists; an "
+            "array with the rows first, or one for each input by name; - for standard input.",
             show_default=False,
         ),
     ],
@@ -93,16 +93,43 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a calibrated model: intervals or sets that hold a new row's truth with at least this probability.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="y.parquet|y.csv|y.npz",
+            help="Write the answers of all rows to this file, whole or not at all.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the service would answer, in full.")] = False,
 ) -> None:
     """Ask a model without a server."""
-    if seed is not None and n_samples is None and tolerance is None:
+    if coverage is not None and not 0 < coverage < 1:
+        raise UsageError(f"--coverage expects a number between 0 and 1, both left out, received {coverage:g}")
+    if seed is not None and n_samples is None and tolerance is None and coverage is None:
         raise UsageError("--seed is for passes and there are none without --n-samples; add --n-samples 50")
     if tolerance is not None and not 0 < tolerance < float("inf"):
         raise UsageError(f"--tolerance expects a number above 0, received {tolerance:g}")
     from thinned.service.cli.predict import predict_file
 
-    predict_file(name, file, n_samples=n_samples, seed=seed, as_json=as_json, sampling=sampling, tolerance=tolerance)
+    predict_file(
+        name,
+        file,
+        n_samples=n_samples,
+        seed=seed,
+        as_json=as_json,
+        sampling=sampling,
+        tolerance=tolerance,
+        coverage=coverage,
+        output=output,
+    )
 
 
 @app.command(help=help_texts.SERVE)

@@ -94,6 +94,8 @@ def print_model(stored: StoredModel, entry: Entry | None = None) -> None:
     if card.package:
         out.print(f"custom layers: the installed package {card.package}")
     table("input", "shape of a row", "dtype", rows=[_input_row(i) for i in card.inputs])
+    for spec in card.inputs:
+        _print_input(spec)
     table("output", "shape of a row", "dtype", "task", "read as", "labels", rows=[_output_row(o) for o in card.outputs])
     for output in card.outputs:
         out.print(Text(_calibration(output)), soft_wrap=True)
@@ -169,6 +171,17 @@ def print_scores(card: ModelCard) -> None:
 
 def _input_row(spec: InputSpec) -> tuple[str, ...]:
     return spec.name, shape(spec.shape), spec.dtype
+
+
+def _print_input(spec: InputSpec) -> None:
+    """What a card says of an input beside its shape: the columns of tables, what is looked up, what fills rows up."""
+    said = [f"columns {_some(spec.columns)}"] if spec.columns else []
+    if spec.table_size is not None:
+        said.append(f"integers from 0 to {spec.table_size - 1}")
+    if spec.padding is not None:
+        said.append(f"shorter rows are filled up with {spec.padding!r}")
+    if said:
+        console().print(Text(f"{spec.name}: {'; '.join(said)}"), soft_wrap=True)
 
 
 def _output_row(spec: OutputSpec) -> tuple[str, ...]:

@@ -19,8 +19,10 @@ __all__ = [
     "StoredName",
     "TargetName",
     "choose_output",
+    "columns",
     "input_specs",
     "labels",
+    "padding",
     "require_extra",
     "scales",
     "tasks",
@@ -99,7 +101,26 @@ def labels(values: Sequence[str]) -> dict[str | None, tuple[str, ...]]:
     Raises:
         UsageError: A file cannot be read, or one output is named twice.
     """
-    return {output: _label_list(text) for output, text in _by_output("--labels", values).items()}
+    return {output: _label_list("--labels", text) for output, text in _by_output("--labels", values).items()}
+
+
+def columns(values: Sequence[str]) -> dict[str | None, tuple[str, ...]]:
+    """Read `--feature-names a,b,c` and `--feature-names FILE`, either with `INPUT=` before it.
+
+    Raises:
+        UsageError: A file cannot be read, or one input is named twice.
+    """
+    given = _by_output("--feature-names", values, each="input")
+    return {name: _label_list("--feature-names", text) for name, text in given.items()}
+
+
+def padding(values: Sequence[str]) -> dict[str | None, str]:
+    """Read `--padding VALUE` and `--padding INPUT=VALUE`.
+
+    Raises:
+        UsageError: One input is named twice.
+    """
+    return _by_output("--padding", values, each="input")
 
 
 def input_specs(shapes: Sequence[str], dtypes: Sequence[str]) -> tuple[InputSpec, ...] | None:
@@ -129,7 +150,7 @@ def input_specs(shapes: Sequence[str], dtypes: Sequence[str]) -> tuple[InputSpec
     )
 
 
-def _by_output(option: str, values: Sequence[str]) -> dict[str | None, str]:
+def _by_output(option: str, values: Sequence[str], *, each: str = "output") -> dict[str | None, str]:
     """Values by the name before "=", which counts as one only if no comma or blank is in it."""
     found: dict[str | None, str] = {}
     for value in values:
@@ -137,21 +158,21 @@ def _by_output(option: str, values: Sequence[str]) -> dict[str | None, str]:
         named = bool(sign) and bool(name) and not set(name) & set(", ")
         key, text = (name, rest) if named else (None, value)
         if key in found:
-            raise UsageError(f"{option} was given twice{f' for {key!r}' if key else ''}; give it once for each output")
+            raise UsageError(f"{option} was given twice{f' for {key!r}' if key else ''}; give it once for each {each}")
         found[key] = text.strip()
     return found
 
 
-def _label_list(text: str) -> tuple[str, ...]:
+def _label_list(option: str, text: str) -> tuple[str, ...]:
     path = Path(text)
     if "," not in text and path.is_file():
         try:
             if path.stat().st_size > MAX_LABEL_FILE_BYTES:
-                raise UsageError(f"--labels {text}: expected a text file with one label a line, this one is too large")
+                raise UsageError(f"{option} {text}: expected a text file with one name a line, this one is too large")
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(
-                f"--labels {text}: expected a text file in UTF-8 with one label a line ({error})"
+                f"{option} {text}: expected a text file in UTF-8 with one name a line ({error})"
             ) from error
         return tuple(line.strip() for line in lines if line.strip())
     return tuple(label.strip() for label in text.split(","))

@@ -1,24 +1,32 @@
-"""`thinned predict`: a file of rows answered without a server, checked and answered as the service would."""
+"""`thinned predict`: rows answered without a server, checked and answered as the service would."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
 
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import NoSitesError
 from thinned.models.sampling import Sampling, draw_seed
-from thinned.models.storage.model_store import find
+from thinned.models.storage.model_store import StoredModel, find
 from thinned.models.uncertainty import answer_output
-from thinned.service.cli.data_files import read_inputs
-from thinned.service.cli.output import print_json
+from thinned.models.uncertainty.answer import calibrated_passes, check_coverage, needs_passes
+from thinned.service.cli.answer_files import check_output, write_answers
+from thinned.service.cli.data_files import read_rows
+from thinned.service.cli.output import console, print_json
 from thinned.service.cli.tables import print_answers, print_statistics
-from thinned.service.schema.input_arrays import check_inputs
 from thinned.service.schema.response_body import predict_answer, predict_mc_answer
 from thinned.service.settings import Settings
+
+if TYPE_CHECKING:
+    from thinned.models.dropout import StochasticModel
 
 __all__ = ["predict_file"]
 
 NO_LIMIT = 2**63
+Inputs = dict[str, npt.NDArray[Any]]
 
 
 def predict_file(
@@ -30,46 +38,95 @@ def predict_file(
     as_json: bool,
     sampling: Sampling = "stratified",
     tolerance: float | None = None,
+    coverage: float | None = None,
+    output: Path | None = None,
 ) -> None:
-    """Print the answers to the rows of a file.
+    """Print, or write to a file, the answers to the rows of a file.
 
     Args:
         name: The model, "name" or "name:version".
-        path: The file of rows.
-        n_samples: Passes to take the mean and variance over; None for the deterministic answer, or with a tolerance
-            for as many as a request may ask for.
+        path: The file of rows; "-" for standard input.
+        n_samples: Passes to take the mean and variance over; None for the deterministic answer, with a coverage for
+            as many as were calibrated, or with a tolerance for as many as a request may ask for.
         seed: Seed of the passes; one is drawn and printed if None.
         sampling: How passes relate to each other.
         tolerance: Stop where every row's standard errors are below this; n_samples is then the most there may be.
+        coverage: Of the intervals or sets to answer too.
         as_json: Print what the service would answer, not a table.
+        output: The file to write the answers of all rows to.
 
     Raises:
-        ThinnedError: There is no such model, or the file does not fit it.
+        ThinnedError: There is no such model, the file does not fit it, or the answers cannot be written.
     """
-    at_limit = n_samples is None and tolerance is not None
+    at_limit = n_samples is None and tolerance is not None and coverage is None
     n_samples = Settings.read().max_samples if at_limit else n_samples
     stored = find(name)
-    card = stored.card
-    inputs = check_inputs(read_inputs(path, card.inputs), card.inputs, max_rows=None)
-    if n_samples is not None and not card.sites:
+    if output is not None:
+        check_output(output)
+    if coverage is not None:
+        check_coverage(stored.card, coverage)
+        n_samples = calibrated_passes(stored.card) if n_samples is None else n_samples
+    inputs = read_rows(path, stored.card.inputs)
+    if n_samples is not None and not stored.card.sites:
         raise NoSitesError(
             f"{stored.tag} draws no noise, so its variance over passes would be 0; leave out --n-samples and "
             "--tolerance"
         )
     import_tensorflow()
-    from thinned.models.dropout import MonteCarloRun, complete
     from thinned.models.loading import load_stored
 
     model = load_stored(stored)
+    show = not as_json and output is None
     if n_samples is None:
-        outputs = model.predict(inputs)
-        document = predict_answer(outputs, card, stored.version, max_numbers=NO_LIMIT)
-        if as_json:
-            print_json(document)
-        else:
-            print_answers(outputs, card)
-        return
-    seed = draw_seed() if seed is None else seed
+        document = _predict(stored, model, inputs, show=show)
+    else:
+        document = _predict_mc(
+            stored,
+            model,
+            inputs,
+            n_samples=n_samples,
+            seed=draw_seed() if seed is None else seed,
+            sampling=sampling,
+            tolerance=tolerance,
+            coverage=coverage,
+            at_limit=at_limit,
+            show=show,
+        )
+    if output is not None:
+        write_answers(document, stored.card, output)
+    if as_json:
+        print_json(document)
+    elif output is not None:
+        said = f", {document['n_samples']} passes, seed {document['seed']}" if n_samples is not None else ""
+        console().print(f"Answers of {len(next(iter(inputs.values())))} rows written to {output}{said}", soft_wrap=True)
+
+
+def _predict(stored: StoredModel, model: StochasticModel, inputs: Inputs, *, show: bool) -> dict[str, Any]:
+    """The deterministic answer."""
+    outputs = model.predict(inputs)
+    document = predict_answer(outputs, stored.card, stored.version, max_numbers=NO_LIMIT)
+    if show:
+        print_answers(outputs, stored.card)
+    return document
+
+
+def _predict_mc(
+    stored: StoredModel,
+    model: StochasticModel,
+    inputs: Inputs,
+    *,
+    n_samples: int,
+    seed: int,
+    sampling: Sampling,
+    tolerance: float | None,
+    coverage: float | None,
+    at_limit: bool,
+    show: bool,
+) -> dict[str, Any]:
+    """The answer over passes."""
+    from thinned.models.dropout import MonteCarloRun, complete
+
+    card = stored.card
     run = MonteCarloRun(
         inputs,
         [spec.name for spec in card.outputs],
@@ -77,11 +134,18 @@ def predict_file(
         n_samples=n_samples,
         seed=seed,
         sampling=sampling,
+        keep_passes=coverage is not None and needs_passes(card),
         tolerance=tolerance,
     )
     statistics = complete(run, model).statistics()
     stopped_by = "limit" if at_limit and run.stopped_by == "n_samples" else run.stopped_by
-    answers = {spec.name: answer_output(spec, statistics[spec.name], sampling=sampling) for spec in card.outputs}
+    passes = run.passes
+    answers = {
+        spec.name: answer_output(
+            spec, statistics[spec.name], sampling=sampling, passes=passes.get(spec.name), coverage=coverage
+        )
+        for spec in card.outputs
+    }
     document = predict_mc_answer(
         answers,
         card,
@@ -91,13 +155,13 @@ def predict_file(
         sampling=sampling,
         converged=run.converged(),
         stopped_by=stopped_by,
+        coverage=coverage,
         max_numbers=NO_LIMIT,
     )
-    if as_json:
-        print_json(document)
-    else:
-        print_statistics(answers, card, n_samples=run.drawn, seed=seed)
+    if show:
+        print_statistics(answers, card, n_samples=run.drawn, seed=seed, coverage=coverage)
         if stopped_by == "limit":
             print(f"The tolerance is not met after {run.drawn} passes, the limit (THINNED_MAX_SAMPLES).")
         elif stopped_by is not None:
             print("The tolerance is met." if stopped_by == "tolerance" else f"Not met after --n-samples {run.drawn}.")
+    return document

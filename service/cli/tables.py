@@ -37,7 +37,9 @@ def print_answers(outputs: Mapping[str, Any], card: ModelCard) -> None:
     _print_rest(len(next(iter(outputs.values()))))
 
 
-def print_statistics(answers: Mapping[str, OutputAnswer], card: ModelCard, *, n_samples: int, seed: int) -> None:
+def print_statistics(
+    answers: Mapping[str, OutputAnswer], card: ModelCard, *, n_samples: int, seed: int, coverage: float | None = None
+) -> None:
     """Answers over passes, a line a row: mean and standard deviation, and for classes the entropies."""
     for spec in card.outputs:
         found = answers[spec.name]
@@ -56,9 +58,24 @@ def print_statistics(answers: Mapping[str, OutputAnswer], card: ModelCard, *, n_
             if entropy is not None and entropy.ndim == 1:
                 head.append(name)
                 rows = [[*row, number(entropy[i])] for i, row in enumerate(rows)]
+        if coverage is not None:
+            head.append(f"{'set' if found.interval is None else 'interval'} of {100 * coverage:g} %")
+            rows = [[*row, _promise(found, i, spec)] for i, row in enumerate(rows)]
         table(*head, rows=rows, title=_title(spec, card), right=head[2:])
     console().print(f"{n_samples} passes, seed {seed} (pass --seed {seed} for the same answer again)")
     _print_rest(len(next(iter(answers.values())).mean))
+
+
+def _promise(answer: OutputAnswer, i: int, spec: OutputSpec) -> str:
+    """The interval of a row, or the classes in its set."""
+    if answer.interval is not None:
+        lower, upper = (np.ravel(end[i]) for end in answer.interval)
+        told = [f"{number(a)} to {number(b)}" for a, b in zip(lower[:MOST_VALUES], upper[:MOST_VALUES], strict=True)]
+        return ", ".join(told) + (", …" if lower.size > MOST_VALUES else "")
+    if answer.prediction_set is None or answer.prediction_set[i].ndim > 1:
+        return "-"
+    members = np.flatnonzero(answer.prediction_set[i]).tolist()
+    return ", ".join(spec.labels[c] if spec.labels else f"class {c}" for c in members) or "none"
 
 
 def shape(lengths: Sequence[int | None]) -> str:

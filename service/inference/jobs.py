@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.models.dropout import MonteCarloRun
+from thinned.models.dropout.refused_values import placed
+from thinned.models.errors import InputError
 from thinned.models.sampling import BLOCK
 
 __all__ = ["Job", "PredictJob", "SampleJob", "Share"]
@@ -60,7 +62,7 @@ class Job:
 
     def end(self, error: Exception | None = None) -> Job:
         """It has ended: with its result, or with an error."""
-        self.error, self.ended = error, True
+        self.error, self.ended = placed(error, self.inputs) if isinstance(error, InputError) else error, True
         return self
 
     @property

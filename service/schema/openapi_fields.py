@@ -37,18 +37,35 @@ def predict_answer(card: ModelCard) -> Schema:
 
 
 def inputs(specs: Sequence[InputSpec], settings: Settings) -> Schema:
-    """The rows, as nested lists; by input name where there are several inputs."""
-    arrays = {spec.name: _nested((settings.max_rows, *spec.shape), _value(spec), settings) for spec in specs}
-    named = object_of(arrays)
-    return named if len(specs) > 1 else {"oneOf": [*arrays.values(), named]}
+    """The rows, as nested lists, by input name where there are several inputs; or as records."""
+    arrays = {spec.name: _of_rows(_row(spec, settings), settings) for spec in specs}
+    forms = [] if len(specs) > 1 else list(arrays.values())
+    return {"oneOf": [*forms, object_of(arrays), _records(specs, settings)]}
+
+
+def _of_rows(row: Schema, settings: Settings) -> Schema:
+    return {"type": "array", "items": row, "minItems": 1, "maxItems": settings.max_rows}
+
+
+def _row(spec: InputSpec, settings: Settings) -> Schema:
+    """One row of an input; one value may stand for a list of one."""
+    row = _nested(spec.shape, _value(spec), settings)
+    return {"anyOf": [_value(spec), row]} if spec.shape == (1,) else row
+
+
+def _records(specs: Sequence[InputSpec], settings: Settings) -> Schema:
+    """An object for each row, its members the columns of the card, or the inputs."""
+    members: dict[str, Schema] = {}
+    for spec in specs:
+        members |= dict.fromkeys(spec.columns, _value(spec)) if spec.columns else {spec.name: _row(spec, settings)}
+    return {**_of_rows(object_of(members), settings), "description": "A record for each row."}
 
 
 def _nested(shape: tuple[int | None, ...], value: Schema, settings: Settings) -> Schema:
-    """Lists in lists; the first axis is the rows, of which there may be fewer."""
+    """Lists in lists."""
     schema = value
-    for axis, length in reversed(list(enumerate(shape))):
-        shortest = 1 if axis == 0 or length is None else length
-        longest = settings.max_length if length is None else length
+    for length in reversed(shape):
+        shortest, longest = (1, settings.max_length) if length is None else (length, length)
         schema = {"type": "array", "items": schema, "minItems": shortest, "maxItems": longest}
     return schema
 
@@ -68,6 +85,9 @@ def _present(spec: InputSpec) -> Schema:
         return {"type": "boolean"}
     if dtype.kind == "O":
         return {"type": "string"}
+    if spec.table_size is not None:
+        whole = "integer" if dtype.kind in "iu" else "number"
+        return {"type": whole, "minimum": 0, "maximum": spec.table_size - 1}
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}

@@ -13,6 +13,7 @@ SCALAR = InputSpec(name="scalar", shape=(), dtype="float32")
 COLOUR = InputSpec(name="colour", shape=(1,), dtype="string", missing="[MASK]")
 WORD = InputSpec(name="word", shape=(), dtype="string")
 CODE = InputSpec(name="code", shape=(), dtype="int64", missing=-1)
+ROOM = InputSpec(name="room", shape=(2,), dtype="int32", columns=("seats", "floor"), table_size=5)
 CLASSES = OutputSpec(name="classes", shape=(4,), dtype="float32", task="classification", scale="probabilities")
 VALUE = OutputSpec(name="value", shape=(1,), dtype="float32", task="regression")
 

@@ -9,7 +9,7 @@ import keras
 
 from thinned.models.compat.keras import flatten_layers, functional_graph, inputs_structure, nodes_in_order
 
-__all__ = ["looks_up_text", "missing_token", "readers", "vocabulary"]
+__all__ = ["looks_up_text", "missing_token", "padding_value", "readers", "table_size", "vocabulary"]
 
 _TABLES = (
     keras.layers.Hashing,
@@ -40,6 +40,9 @@ _MOVES = {
     "ZeroPadding2D",
 }
 
+# Those of them behind which some of the values may be missing.
+_DROPS = {"CenterCrop", "Cropping2D", "GetItem", "RandomCrop"}
+
 
 def readers(graph: Any, tensor: Any) -> list[Any]:
     """The operations that make something else of the values of an input, in the order of the graph.
@@ -48,11 +51,11 @@ def readers(graph: Any, tensor: Any) -> list[Any]:
         graph: A functional graph.
         tensor: One of `graph.inputs`.
     """
-    return list(_readers(graph, {id(tensor)}))
+    return list(_readers(graph, {id(tensor)}, _MOVES))
 
 
-def _readers(graph: Any, same: set[int]) -> Iterator[Any]:
-    """`same`: ids of the tensors that hold the input's values and no others'."""
+def _readers(graph: Any, same: set[int], moves: set[str]) -> Iterator[Any]:
+    """`same`: ids of the tensors that hold the input's values. `moves`: which layers are looked through."""
     for node in nodes_in_order(graph):
         if not same & {id(tensor) for tensor in node.input_tensors}:
             continue
@@ -62,8 +65,8 @@ def _readers(graph: Any, same: set[int]) -> Iterator[Any]:
             if entered is None:
                 yield node.operation
             else:
-                yield from _readers(inner, entered)
-        elif type(node.operation).__name__ in _MOVES and type(node.operation).__module__.startswith("keras."):
+                yield from _readers(inner, entered, moves)
+        elif type(node.operation).__name__ in moves and type(node.operation).__module__.startswith("keras."):
             same |= {id(tensor) for tensor in node.outputs}
         else:
             yield node.operation
@@ -99,6 +102,37 @@ def _token(layer: Any) -> Any:
     if isinstance(layer, keras.layers.TextVectorization):
         return ""  # It holds no word at all.
     return layer.mask_value if isinstance(layer, keras.layers.Hashing) else layer.mask_token
+
+
+def table_size(graph: Any, tensor: Any) -> int | None:
+    """Entries of the smallest embedding that all values of an input are looked up in; None where there is none.
+
+    Args:
+        graph: A functional graph.
+        tensor: One of `graph.inputs`.
+    """
+    layers = _readers(graph, {id(tensor)}, _MOVES - _DROPS)
+    return min((int(layer.input_dim) for layer in layers if isinstance(layer, keras.layers.Embedding)), default=None)
+
+
+def padding_value(graph: Any, tensor: Any) -> int | float | None:
+    """What rows of an input may be filled up with, as a layer that reads it masks it; None where none does.
+
+    It is 0 for `Embedding(mask_zero=True)`, and the `mask_value` of a `Masking`. Whether all layers behind it heed the
+    mask is seen only when it is tried.
+
+    Args:
+        graph: A functional graph.
+        tensor: One of `graph.inputs`.
+    """
+    values = {_masked(layer) for layer in _readers(graph, {id(tensor)}, set())} - {None}
+    return values.pop() if len(values) == 1 else None
+
+
+def _masked(layer: Any) -> int | float | None:
+    if isinstance(layer, keras.layers.Masking):
+        return float(layer.mask_value)
+    return 0 if isinstance(layer, keras.layers.Embedding) and layer.mask_zero else None
 
 
 def vocabulary(graph: Any, tensor: Any) -> list[str]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from thinned.models.card import InputSpec
 from thinned.models.compat.keras import functional_graph, input_tensors, inputs_structure, producer
-from thinned.models.dropout.partition.lookups import looks_up_text, missing_token
+from thinned.models.dropout.partition.lookups import looks_up_text, missing_token, padding_value, table_size
 from thinned.models.errors import UnsupportedModelError
 
 __all__ = ["OutputSignature", "ModelSignature", "read_signature", "read_outputs"]
@@ -75,6 +75,8 @@ def _functional(model: Any, graph: Any, given: Sequence[InputSpec] | None) -> Mo
             shape=tuple(tensor.shape[1:]),
             dtype=keras.backend.standardize_dtype(tensor.dtype),
             missing=missing_token(graph, tensor),
+            table_size=table_size(graph, tensor),
+            padding=padding_value(graph, tensor) if tuple(tensor.shape[1:2]) == (None,) else None,
         )
         for name, tensor in zip(names, graph.inputs, strict=True)
     ]

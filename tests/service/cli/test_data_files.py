@@ -10,8 +10,7 @@ import pytest
 
 from thinned.models.card import InputSpec
 from thinned.models.errors import InputError
-from thinned.service.cli.data_files import read_inputs
-from thinned.service.schema.input_arrays import check_inputs
+from thinned.service.cli.data_files import read_rows
 
 IMAGE = (InputSpec(name="image", shape=(2, 3, 1), dtype="float32"),)
 ROW = (InputSpec(name="x", shape=(3,), dtype="float32"),)
@@ -53,8 +52,7 @@ FORMATS = ["x.npy", "f64.NPY", "x.npz", "x.json", "request.json", "named.json", 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
-    raw = read_inputs(written(tmp_path, name), IMAGE)
-    checked = check_inputs(raw, IMAGE, max_rows=None)["image"]
+    checked = read_rows(written(tmp_path, name), IMAGE)["image"]
     np.testing.assert_array_equal(checked, ARRAY)
     assert checked.dtype == np.float32
 
@@ -62,13 +60,13 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
 def test_integers_of_a_csv_are_integers(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("1,2,3\n 4,+5,-6\n")
-    assert check_inputs(read_inputs(path, TOKENS), TOKENS, max_rows=None)["tokens"].tolist() == [[1, 2, 3], [4, 5, -6]]
+    assert read_rows(path, TOKENS)["tokens"].tolist() == [[1, 2, 3], [4, 5, -6]]
 
 
 def test_a_number_a_row(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("1\n2.5\n")
-    assert check_inputs(read_inputs(path, NUMBER), NUMBER, max_rows=None)["x"].tolist() == [1.0, 2.5]
+    assert read_rows(path, NUMBER)["x"].tolist() == [1.0, 2.5]
 
 
 def test_several_inputs_come_by_name(tmp_path: Path) -> None:
@@ -76,19 +74,19 @@ def test_several_inputs_come_by_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", **rows)
     (tmp_path / "x.json").write_text(json.dumps({"inputs": {name: array.tolist() for name, array in rows.items()}}))
     for name in ("x.npz", "x.json"):
-        checked = check_inputs(read_inputs(tmp_path / name, TWO), TWO, max_rows=None)
+        checked = read_rows(tmp_path / name, TWO)
         assert {name: array.shape for name, array in checked.items()} == {"x": (2, 3), "tokens": (2, 2)}
 
 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("x.txt", b"1,2,3", "ends in .npy, .npz, .csv, .json, received 'x.txt'"),
+        ("x.txt", b"1,2,3", "ends in .npy, .npz, .csv, .parquet, .json, .jsonl, received 'x.txt'"),
         ("x", b"", "ends in .npy"),
-        ("x.csv", b"1,2,3\n4,y,6\n", "line 2, column 2: expected a number, received 'y'"),
-        ("x.csv", b"1,2,3\n4,,6\n", "line 2, column 2: expected a number, received ''"),
-        ("x.csv", b"a,b,c\n1,2\n", "line 2: expected 3 numbers, received 2"),
-        ("x.csv", b"1,b,3\n1,2,3\n", "line 1, column 2: expected a number, received 'b'"),
+        ("x.csv", b"1,2,3\n4,y,6\n", "line 2, column 2: expected a finite float32 number, received the string 'y'"),
+        ("x.csv", b"1,2,3\n4,,6\n", "line 2, column 2: expected a finite float32 number, received nothing"),
+        ("x.csv", b"a,b,c\n1,2\n", "line 2: expected 3 values, received 2"),
+        ("x.csv", b"1,b,3\n1,2,3\n", "line 1, column 2: expected a finite float32 number, received the string 'b'"),
         ("x.csv", b"\xff\xfe1", "UTF-8"),
         ("x.csv", b'"' + b"1" * 200_000, "separated by commas"),
         ("x.json", b"[[1, 2,", "expected JSON"),
@@ -102,38 +100,38 @@ def test_several_inputs_come_by_name(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError) as caught:
-        read_inputs(tmp_path / name, ROW)
+        read_rows(tmp_path / name, ROW)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file; pass one with --input"):
-        read_inputs(tmp_path / "x.npy", ROW)
+    with pytest.raises(InputError, match="no such file; pass one with --input or --data"):
+        read_rows(tmp_path / "x.npy", ROW)
     (tmp_path / "y.npy").mkdir()
     with pytest.raises(InputError, match="cannot be read"):
-        read_inputs(tmp_path / "y.npy", ROW)
+        read_rows(tmp_path / "y.npy", ROW)
 
 
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="allow_pickle=False"):
-        read_inputs(tmp_path / "x.npy", ROW)
+        read_rows(tmp_path / "x.npy", ROW)
 
 
-def test_a_csv_holds_one_input(tmp_path: Path) -> None:
+def test_several_inputs_need_a_header(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("1,2,3\n")
-    with pytest.raises(InputError, match=r"of one value each; the model has 2 \(x, tokens\)"):
-        read_inputs(tmp_path / "x.csv", TWO)
+    with pytest.raises(InputError, match=r"expected 5 columns, received 3; missing: 'x_0', 'x_1', 'x_2', 'tokens_0'"):
+        read_rows(tmp_path / "x.csv", TWO)
 
 
 def test_an_image_row_of_another_length_is_told_its_shape(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("1,2,3\n")
     with pytest.raises(InputError, match="line 1: expected 6 numbers, a row of shape 2×3×1, received 3"):
-        read_inputs(tmp_path / "x.csv", IMAGE)
+        read_rows(tmp_path / "x.csv", IMAGE)
 
 
 def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b,c\n")
     with pytest.raises(InputError, match="at least one row"):
-        check_inputs(read_inputs(tmp_path / "x.csv", ROW), ROW, max_rows=None)
+        read_rows(tmp_path / "x.csv", ROW)

@@ -70,7 +70,7 @@ def test_null_is_the_missing_token(categories: Served) -> None:
     ("colour", "loc", "said"),
     [
         ([["red"], [7], ["blue"]], ["inputs", "colour", 1, 0], "expected a string or null, received 7"),
-        (["red", "blue", "red"], ["inputs", "colour"], "expected shape (rows, 1), received (3,)"),
+        ([["red", "blue"]] * 2, ["inputs", "colour"], "expected shape (rows, 1), received (2, 2)"),
     ],
 )
 def test_what_is_no_text_is_422_with_its_place(categories: Served, colour: Any, loc: list[Any], said: str) -> None:
@@ -88,7 +88,7 @@ def test_half_a_surrogate_pair_is_422(categories: Served) -> None:
 
 def test_the_card_tells_what_is_missing(categories: Served) -> None:
     colour, age = categories.ask("GET", "/model").json()["inputs"]
-    assert colour == {"name": "colour", "shape": [1], "dtype": "string", "missing": "[MASK]"}
+    assert colour.items() >= {"name": "colour", "shape": [1], "dtype": "string", "missing": "[MASK]"}.items()
     assert age["missing"] is None
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -88,7 +90,7 @@ def test_a_wrong_shape_says_what_was_expected_and_received(raw: object, loc: tup
     assert words in first.msg
 
 
-@pytest.mark.parametrize("wrong", [1.0, True, 2**31, -(2**31) - 1, "1", None])
+@pytest.mark.parametrize("wrong", [1.5, 1e300, math.nan, math.inf, True, 2**31, -(2**31) - 1, "1", None])
 def test_integer_inputs_take_integers_in_range_only(wrong: object) -> None:
     [(loc, message)] = problems([[1, wrong]], TOKENS)
     assert loc == ("inputs", 0, 1)
@@ -163,7 +165,9 @@ def test_null_becomes_what_the_model_takes_for_a_missing_integer() -> None:
         ([["a"], [1]], COLOUR, (1, 0), "expected a string or null, received 1"),
         ([[None], ["\ud800"]], COLOUR, (1, 0), "expected text in Unicode, received the string '\\ud800' with half of"),
         ([1, "a"], CODE, (1,), "or null, received the string 'a'"),
-        (["a"], COLOUR, (), "expected shape (rows, 1), received (1,)"),
+        (["a", 1], COLOUR, (1,), "expected a string or null, received 1"),
+        ([["a", "b"]], COLOUR, (), "expected shape (rows, 1), received (1, 2)"),
+        ([["a"], "b"], COLOUR, (1,), "expected a list of 1, received the string 'b'"),
         (["red", 7, None], WORD, (1,), "expected a string, received 7"),
     ],
 )
@@ -173,6 +177,139 @@ def test_what_is_no_text_is_refused_where_it_stands(
     first = problems(raw, spec)[0]
     assert first.loc == ("inputs", *loc)
     assert said in first.msg
+
+
+def test_one_value_a_row_may_be_a_list_of_one_or_not() -> None:
+    assert check_inputs(["a", None], [COLOUR], max_rows=None)["colour"].tolist() == [["a"], ["[MASK]"]]
+    assert check_inputs(np.array(["a", "b"]), [COLOUR], max_rows=None)["colour"].shape == (2, 1)
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    received = check_inputs([[1.0, 2], [-3.0, 4.0]], [TOKENS], max_rows=None)["tokens"]
+    assert (received.dtype, received.tolist()) == (np.int32, [[1, 2], [-3, 4]])
+
+
+def test_dates_are_refused_by_name() -> None:
+    whole = InputSpec(name="when", shape=(), dtype="int64")
+    assert "received dates or times (datetime64[ns])" in problems(np.array(["2024-05-01"], "M8[ns]"), whole)[0].msg
+    assert "received the date 2024-05-01; send a date as" in problems([date(2024, 5, 1)], whole)[0].msg
+    assert "received the string '2024-05-01'; send a date as" in problems(["2024-05-01"], whole)[0].msg
+
+
+# Tables
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+@pytest.mark.parametrize("beyond", [20, 99, -1])
+def test_what_lies_beyond_a_table_is_named_with_its_place(dtype: str, beyond: int) -> None:
+    spec = InputSpec(name="tokens", shape=(None,), dtype=dtype, table_size=20)
+    assert check_inputs([[0, 19]], [spec], max_rows=None)["tokens"].tolist() == [[0, 19]]
+    found = problems([[0, 1], [2, beyond]], spec)
+    assert found == [
+        Problem(
+            ("inputs", 1, 1),
+            f"expected an integer from 0 to 19 (the model looks it up in a table of 20), received {beyond}",
+        )
+    ]
+
+
+# Rows of different length
+
+
+PADDED = InputSpec(name="tokens", shape=(None,), dtype="int32", table_size=20, padding=0)
+STEPS = InputSpec(name="steps", shape=(None, 2), dtype="float32", padding=-1.0)
+
+
+def test_rows_are_filled_up_where_the_card_says_with_what() -> None:
+    received = check_inputs([[1, 2, 3], [4], [5, 6]], [PADDED], max_rows=None)["tokens"]
+    assert received.tolist() == [[1, 2, 3], [4, 0, 0], [5, 6, 0]]
+    received = check_inputs([[[1, 2]], [[3, 4], [5, 6]]], [STEPS], max_rows=None)["steps"]
+    assert received.tolist() == [[[1, 2], [-1, -1]], [[3, 4], [5, 6]]]
+
+
+@pytest.mark.parametrize(
+    ("raw", "spec", "loc", "said"),
+    [
+        ([[1], []], PADDED, (1,), "expected a list of at least one, received a list of 0"),
+        ([[1], 2], PADDED, (1,), "expected a list of at least one, received 2"),
+        ([[1], [2, 30]], PADDED, (1, 1), "from 0 to 19"),
+        ([[1], [2, [3]]], PADDED, (1, 1), "received a list of 1"),
+        ([[1], [1] * 9], PADDED, (1,), "expected a list of at most 8, received a list of 9"),
+        ([[[1, 2]], [[3, 4], [5]]], STEPS, (1, 1), "expected a list of 2, received a list of 1"),
+        ([[[1, 2]], [[3, None], [5, 6]]], STEPS, (1, 0, 1), "received null"),
+        ([[1, 2], [3]], TOKENS, (1,), "rows of one request have one length: fill them up"),
+    ],
+)
+def test_what_cannot_be_filled_up_is_named(raw: object, spec: InputSpec, loc: tuple[int, ...], said: str) -> None:
+    first = problems(raw, spec)[0]
+    assert first.loc == ("inputs", *loc)
+    assert said in first.msg
+
+
+def test_a_request_is_not_filled_up_to_many_times_what_it_sent() -> None:
+    raw = [[1] * 9000, *([[1]] * 999)]
+    found = problems(raw, PADDED, max_rows=1000, max_length=9000)
+    assert found == [
+        Problem(
+            ("inputs",),
+            "rows of 1 to 9000 would be filled up to 9000000 numbers; send rows of like length together",
+        )
+    ]
+    assert check_inputs(raw, [PADDED], max_rows=None)["tokens"].shape == (1000, 9000)
+
+
+# Records
+
+PERSON = (
+    InputSpec(name="profile", shape=(2,), dtype="float32", columns=("age", "height")),
+    COLOUR,
+    PADDED,
+)
+
+
+def test_records_name_columns_or_inputs_in_any_order() -> None:
+    records = [
+        {"colour": "red", "tokens": [1, 2], "height": 1.8, "age": 41},
+        {"age": 3, "height": 1, "tokens": [3], "colour": None},
+    ]
+    received = check_inputs(records, PERSON, max_rows=2)
+    assert received["profile"].tolist() == np.float32([[41, 1.8], [3, 1]]).tolist()
+    assert received["colour"].tolist() == [["red"], ["[MASK]"]]
+    assert received["tokens"].tolist() == [[1, 2], [3, 0]]
+
+
+RIGHT = {"age": 41, "height": 1.8, "colour": "red", "tokens": [1]}
+
+
+@pytest.mark.parametrize(
+    ("raw", "loc", "said"),
+    [
+        ([{}], (0,), "expected 4 columns, received 0; missing: 'age', 'height', 'colour', 'tokens'"),
+        ([{**RIGHT, "Age ": 1}], (0,), "received 5; unknown: 'Age '"),
+        ([{"color": "red", **{k: v for k, v in RIGHT.items() if k != "colour"}}], (0,), "(is 'colour' meant?)"),
+        ([RIGHT, {**RIGHT, "size": 1}], (1, "size"), "unknown column"),
+        ([RIGHT, {k: v for k, v in RIGHT.items() if k != "age"}], (1, "age"), "missing"),
+        ([RIGHT, 7], (1,), "expected an object as in the first row, received 7"),
+        ([RIGHT, {**RIGHT, "age": "old"}], (1, "age"), "expected a finite float32 number, received the string 'old'"),
+        ([RIGHT, {**RIGHT, "age": None}], (1, "age"), "received null"),
+        ([RIGHT, {**RIGHT, "age": [1]}], (1, "age"), "received a list of 1"),
+        ([RIGHT, {**RIGHT, "tokens": [1, 20]}], (1, "tokens", 1), "from 0 to 19"),
+        ([RIGHT, {**RIGHT, "colour": 3}], (1, "colour"), "expected a string or null, received 3"),
+        ([RIGHT] * 5, (), "expected at most 4 rows, received 5"),
+    ],
+)
+def test_what_is_wrong_with_records_is_named_by_row_and_column(raw: Any, loc: tuple[Any, ...], said: str) -> None:
+    first = problems(raw, *PERSON)[0]
+    assert first.loc == ("inputs", *loc)
+    assert said in first.msg
+
+
+def test_records_of_a_million_wrong_names_take_no_time() -> None:
+    began = time.perf_counter()
+    raw = [{f"{i:064}": 0 for i in range(100_000)}] * 3
+    wide = InputSpec(name="x", shape=(2000,), dtype="float32", columns=tuple(f"{i:063}a" for i in range(2000)))
+    assert len(problems(raw, wide)[0].msg) < 2500
+    assert time.perf_counter() - began < 2
 
 
 def obviously_fits(raw: Any) -> bool:

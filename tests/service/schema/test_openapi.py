@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from tests.service.cards import CLASSES, CODE, COLOUR, IMAGE, SCALAR, TOKENS, VALUE, WORD, card
+from tests.service.cards import CLASSES, CODE, COLOUR, IMAGE, ROOM, SCALAR, TOKENS, VALUE, WORD, card
 from tests.service.schema.test_input_arrays import ANY_JSON, ROW
 from thinned.models.card import InputSpec, ModelCard
 from thinned.models.errors import InputError
@@ -31,6 +31,7 @@ CARDS = [
     card([IMAGE, SCALAR], [CLASSES, VALUE]),
     card([COLOUR]),
     card([WORD, CODE]),
+    card([ROOM, COLOUR]),
 ]
 
 
@@ -133,7 +134,7 @@ def mixed(right: object) -> st.SearchStrategy[object]:
     return st.just(right) | st.just(right) | st.just(right) | ANY_JSON
 
 
-# JSON Schema takes 2.0 for an integer, and NaN is no JSON: there the service is the stricter of the two.
+# JSON Schema takes 2.0 for an integer, and NaN is no JSON: there the service is the stricter of the two, inputs aside.
 BODIES = st.fixed_dictionaries(
     {"inputs": mixed([ROW]) | mixed([ROW] * 3) | mixed({"image": [ROW]})},
     optional={
@@ -180,9 +181,28 @@ def test_text_and_missing_values_are_taken_just_when_the_document_says_so(words:
 
 
 def test_null_is_described_where_there_is_a_missing_value() -> None:
-    inputs = describe_api(card([COLOUR, WORD]), "v1", SETTINGS)["components"]["schemas"]["Inputs"]["properties"]
-    assert inputs["colour"]["items"]["items"] == {
+    named, records = describe_api(card([COLOUR, WORD]), "v1", SETTINGS)["components"]["schemas"]["Inputs"]["oneOf"]
+    colour = {
         "type": ["string", "null"],
         "description": "null is a missing value, for which the model takes the string '[MASK]'.",
     }
-    assert inputs["word"]["items"] == {"type": "string"}
+    assert named["properties"]["colour"]["items"]["anyOf"][0] == colour
+    assert named["properties"]["word"]["items"] == {"type": "string"}
+    assert records["items"]["properties"]["colour"]["anyOf"][0] == colour
+
+
+CELLS = st.none() | st.text(max_size=2) | st.integers(-1, 5) | st.sampled_from([1.0, 1.5, [1], ["red"], [1, 2], True])
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["seats", "floor", "colour", "size"]), CELLS), max_size=4))
+def test_records_are_taken_just_when_the_document_says_so(records: list[dict[str, Any]]) -> None:
+    body = {"inputs": records}
+    of = CARDS[5]
+    valid = schema_of(describe_api(of, "v1", SETTINGS), "PredictRequest").is_valid(body)
+    assert is_taken(read_predict, body, of) == valid
+
+
+def test_right_records_are_taken() -> None:
+    body = {"inputs": [{"colour": "red", "floor": 2, "seats": 4.0}, {"seats": 0, "floor": 1, "colour": None}]}
+    assert schema_of(describe_api(CARDS[5], "v1", SETTINGS), "PredictRequest").is_valid(body)
+    assert read_predict(body, CARDS[5], SETTINGS).inputs["room"].tolist() == [[4, 2], [0, 1]]

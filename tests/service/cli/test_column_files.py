@@ -11,8 +11,7 @@ import pytest
 
 from thinned.models.card import InputSpec
 from thinned.models.errors import InputError
-from thinned.service.cli.data_files import read_inputs, read_labelled, read_rows
-from thinned.service.schema.input_arrays import check_inputs
+from thinned.service.cli.data_files import read_labelled, read_rows
 
 TEXT = (InputSpec(name="review", shape=(1,), dtype="string", missing=""),)
 WORDS = (InputSpec(name="words", shape=(2,), dtype="string"),)
@@ -37,7 +36,7 @@ def test_a_column_of_text(tmp_path: Path, head: str) -> None:
 def test_text_that_is_no_name_is_a_row(tmp_path: Path) -> None:
     assert read_rows(write(tmp_path, "words,words\na,\n"), WORDS)["words"].tolist() == [["words", "words"], ["a", ""]]
     with pytest.raises(InputError, match="line 2: expected 2 texts, received 1"):
-        read_inputs(write(tmp_path, "a,b\nc\n"), WORDS)
+        read_rows(write(tmp_path, "a,b\nc\n"), WORDS)
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.json", "named.json", "x.csv"])
@@ -55,7 +54,7 @@ def test_every_format_gives_the_same_text(tmp_path: Path, name: str) -> None:
             path.write_text(json.dumps({"inputs": {"review": rows.tolist()}}))
         case _:
             path.write_text("good film\nbäd\n", encoding="utf-8")
-    read = check_inputs(read_inputs(path, TEXT), TEXT, max_rows=None)["review"]
+    read = read_rows(path, TEXT)["review"]
     assert read.dtype == object
     assert read.tolist() == rows.tolist()
 
@@ -83,17 +82,25 @@ def test_columns_with_their_targets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "names the columns colour, age, code, received none"),
-        ("colour,age\nred,1\n", "names the columns colour, age, code, received colour, age"),
-        ("colour,age,code,size\nred,1,2,3\n", "received colour, age, code, size"),
-        ("colour,age,code\nred,old,7\n", "line 2, column 2: expected a number, received 'old'"),
-        ("colour,age,code\nred,,7\n", "line 2, column 2: expected a number, received ''"),
+        ("", "expected columns, received none"),
+        ("colour,age\nred,1\n", "expected 3 columns, received 2; missing: 'code'"),
+        ("colour,age,code,size\nred,1,2,3\n", "received 4; unknown: 'size'"),
+        ("colour,Age,code\nred,1,2\n", "missing: 'age'; unknown: 'Age' (is 'age' meant?)"),
+        ("colour,age,code,age\nred,1,2,3\n", "there twice: 'age'"),
+        ("colour,age,code\nred,old,7\n", "line 2, column 'age': expected a finite float32 number, received the string"),
+        ("colour,age,code\nred,,7\n", "line 2, column 'age': expected a finite float32 number, received nothing"),
+        ("colour,age,code\nred,nan,7\n", "line 2, column 'age': expected a finite float32 number, received NaN"),
+        ("colour,age,code\n\nred,2024-05-01,7\n", "line 3, column 'age': expected a finite float32 number"),
+        ("colour,age,code\nred,2024-05-01,7\n", "received the string '2024-05-01'; send a date as the number"),
+        ("colour,age,code\nred,1,1_000\n", "line 2, column 'code': expected an integer"),
+        ("colour,age,code\nred,1,7.5\n", "or null, received 7.5"),
         ("colour,age,code\nred,1\n", "line 2: expected 3 values, received 2"),
+        ("colour,age,code\n", "expected at least one row"),
     ],
 )
 def test_columns_that_do_not_fit_are_named(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(InputError) as caught:
-        read_inputs(write(tmp_path, text), TABLE)
+        read_rows(write(tmp_path, text), TABLE)
     assert reason in str(caught.value)
 
 
