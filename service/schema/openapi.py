@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from thinned.models.card import ModelCard
+from thinned.models.errors import AdminError, ReloadError
 from thinned.service.schema.json_schema import Schema, array, object_of, reference
 from thinned.service.schema.openapi_fields import (
     inputs,
@@ -17,7 +18,7 @@ from thinned.service.schema.openapi_fields import (
     predict_mc_request,
     predict_request,
 )
-from thinned.service.schema.problem_table import TABLE, UNEXPECTED
+from thinned.service.schema.problem_table import TABLE, UNEXPECTED, Meaning
 from thinned.service.settings import Settings
 
 __all__ = ["describe_api"]
@@ -47,6 +48,7 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
             "/livez": {"get": _get("livez", "The process lives", _text())},
             "/readyz": {"get": _get("readyz", "The model is loaded and checked", _text(), refusals=[503])},
             "/metrics": {"get": _get("metrics", "Counters and histograms for Prometheus", _text())},
+            "/admin/reload": {"post": _reload()},
         },
         "components": {
             "schemas": {
@@ -99,6 +101,17 @@ def _predict_mc(card: ModelCard, settings: Settings) -> dict[str, Any]:
         "its error has an estimate that is small a little too often: read its standard errors as somewhat optimistic.",
         "requestBody": _body("PredictMcRequest", example and {**example, "n_samples": settings.default_samples}),
         "responses": _responses(_json(reference("PredictMcAnswer")), _POST_REFUSALS),
+    }
+
+
+def _reload() -> dict[str, Any]:
+    answer = object_of({"model": object_of({"name": _STRING, "version": _STRING}), "changed": {"type": "boolean"}})
+    return {
+        "operationId": "reload",
+        "summary": "Serve the newest version of the model, without a gap",
+        "description": "It is loaded and checked beside the one that is served, and takes its place between two calls; "
+        "requests under way are answered by the one that they began with. One that cannot be served changes nothing.",
+        "responses": _responses(_json(answer), [403, 409], among=[TABLE[AdminError], TABLE[ReloadError]]),
     }
 
 
@@ -165,22 +178,30 @@ _SERVER_TIMING = {
     "schema": {"type": "string"},
     "description": "Milliseconds of waiting and of its graph calls, such as queue;dur=0.2, compute;dur=1.4.",
 }
-_POST_REFUSALS = sorted({int(meaning.status) for meaning in (*TABLE.values(), UNEXPECTED)})
+_STRING = {"type": "string"}
+_OF_QUESTIONS = [*(meaning for error, meaning in TABLE.items() if error not in (AdminError, ReloadError)), UNEXPECTED]
+_POST_REFUSALS = sorted({int(meaning.status) for meaning in _OF_QUESTIONS})
 # A coverage, which a model may not be calibrated for, is asked for with passes only.
 _PREDICT_REFUSALS = [status for status in _POST_REFUSALS if status != HTTPStatus.CONFLICT]
 
 
-def _responses(content: Mapping[str, Any], refusals: Sequence[int], *, answers: bool = True) -> dict[str, Any]:
+def _responses(
+    content: Mapping[str, Any],
+    refusals: Sequence[int],
+    *,
+    answers: bool = True,
+    among: Sequence[Meaning] = _OF_QUESTIONS,
+) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": {"description": "The answer", "content": dict(content)}} if answers else {}
-    if len(refusals) > 1:
+    if len(refusals) > 2:
         responses["200"]["headers"] = {"Server-Timing": _SERVER_TIMING}
     for status in refusals:
-        titles = " or ".join(m.title for m in (*TABLE.values(), UNEXPECTED) if m.status == status)
+        titles = " or ".join(m.title for m in among if m.status == status)
         responses[str(status)] = {
             "description": titles,
             "content": {"application/problem+json": {"schema": reference("Problem")}},
         }
-        if any(m.retry_after_s is not None for m in TABLE.values() if m.status == status):
+        if any(m.retry_after_s is not None for m in among if m.status == status):
             responses[str(status)]["headers"] = {
                 "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}
             }

@@ -135,7 +135,7 @@ def test_health_answers_while_a_heavy_request_runs(service: Service) -> None:
             time.sleep(0.01)
     thread.join()
     # Were the event loop held up, one probe would take as long as the request.
-    assert len(waits) >= 10
+    assert len(waits) >= 3
     assert max(waits) < took[0] / 2
 
 
