@@ -81,7 +81,10 @@ def predict_file(
     )
     statistics = complete(run, model).statistics()
     stopped_by = "limit" if at_limit and run.stopped_by == "n_samples" else run.stopped_by
-    answers = {spec.name: answer_output(spec, statistics[spec.name], sampling=sampling) for spec in card.outputs}
+    answers = {
+        spec.name: answer_output(spec, statistics[spec.name], sampling=sampling, calibrated=True)
+        for spec in card.outputs
+    }
     document = predict_mc_answer(
         answers,
         card,

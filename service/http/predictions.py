@@ -153,6 +153,7 @@ def _write(job: SampleJob, request: SampleRequest, manager: ModelManager) -> byt
             return_samples=request.return_samples,
             separate=request.separate,
             coverage=request.coverage,
+            calibrated=request.calibrated,
         )
         for spec in card.outputs
     }

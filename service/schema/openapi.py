@@ -166,7 +166,7 @@ _SERVER_TIMING = {
     "description": "Milliseconds of waiting and of its graph calls, such as queue;dur=0.2, compute;dur=1.4.",
 }
 _POST_REFUSALS = sorted({int(meaning.status) for meaning in (*TABLE.values(), UNEXPECTED)})
-# A coverage, which a model may not be calibrated for, is asked for with passes only.
+# What a model may not be calibrated for is asked for with passes only.
 _PREDICT_REFUSALS = [status for status in _POST_REFUSALS if status != HTTPStatus.CONFLICT]
 
 
