@@ -209,8 +209,7 @@ def delete(name: str, version: str | None = None) -> list[str]:
 
 def _refuse_where_aliased(folder: Path, tag: str) -> None:
     name, _, version = tag.partition(":")
-    pointing = aliases_of(folder, version)
-    if pointing:
+    if pointing := aliases_of(folder, version):
         raise AliasError(
             f"{tag} is {name}@{pointing[0]}: have that point to another version (thinned alias {name}:VERSION "
             f"{pointing[0]}), or remove it (thinned alias {name} {pointing[0]} --remove), first"

@@ -412,6 +412,18 @@ def test_the_curl_sends_what_the_model_takes(name: str) -> None:
     assert read_predict_mc(parse(mc[-1].encode()), card, Settings()).n_samples == 50
 
 
+@pytest.mark.usefixtures("store")
+def test_the_curl_of_a_model_without_noise_asks_for_no_passes() -> None:
+    from thinned.models.card import InputSpec
+
+    card = model_store.find("still").card
+    large = card.model_copy(update={"inputs": (InputSpec(name="x", shape=(900,), dtype="float32"),)})
+    for text in (cli_serve.curl(card, "http://here"), cli_serve.curl(large, "http://here")):
+        assert "http://here/predict -" in text
+        assert "predict_mc" not in text
+        assert "n_samples" not in text
+
+
 def test_the_curl_of_a_large_model_makes_its_rows(tmp_path: Path, store: Path) -> None:
     from thinned.models.card import InputSpec
 

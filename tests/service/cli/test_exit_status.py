@@ -11,7 +11,6 @@ from thinned.models.errors import InputError, ModelNotFoundError, Problem
 from thinned.service.cli import main as cli
 from thinned.service.cli.exit_status import ending
 
-
 FULL = "model.keras could not be written; free some of it, or have BENTOML_HOME and TMPDIR name folders on another"
 
 
