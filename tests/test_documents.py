@@ -21,7 +21,7 @@ from tests.service.cards import CLASSES, IMAGE, TOKENS, VALUE, card
 from tests.serving import ROOT, run_cli
 from tests.test_readme import bash, blocks, path_with_thinned
 from thinned import __all__ as PUBLIC
-from thinned.models.card import OutputSpec
+from thinned.models.card import Calibration, OutputSpec
 from thinned.service.cli.main import app
 from thinned.service.schema.openapi import describe_api
 from thinned.service.settings import DEBUG, Settings
@@ -136,8 +136,10 @@ def test_variables_named_in_documents_exist(name: str) -> None:
 
 # The API
 
+FITTED = Calibration(rows=20, n_samples=32, temperature=1.1, scores=((0.5,),))
 OUTPUTS = (
-    CLASSES.model_copy(update={"labels": ("a", "b", "c", "d")}),
+    CLASSES.model_copy(update={"labels": ("a", "b", "c", "d"), "calibration": FITTED}),
+    CLASSES.model_copy(update={"name": "raw", "scale": "logits", "calibration": FITTED}),
     VALUE,
     OutputSpec(name="tags", shape=(3,), dtype="float32", task="multilabel", scale="probabilities"),
     OutputSpec(name="amount", shape=(2,), dtype="float32", task="gaussian"),
@@ -193,6 +195,8 @@ def test_the_default_of_a_field_is_documented(name: str, field: str) -> None:
     if field == "n_samples":  # It depends on the other fields; generated clients send a default that is named.
         assert "default" not in described
         assert row[2] == "by what is asked"
+    elif field == "calibrated":
+        assert row[2] == "by the model"
     else:
         assert row[2] == ("required" if required else f"`{json.dumps(described['default'])}`")
 

@@ -145,9 +145,21 @@ def _with_interval(squares: Array) -> tuple[float, float, float]:
 
 
 def _by_output(answers: list[dict[str, Any]], field: str) -> list[Array]:
-    """A field of K answers as one array for each output, (K, all numbers of one answer)."""
+    """A field of K answers as one array for each output, (K, all numbers of one answer).
+
+    Of a mean with a fitted temperature, the mean of the passes: that is what the standard errors are of.
+    """
+    if field == "mean":
+        answers = [{**answer, "mean": _plain_mean(answer)} for answer in answers]
     parts = [answer[field] if isinstance(answer[field], dict) else {"": answer[field]} for answer in answers]
     return [np.array([np.ravel(np.asarray(part[key], dtype=np.float64)) for part in parts]) for key in parts[0]]
+
+
+def _plain_mean(answer: dict[str, Any]) -> Any:
+    mean, plain = answer["mean"], answer.get("plain_mean")
+    if plain is None:
+        return mean
+    return {**mean, **plain} if isinstance(mean, dict) else plain
 
 
 def _named(triple: tuple[float, float, float]) -> dict[str, float]:

@@ -52,6 +52,7 @@ __all__ = [
     "load_keras",
     "load_rows",
     "store",
+    "store_folder",
     "tags",
 ]
 
@@ -115,6 +116,11 @@ def find(name: str, version: str | None = None) -> StoredModel:
         names = ", ".join(path.name for path in there)
         raise ModelNotFoundError(f"no version {version!r} of the model {name!r}; the store has {names}")
     return read(folder / version)
+
+
+def store_folder() -> Path:
+    """The store's own folder."""
+    return _root()
 
 
 def folder_of(name: str) -> Path:
@@ -203,12 +209,10 @@ def delete(name: str, version: str | None = None) -> list[str]:
 
 def _refuse_where_aliased(folder: Path, tag: str) -> None:
     name, _, version = tag.partition(":")
-    pointing = aliases_of(folder, version)
-    if pointing:
+    if pointing := aliases_of(folder, version):
         raise AliasError(
-            f"{tag} is {name}@{pointing[0]}: whoever asks for that would find nothing. Have it point to another "
-            f"version (thinned alias {name}:VERSION {pointing[0]}) or remove it "
-            f"(thinned alias {name} {pointing[0]} --remove)"
+            f"{tag} is {name}@{pointing[0]}: have that point to another version (thinned alias {name}:VERSION "
+            f"{pointing[0]}), or remove it (thinned alias {name} {pointing[0]} --remove), first"
         )
 
 

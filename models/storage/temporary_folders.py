@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["DELETED", "STAGING", "sweep", "temporary_folder"]
+__all__ = ["DELETED", "STAGING", "left_behind", "sweep", "temporary_folder"]
 
 STAGING, DELETED = "thinned-staging-", "thinned-deleted-"
 _OWNER = "owner"
@@ -37,11 +37,16 @@ def sweep(place: Path) -> list[Path]:
     Returns:
         What was deleted.
     """
-    found = [path for prefix in (STAGING, DELETED) for path in place.glob(f"{prefix}*") if path.is_dir()]
-    left = [path for path in found if not path.is_symlink() and _left_behind(path)]
+    left = left_behind(place)
     for path in left:
         shutil.rmtree(path, ignore_errors=True)  # another process may sweep too
     return left
+
+
+def left_behind(place: Path) -> list[Path]:
+    """What `sweep` would delete."""
+    found = [path for prefix in (STAGING, DELETED) for path in place.glob(f"{prefix}*") if path.is_dir()]
+    return sorted(path for path in found if not path.is_symlink() and _left_behind(path))
 
 
 def _left_behind(folder: Path) -> bool:

@@ -25,7 +25,8 @@ from thinned.models.uncertainty.decomposition import (
     decompose_values,
     split_gaussian,
 )
-from thinned.models.uncertainty.entropy import entropy, probabilities, temper
+from thinned.models.uncertainty.entropy import probabilities, temper
+from thinned.models.uncertainty.mean_probabilities import in_own_shape, mean_probabilities
 from thinned.models.uncertainty.running_statistics import ErrorSource, RunningStatistics
 
 __all__ = [
@@ -53,6 +54,10 @@ class OutputAnswer:
     nats, have shape (B,), with further axes where a row holds several classifications; None but for classification.
     `likeliest`, of the same shape, is the number of the class with the largest mean probability.
 
+    With a temperature that was fitted, `mean` and `predictive_entropy` are tempered, and `plain_mean` and
+    `plain_predictive_entropy` those of the passes; all else is of the passes. For an output of logits `mean` is their
+    mean, and `mean_probabilities` (and `plain_mean_probabilities`) the mean over passes of the probabilities.
+
     What was asked for besides: `quantiles` (Q, B, *output_shape); `samples` (S, B, *output_shape); `decomposition`, the
     parts of the variance; and for a coverage `interval`, lower and upper ends (B, *output_shape), of a regression, or
     `prediction_set`, booleans (B, ..., C), of a classification.
@@ -71,6 +76,10 @@ class OutputAnswer:
     decomposition: Decomposition | None = None
     interval: tuple[Array, Array] | None = None
     prediction_set: npt.NDArray[np.bool_] | None = None
+    plain_mean: Array | None = None
+    mean_probabilities: Array | None = None
+    plain_mean_probabilities: Array | None = None
+    plain_predictive_entropy: Array | None = None
 
 
 def answer_output(
@@ -83,6 +92,7 @@ def answer_output(
     return_samples: bool = False,
     separate: bool = False,
     coverage: float | None = None,
+    calibrated: bool = False,
 ) -> OutputAnswer:
     """Compute what an answer says of one output.
 
@@ -95,6 +105,7 @@ def answer_output(
         return_samples: Whether to give the passes.
         separate: Whether to give the parts of the variance.
         coverage: How often, at least, the interval or set is to hold a new row's truth; None for neither.
+        calibrated: Whether to give the mean with the temperature that was fitted, where one was.
 
     Raises:
         AnswerNotFiniteError: A pass is NaN or infinite.
@@ -102,20 +113,24 @@ def answer_output(
     """
     require_finite(spec.name, statistics.mean)
     error, source = statistics.standard_error(sampling)
-    predictive = expected = likeliest = None
+    found = mean_probabilities(spec, statistics, passes, calibrated=calibrated)
+    expected = likeliest = None
     if spec.task == "classification":
         probs = statistics.mean_probabilities
         likeliest = likeliest_class(spec, statistics.mean) if probs is None else probs.argmax(axis=-1)
-    if statistics.mean_probabilities is not None and statistics.mean_entropy is not None:
-        predictive = entropy(statistics.mean_probabilities)
+    predictive = None if found is None else found.plain_entropy
+    if predictive is not None and statistics.mean_entropy is not None:
         # Jensen's inequality holds in exact arithmetic; rounding must not break it.
         expected = np.minimum(statistics.mean_entropy, predictive)
+    tempered = found if found is not None and found.tempered is not None else None
+    logits = found if spec.scale == "logits" else None
     levels = None
     if passes is not None and quantiles:
         levels = np.quantile(passes.astype(np.float64), list(quantiles), axis=0)
     ends = members = None
     if coverage is not None and spec.task in ("classification", "multilabel"):
-        members = prediction_set(spec, _mean_probabilities(spec, statistics, passes), coverage)
+        plain = statistics.mean if found is None else found.plain
+        members = prediction_set(spec, probabilities(plain, "probabilities"), coverage)
     elif coverage is not None:
         parts = _decompose(spec, statistics, passes)
         ends = interval(
@@ -125,11 +140,11 @@ def answer_output(
             coverage,
         )
     return OutputAnswer(
-        mean=statistics.mean,
+        mean=statistics.mean if tempered is None or logits is not None else tempered.best,
         variance=statistics.variance,
         standard_error=error,
         standard_error_from=source,
-        predictive_entropy=predictive,
+        predictive_entropy=predictive if tempered is None else tempered.tempered_entropy,
         expected_entropy=expected,
         mutual_information=None if predictive is None or expected is None else predictive - expected,
         likeliest=likeliest,
@@ -138,6 +153,10 @@ def answer_output(
         decomposition=_decompose(spec, statistics, passes) if separate else None,
         interval=ends,
         prediction_set=members,
+        plain_mean=None if tempered is None or logits is not None else tempered.plain,
+        mean_probabilities=None if logits is None else logits.best,
+        plain_mean_probabilities=None if tempered is None or logits is None else logits.plain,
+        plain_predictive_entropy=None if tempered is None else tempered.plain_entropy,
     )
 
 
@@ -259,7 +278,7 @@ def _decompose(spec: OutputSpec, statistics: RunningStatistics, passes: npt.NDAr
     if spec.task == "regression":
         return decompose_values(statistics.variance, _noise(spec, statistics.variance.shape))
     if spec.scale == "logits" and passes is not None:
-        probs = _probabilities(spec, passes)
+        probs = in_own_shape(spec, passes)
         return decompose_probabilities(probs.mean(axis=0), probs.var(axis=0, ddof=1), statistics.count)
     return decompose_probabilities(statistics.mean, statistics.variance, statistics.count)
 
@@ -277,20 +296,3 @@ def _noise(spec: OutputSpec, shape: tuple[int, ...]) -> Array | None:
         return None
     noise: Array = np.broadcast_to(np.asarray(spec.noise).reshape((1, *shape[1:])), shape)
     return noise
-
-
-def _probabilities(spec: OutputSpec, values: npt.NDArray[Any]) -> Array:
-    """Probabilities in the output's own shape: a single unit stays one, several labels stay several."""
-    scale: Any = spec.scale
-    if spec.task == "multilabel" or spec.shape[-1] == 1:
-        of_class_1: Array = probabilities(np.asarray(values)[..., np.newaxis], scale)[..., 1]
-        return of_class_1
-    return probabilities(values, scale)
-
-
-def _mean_probabilities(spec: OutputSpec, statistics: RunningStatistics, passes: npt.NDArray[Any] | None) -> Array:
-    scale: Any = spec.scale
-    if spec.scale == "logits" and passes is not None:
-        mean: Array = probabilities(passes, scale).mean(axis=0)
-        return mean
-    return probabilities(statistics.mean, scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -46,16 +47,21 @@ def _calibrate(
     n_samples: Annotated[
         int, typer.Option(min=2, max=100_000, help="Passes to calibrate; the promise is for answers of as many.")
     ] = 128,
+    note: Annotated[
+        str | None,
+        typer.Option(help="A few words on the new version; those of the old one by default.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was fitted as JSON.")] = False,
 ) -> None:
     from thinned.service.cli.labelled import load_labelled
 
     labelled = load_labelled(model, data, target=target, output=output)
     from thinned.models.calibration import fit, store_calibrated
+    from thinned.models.storage.versions import aliases_of
 
     stored, inputs = labelled.stored, labelled.inputs
     found = fit(labelled.model, labelled.spec, inputs, labelled.targets, n_samples=n_samples)
-    made = store_calibrated(stored, found.spec)
+    made = store_calibrated(stored, found.spec, note=note)
     fitted = found.spec.calibration
     if as_json:
         print_json(
@@ -68,6 +74,8 @@ def _calibrate(
         )
         return
     out = console()
+    rows = len(next(iter(inputs.values())))
+    out.print(f"Calibrated the output {found.spec.name} on {rows} rows with {n_samples} passes.", markup=False)
     if fitted is not None and fitted.temperature is not None:
         out.print(f"Temperature of the mean over passes: {fitted.temperature:.4g}")
     if fitted is not None and fitted.variance_factor is not None:
@@ -76,6 +84,13 @@ def _calibrate(
         noises = ", ".join(f"{noise**0.5:.4g}" for noise in found.spec.noise[:6])
         out.print(f"Standard deviation of the observation noise: {noises}")
     before = "not defined (the noise was not known)" if found.nll_before is None else f"{found.nll_before:.4f}"
-    rows = len(next(iter(inputs.values())))
     out.print(f"Negative log-likelihood on these {rows} rows, in nats: {before} before, {found.nll_after:.4f} after")
-    out.print(f"Stored as {made.tag}; {stored.tag} stays. Next: thinned evaluate {stored.card.name} --data test.npz")
+    name = stored.card.name
+    out.print(f"Stored as {made.tag}, which is the latest version of {name} now; {stored.tag} stays.", soft_wrap=True)
+    for alias in aliases_of(made.path.parent, stored.version):
+        move = f"thinned alias {made.tag} {alias}"
+        out.print(f"{name}@{alias} stays with {stored.tag}; to move it: {move}", soft_wrap=True)
+    chosen = [*(["--target", target] if target else []), *(["--output", output] if output else [])]
+    score = shlex.join(["thinned", "evaluate", name, "--data", f"OTHER{data.suffix}", *chosen])
+    out.print(f"Next: thinned serve {name}")
+    out.print(f"To score it, on rows of neither this file nor the training: {score}", markup=False, soft_wrap=True)

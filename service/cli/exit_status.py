@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import NamedTuple
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from thinned.models.compat.messages import message_of
 from thinned.models.errors import InputError, ThinnedError
 
-__all__ = ["USAGE_STATUS", "Ending", "ending"]
+__all__ = ["USAGE_STATUS", "Ending", "ending", "is_full_disk"]
 
 USAGE_STATUS = 2
 _PROBLEMS_TOLD = 3
@@ -36,6 +37,10 @@ def ending(error: BaseException) -> Ending:
             return _ending("the memory is not enough for this; use fewer rows, a smaller model or a larger machine", 1)
         case KeyboardInterrupt():
             return _ending("stopped", 130)
+        case OSError() if is_full_disk(error):
+            where = f"{error.filename} could not be written" if error.filename else "nothing more can be written"
+            remedy = "free some of it, or have BENTOML_HOME and TMPDIR name folders on another"
+            return _ending(f"the disk is full: {where}; {remedy}", 1)
         case OSError():
             return _ending(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
     # Typer's errors of use have had several homes and names; all of them can format their message.
@@ -47,6 +52,11 @@ def ending(error: BaseException) -> Ending:
     if type(error).__module__.startswith("bentoml."):
         return _ending(str(error))
     return _ending(f"{message_of(error)} ({type(error).__name__}); THINNED_DEBUG=1 shows where it was raised")
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether a disk, or a person's share of it, was full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _ending(message: str, status: int = USAGE_STATUS) -> Ending:

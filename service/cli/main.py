@@ -14,15 +14,25 @@ import typer
 from thinned._version import __version__
 from thinned.models.errors import UsageError
 from thinned.models.sampling import SEEDS, Sampling
-from thinned.service.cli import audit, build, calibrate, evaluate, help_texts, import_model, load, stored_models, token
-from thinned.service.cli.exit_status import ending
+from thinned.service.cli import (
+    audit,
+    build,
+    calibrate,
+    doctor,
+    evaluate,
+    help_texts,
+    import_model,
+    load,
+    stored_models,
+    token,
+)
+from thinned.service.cli.exit_status import ending, is_full_disk
 from thinned.service.cli.options import StoredName
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="thinned",
-    add_completion=False,
     no_args_is_help=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -168,6 +178,7 @@ audit.register(app)
 evaluate.register(app)
 calibrate.register(app)
 build.register(app)
+doctor.register(app)
 load.register(app)
 token.register(app)
 
@@ -187,6 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         known = ending(error)
         print(known.line, file=sys.stderr)
+        if is_full_disk(error):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # as above: it may be the full one
         sys.exit(known.status)
     sys.exit(status if isinstance(status, int) else 0)
 

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # What commands on labelled rows have in common.
-ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model's name, or NAME:VERSION.")]
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model's name, NAME:VERSION or NAME@ALIAS.")]
 TargetName = Annotated[
     str | None,
     typer.Option(metavar="COLUMN|ARRAY", help="Where the targets are; y in a .npz by default.", show_default=False),
@@ -37,7 +37,8 @@ TargetName = Annotated[
 OutputName = Annotated[str | None, typer.Option(help="Which output, where the model has several.", show_default=False)]
 
 StoredName = Annotated[
-    str, typer.Argument(metavar="NAME", help="The model's name, or NAME:VERSION. `thinned models` lists them.")
+    str,
+    typer.Argument(metavar="NAME", help="The model's name, NAME:VERSION or NAME@ALIAS. `thinned models` lists them."),
 ]
 
 MAX_LABEL_FILE_BYTES = 64 * 1024 * 1024

@@ -142,7 +142,12 @@ def _predict_mc(
     passes = run.passes
     answers = {
         spec.name: answer_output(
-            spec, statistics[spec.name], sampling=sampling, passes=passes.get(spec.name), coverage=coverage
+            spec,
+            statistics[spec.name],
+            sampling=sampling,
+            passes=passes.get(spec.name),
+            coverage=coverage,
+            calibrated=True,
         )
         for spec in card.outputs
     }

@@ -46,18 +46,20 @@ def check_port(host: str, port: int) -> None:
 
 
 def curl(card: ModelCard, url: str) -> str:
-    """Two commands that ask the running service for an answer, without and with its uncertainty."""
+    """Commands that ask the running service for an answer, without and with its uncertainty where there is any."""
     if sum(prod(card.recipe(spec).shape) for spec in card.inputs) <= MOST_NUMBERS_IN_CURL:
         rows = {spec.name: [_row(card, spec)] for spec in card.inputs}
         inputs: Any = rows if len(rows) > 1 else next(iter(rows.values()))
         body = json.dumps({"inputs": inputs}, separators=(",", ":"))
+        plain = f"{_CURL} {url}/predict -d {shlex.quote(body)}"
         mc = json.dumps({"inputs": inputs, "n_samples": 50, "seed": 7}, separators=(",", ":"))
-        return f"{_CURL} {url}/predict -d {shlex.quote(body)}\n\n{_CURL} {url}/predict_mc -d {shlex.quote(mc)}"
+        return f"{plain}\n\n{_CURL} {url}/predict_mc -d {shlex.quote(mc)}" if card.sites else plain
     shapes = ", ".join(f"{spec.name!r}: {_filled(card, spec)}" for spec in card.inputs)
-    dump = "print(json.dumps({'inputs': {k: v.tolist() for k, v in rows.items()}, 'n_samples': 50}))"
+    path, more = ("predict_mc", ", 'n_samples': 50") if card.sites else ("predict", "")
+    dump = f"print(json.dumps({{'inputs': {{k: v.tolist() for k, v in rows.items()}}{more}}}))"
     return (
         f'python -c "import json, numpy as np; rows = {{{shapes}}}; {dump}" \\\n'
-        f"  | {_CURL} {url}/predict_mc --data-binary @-"
+        f"  | {_CURL} {url}/{path} --data-binary @-"
     )
 
 

@@ -157,6 +157,7 @@ def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: 
             return_samples=request.return_samples,
             separate=request.separate,
             coverage=request.coverage,
+            calibrated=request.calibrated,
         )
         for spec in card.outputs
     }

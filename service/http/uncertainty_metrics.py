@@ -19,11 +19,13 @@ def note_uncertainty(metrics: Metrics, answers: Mapping[str, OutputAnswer]) -> N
     """Tell the uncertainty of every row and output.
 
     Of a classification the predictive entropy, the mean over the classifications of a row; else the standard deviation
-    over passes, from the mean variance over the numbers of a row.
+    over passes, from the mean variance over the numbers of a row. All are of the passes, not tempered: a calibration
+    should not look like a drift.
     """
     for name, answer in answers.items():
         if answer.predictive_entropy is not None:
-            kind, values = "predictive_entropy", answer.predictive_entropy[:MOST_ROWS]
+            plain = answer.plain_predictive_entropy
+            kind, values = "predictive_entropy", (answer.predictive_entropy if plain is None else plain)[:MOST_ROWS]
         else:
             kind, values = "standard_deviation", answer.variance[:MOST_ROWS]
         by_row = values.reshape(len(values), -1).mean(axis=1)

@@ -41,11 +41,17 @@ def rows(output: OutputSpec, *, shape: Sequence[int | None] | None = None) -> Sc
     return array(schema)
 
 
-def by_output(outputs: Sequence[OutputSpec], schema: Callable[[OutputSpec], Schema], *, named: bool) -> Schema:
-    """One schema by output name where the model has several outputs (`named`), bare where it has one."""
+def by_output(
+    outputs: Sequence[OutputSpec], schema: Callable[[OutputSpec], Schema], *, named: bool, optional: bool = False
+) -> Schema:
+    """One schema by output name where the model has several outputs (`named`), bare where it has one.
+
+    With `optional` an answer may have some of them only.
+    """
     if not named:
         return schema(outputs[0])
-    return object_of({output.name: schema(output) for output in outputs})
+    schemas = {output.name: schema(output) for output in outputs}
+    return object_of({}, schemas) if optional else object_of(schemas)
 
 
 def or_null(schema: Callable[[OutputSpec], Schema]) -> Callable[[OutputSpec], Schema]:

@@ -181,7 +181,7 @@ _SERVER_TIMING = {
 _STRING = {"type": "string"}
 _OF_QUESTIONS = [*(meaning for error, meaning in TABLE.items() if error not in (AdminError, ReloadError)), UNEXPECTED]
 _POST_REFUSALS = sorted({int(meaning.status) for meaning in _OF_QUESTIONS})
-# A coverage, which a model may not be calibrated for, is asked for with passes only.
+# What a model may not be calibrated for is asked for with passes only.
 _PREDICT_REFUSALS = [status for status in _POST_REFUSALS if status != HTTPStatus.CONFLICT]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from thinned.models.card import InputSpec, ModelCard, OutputSpec
 from thinned.models.sampling import SAMPLINGS, SEEDS
 from thinned.models.uncertainty.answer import calibrated_passes
+from thinned.service.schema.calibrated_fields import calibrated_request, tempered_answer
 from thinned.service.schema.input_arrays import describe, largest_number, numpy_dtype
 from thinned.service.schema.json_schema import Schema, array, by_output, object_of, or_null, reference, rows
 from thinned.service.schema.request_fields import LEAST_TIMEOUT_MS, MAX_QUANTILES
@@ -146,6 +147,7 @@ def predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
             "description": "Levels of the quantiles over passes to return.",
         },
         "return_samples": {"type": "boolean", "default": False, "description": "Return every pass as well."},
+        "calibrated": calibrated_request(card),
         **_request_parts(card),
     }
     return object_of({"inputs": reference("Inputs")}, optional)
@@ -206,6 +208,7 @@ def predict_mc_answer(card: ModelCard) -> Schema:
             "description": "One array for each pass.",
             **by_output(card.outputs, lambda output: array(rows(output)), named=named),
         },
+        **tempered_answer(card),
         **_answer_parts(card),
     }
     return object_of(required, optional)

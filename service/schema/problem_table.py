@@ -48,7 +48,7 @@ TABLE: Mapping[type[Exception], Meaning] = {
     MemoryLimitError: Meaning(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request needs too much memory"),
     InputError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The request does not fit the model or the limits"),
     NoSitesError: Meaning(HTTPStatus.UNPROCESSABLE_ENTITY, "The model draws no noise"),
-    CalibrationError: Meaning(HTTPStatus.CONFLICT, "The model is not calibrated for this coverage"),
+    CalibrationError: Meaning(HTTPStatus.CONFLICT, "The model is not calibrated for this"),
     AnswerNotFiniteError: Meaning(HTTPStatus.BAD_GATEWAY, "The model's answer is not finite"),
     ReloadError: Meaning(HTTPStatus.CONFLICT, "The model could not be exchanged"),
     NotReadyError: Meaning(HTTPStatus.SERVICE_UNAVAILABLE, "The model is not ready", retry_after_s=2),

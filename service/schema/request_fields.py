@@ -14,6 +14,7 @@ from thinned.models.card import ModelCard
 from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import SAMPLINGS, SEEDS, Sampling
 from thinned.models.uncertainty.answer import calibrated_passes, check_coverage, needs_passes
+from thinned.models.uncertainty.mean_probabilities import check_temperature, has_temperature
 from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_inputs, describe
 from thinned.service.settings import Settings
 
@@ -47,6 +48,7 @@ class SampleRequest:
     budget_ms: float | None = None
     separate: bool = False
     coverage: float | None = None
+    calibrated: bool = False
     at_limit: bool = False
     """Whether `n_samples` is no number that was sent, but the most that the limits allow."""
     needs_passes: bool = False
@@ -65,6 +67,7 @@ _SAMPLE_FIELDS = (
     "return_samples",
     "separate",
     "coverage",
+    "calibrated",
 )
 
 
@@ -87,7 +90,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
 
     Raises:
         InputError: With everything that is wrong with it.
-        CalibrationError: A coverage is asked for which the model is not calibrated.
+        CalibrationError: A coverage is asked for, or calibrated answers, for which the model is not calibrated.
     """
     problems = _unknown_fields(document, _SAMPLE_FIELDS)
     coverage = _read_coverage(document, problems)
@@ -100,7 +103,9 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
         problems += _check_integer("seed", seed, 0, SEEDS - 1, or_null=True)
     problems += _check_quantiles(quantiles)
     separate = document.get("separate", False)
-    for name, value in (("return_samples", return_samples), ("separate", separate)):
+    calibrated = document.get("calibrated", any(map(has_temperature, card.outputs)))
+    flags = {"return_samples": return_samples, "separate": separate, "calibrated": calibrated}
+    for name, value in flags.items():
         if not isinstance(value, bool):
             problems.append(Problem((name,), f"expected true or false, received {describe(value)}"))
     sampling = document.get("sampling", "stratified")
@@ -113,6 +118,8 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     _refuse(problems)
     if coverage is not None:
         check_coverage(card, coverage)
+    if calibrated:
+        check_temperature(card.outputs)
     kept = bool(quantiles) or bool(return_samples) or ((bool(separate) or coverage is not None) and needs_passes(card))
     at_limit = "n_samples" not in document and coverage is None and (tolerance is not None or budget_ms is not None)
     request = SampleRequest(
@@ -127,6 +134,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
         budget_ms=budget_ms,
         separate=bool(separate),
         coverage=coverage,
+        calibrated=bool(calibrated),
         at_limit=at_limit,
         needs_passes=kept,
     )
@@ -225,7 +233,7 @@ def _check_work(request: SampleRequest, card: ModelCard, settings: Settings) -> 
 
 def _copies(request: SampleRequest) -> int:
     """Arrays of the outputs' shapes in an answer, beside the passes themselves."""
-    parts = 3 * request.separate + 2 * (request.coverage is not None)
+    parts = 3 * request.separate + 2 * (request.coverage is not None) + 2 * request.calibrated
     return 3 + parts + len(request.quantiles or ())
 
 

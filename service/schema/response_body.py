@@ -21,6 +21,7 @@ from thinned.models.uncertainty.answer import OutputAnswer, likeliest_class, req
 __all__ = [
     "MOMENTS",
     "PARTS",
+    "TEMPERED",
     "UNCERTAINTIES",
     "UNKNOWN_NOISE",
     "encode",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 MOMENTS = ("mean", "variance", "standard_error")
+TEMPERED = ("plain_mean", "mean_probabilities", "plain_mean_probabilities", "plain_predictive_entropy")
 UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information")
 PARTS = ("epistemic", "aleatoric", "total")
 UNKNOWN_NOISE = (
@@ -85,10 +87,12 @@ def predict_mc_answer(
         write(field, lambda answer, field=field: getattr(answer, field))  # type: ignore[misc]
     write("quantiles", lambda answer: answer.quantiles, rows_axis=1)
     write("samples", lambda answer: answer.samples, rows_axis=1)
-    for field in UNCERTAINTIES:
+    for field in (*UNCERTAINTIES, *TEMPERED):
         write(field, lambda answer, field=field: getattr(answer, field))  # type: ignore[misc]
     classes = {name: answer.likeliest for name, answer in answers.items() if answer.likeliest is not None}
     document |= _predicted_label(classes, card)
+    if "plain_mean" in document or "plain_mean_probabilities" in document:
+        document["calibrated"] = True
     if converged is not None:
         document["converged"] = converged.tolist()
     if stopped_by is not None:

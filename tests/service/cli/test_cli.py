@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -113,7 +114,9 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-@pytest.mark.parametrize("command", ["train", "import", "models", "show", "predict", "serve", "delete"])
+@pytest.mark.parametrize(
+    "command", ["train", "import", "models", "show", "predict", "serve", "delete", "alias", "rollback", "build"]
+)
 def test_help_teaches_by_example(thinned: Thinned, command: str) -> None:
     done = thinned(command, "--help")
     assert done.status == 0
@@ -324,6 +327,45 @@ def test_delete_asks_first(thinned: Thinned, empty: Path, folder: Path, monkeypa
     assert list(empty.iterdir()) == []
 
 
+def test_versions_are_named_moved_and_taken_back(thinned: Thinned, empty: Path, folder: Path) -> None:
+    ask = ("import", folder / "value.keras", "--task", "regression", "--name", "moved")
+    thinned(*ask, "--note", "the first")
+    first = model_store.find("moved")
+    again = thinned(*ask, "--note", "the first")
+    assert again.out == (
+        f"The same file with the same options is {first.tag} already, which is the latest version of moved. "
+        "Nothing was stored.\n"
+    )
+    refused = thinned("import", folder / "pets.keras", "--task", "classification", "--name", "moved")
+    assert refused.status == 2
+    assert refused.err.startswith(f"thinned: this model would take the place of {first.tag}")
+    assert "--replace" in refused.err
+    asked_about = thinned("import", folder / "pets.keras", "--task", "regression", "--name", "asked")
+    assert "--scale kind=values" in asked_about.err
+    assert thinned("alias", "moved", "live").out == f"moved@live is {first.tag} now\n"
+    thinned("import", folder / "pets.keras", "--task", "classification", "--name", "moved", "--replace")
+    second = model_store.find("moved")
+    assert json.loads(thinned("show", "moved@live", "--json").out)["version"] == first.version
+    assert "It is moved@live" in thinned("show", first.tag).out
+    listed = thinned("models").out
+    assert re.search(rf"moved +{first.version} +@live .*the first", listed)
+    assert re.search(rf"moved +{second.version} +latest ", listed)
+    back = thinned("rollback", "moved").out
+    assert back.startswith(f"moved is {first.tag} now, made ")
+    assert f"moved:{second.version} stays in the store" in back
+    assert "there is none before it" in thinned("rollback", "moved").err
+    assert (
+        thinned("alias", second.tag, "live").out == f"moved@live is {second.tag} now (before: moved:{first.version})\n"
+    )
+    assert "is moved@live" in thinned("delete", second.tag, "--yes").err
+    (second.path / "model.keras").write_bytes(b"broken")
+    damaged = thinned("models").out
+    assert re.search(rf"{second.version} +@live, DAMAGED", damaged)
+    assert f"Damaged: model.keras of {second.tag} is not the file that was imported" in damaged
+    assert f"pointed to moved:{second.version}" in thinned("alias", "moved", "live", "--remove").out
+    assert thinned("delete", second.tag, "--yes").status == 0
+
+
 def _abort() -> bool:
     import typer
 
@@ -374,6 +416,18 @@ def test_the_curl_sends_what_the_model_takes(name: str) -> None:
     assert "content-type: application/json" in plain
     read_predict(parse(plain[-1].encode()), card, Settings())
     assert read_predict_mc(parse(mc[-1].encode()), card, Settings()).n_samples == 50
+
+
+@pytest.mark.usefixtures("store")
+def test_the_curl_of_a_model_without_noise_asks_for_no_passes() -> None:
+    from thinned.models.card import InputSpec
+
+    card = model_store.find("still").card
+    large = card.model_copy(update={"inputs": (InputSpec(name="x", shape=(900,), dtype="float32"),)})
+    for text in (cli_serve.curl(card, "http://here"), cli_serve.curl(large, "http://here")):
+        assert "http://here/predict -" in text
+        assert "predict_mc" not in text
+        assert "n_samples" not in text
 
 
 def test_the_curl_of_a_large_model_makes_its_rows(tmp_path: Path, store: Path) -> None:

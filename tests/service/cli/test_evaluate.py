@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from thinned.models.card import InputSpec
 from thinned.models.errors import InputError
 from thinned.models.storage import model_store
 from thinned.models.storage.importing import import_model
+from thinned.models.storage.pointers import set_alias
 from thinned.service.cli.data_files import read_labelled, read_rows
 
 X = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
@@ -42,8 +44,25 @@ def test_evaluate_calibrate_and_evaluate_again(thinned: Run, folder: Path) -> No
     assert "auroc strange deviation" in out
     assert {"index.html", "evaluation.json", "scores.png"} <= {path.name for path in (folder / "report").iterdir()}
     before = model_store.find("scored").version
-    status, out, _ = thinned("calibrate", "scored", "--data", folder / "rows.csv", "--target", "price")
+    set_alias("scored", "live")
+    asked = ("--data", folder / "rows.csv", "--target", "price", "--note", "of May")
+    status, out, _ = thinned("calibrate", "scored", *asked)
     assert status == 0
+    made, live = model_store.find("scored"), model_store.find("scored@live")
+    assert f"Calibrated the output {made.card.outputs[0].name} on 40 rows with 128 passes." in out
+    assert "Next: thinned serve scored\n" in out
+    assert "thinned evaluate scored --data OTHER.csv --target price" in out
+    assert f"scored@live stays with {live.tag}; to move it: thinned alias {made.tag} live" in out
+    shown = thinned("show", "scored")[1]
+    assert "note: of May" in shown
+    assert re.search(
+        r"was calibrated on \d{4}-\d\d-\d\d \d\d:\d\d on 40 rows with 128 passes: observation noise, conf", shown
+    )
+    listed = [card for card in json.loads(thinned("models", "--json")[1]) if card["name"] == "scored"]
+    assert [card["latest"] for card in listed] == [False, True]
+    assert [card["aliases"] for card in listed] == [["live"], []]
+    assert listed[1]["outputs"][0]["calibration"]["rows"] == 40
+    assert "scores" not in listed[1]["outputs"][0]["calibration"]
     assert "Standard deviation of the observation noise" in out
     assert f"scored:{before} stays" in out
     status, out, _ = thinned("evaluate", "scored", *common, "--json")

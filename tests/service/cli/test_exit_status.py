@@ -11,6 +11,8 @@ from thinned.models.errors import InputError, ModelNotFoundError, Problem
 from thinned.service.cli import main as cli
 from thinned.service.cli.exit_status import ending
 
+FULL = "model.keras could not be written; free some of it, or have BENTOML_HOME and TMPDIR name folders on another"
+
 
 @pytest.mark.parametrize(
     ("error", "line", "status"),
@@ -22,7 +24,7 @@ from thinned.service.cli.exit_status import ending
         (BentoMLException("no store"), "thinned: no store", 2),
         (typer.Abort(), "thinned: nothing was done", 1),
         (KeyboardInterrupt(), "thinned: stopped", 130),
-        (OSError(28, "No space left on device", "model.keras"), "thinned: model.keras: No space left on device", 1),
+        (OSError(28, "No space left on device", "model.keras"), f"thinned: the disk is full: {FULL}", 1),
     ],
 )
 def test_it_is_one_line(error: BaseException, line: str, status: int) -> None:
@@ -68,7 +70,7 @@ def test_no_error_ends_in_a_traceback_unless_it_is_asked_for(
         raise ZeroDivisionError
 
     monkeypatch.setattr(cli, "_quieten", lambda: None)
-    monkeypatch.setattr("thinned.models.storage.model_store.find_all", broken)
+    monkeypatch.setattr("thinned.models.storage.survey.survey", broken)
     with pytest.raises(SystemExit) as ended:
         cli.main(["models"])
     assert ended.value.code == 2

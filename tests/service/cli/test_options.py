@@ -35,8 +35,9 @@ def test_what_is_no_task_is_refused(values: list[str]) -> None:
 def test_scales() -> None:
     assert cli_options.scales(["logits"]) == {None: "logits"}
     assert cli_options.scales(["a=probabilities"]) == {"a": "probabilities"}
-    for wrong in ("values", "a=log", ""):
-        with pytest.raises(UsageError, match="--scale expects probabilities or logits"):
+    assert cli_options.scales(["a=values"]) == {"a": "values"}
+    for wrong in ("numbers", "a=log", ""):
+        with pytest.raises(UsageError, match="--scale expects probabilities, logits or values"):
             cli_options.scales([wrong])
 
 

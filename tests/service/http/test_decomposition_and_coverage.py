@@ -12,9 +12,10 @@ from numpy.testing import assert_allclose
 from tests.service.conftest import Served
 from thinned.models.calibration import fit, store_calibrated
 from thinned.models.dropout import enable_mc_dropout
+from thinned.models.evaluation.predictive import classes_of
 from thinned.models.storage.importing import import_model
 from thinned.models.storage.model_store import StoredModel, load_keras
-from thinned.models.uncertainty import softmax, split_gaussian
+from thinned.models.uncertainty import entropy, softmax, split_gaussian, temper
 
 X = np.random.default_rng(0).normal(size=(60, 3)).astype("float32")
 ASK = {"inputs": X[:4].tolist(), "n_samples": 64, "seed": 3, "return_samples": True}
@@ -53,6 +54,8 @@ def calibrated(stored: dict[str, StoredModel], serve: Serve) -> Callable[[str], 
         targets = draw.integers(0, 2, 60) if card.outputs[0].task == "classification" else draw.normal(size=60)
         units = {"part-values": 2, "part-gaussian": 1}.get(name, 1)
         targets = np.stack([targets] * units, axis=1) if units > 1 else targets
+        if name == "part-labels":
+            targets = draw.integers(0, 2, (60, 3))
         found = fit(enable_mc_dropout(load_keras(stored[name])), card.outputs[0], {"x": X}, targets, n_samples=32)
         return serve(store_calibrated(stored[name], found.spec).tag)
 
@@ -131,7 +134,9 @@ def test_a_model_that_is_not_calibrated_says_what_to_run(serve: Serve, stored: d
     assert several.status_code == 409
 
 
-@pytest.mark.parametrize("field", [{"coverage": 1}, {"coverage": "0.9"}, {"coverage": True}, {"separate": 1}])
+@pytest.mark.parametrize(
+    "field", [{"coverage": 1}, {"coverage": "0.9"}, {"coverage": True}, {"separate": 1}, {"calibrated": None}]
+)
 def test_wrong_fields_are_named(classes: Served, field: dict[str, Any]) -> None:
     refused = classes.ask("POST", "/predict_mc", json={"inputs": X[:1].tolist(), **field})
     assert refused.status_code == 422
@@ -146,3 +151,65 @@ def test_several_outputs_are_parted_by_name(several: Served) -> None:
     assert answer["aleatoric"]["amount"] is None
     assert set(answer["not_known"]) == {"amount"}
     assert np.shape(answer["epistemic"]["kind"]) == (2, 4)
+
+
+def uncalibrated(served: Served, **more: Any) -> dict[str, Any]:
+    return asked(served, calibrated=False, **more)
+
+
+@pytest.mark.parametrize("name", ["part-classes", "part-logits", "part-unit", "part-labels"])
+def test_a_fitted_temperature_is_served_as_it_is_evaluated(calibrated: Callable[[str], Served], name: str) -> None:
+    served = calibrated(name)
+    spec = served.manager.stored.card.outputs[0]
+    temperature = spec.calibration.temperature if spec.calibration is not None else None
+    assert temperature is not None
+    assert temperature != 1
+    answer, plain = asked(served), uncalibrated(served)
+    passes = classes_of(np.asarray(answer["samples"]), spec)
+    expected = temper(passes.mean(axis=0), temperature)  # what `thinned evaluate` scores as calibrated
+    field = "mean_probabilities" if spec.scale == "logits" else "mean"
+    received = classes_of(np.asarray(answer[field])[np.newaxis], spec.model_copy(update={"scale": "probabilities"}))[0]
+    assert_allclose(received, expected, rtol=1e-4, atol=1e-7)
+    assert answer["calibrated"] is True
+    assert not [name for name in plain if name.startswith("plain_") or name == "calibrated"]
+    assert answer[f"plain_{field}"] == plain[field]
+    assert answer[field] != plain[field]
+    if spec.task == "classification":
+        assert_allclose(answer["predictive_entropy"], entropy(expected), rtol=1e-4, atol=1e-6)
+        assert answer["plain_predictive_entropy"] == plain["predictive_entropy"]
+    # What is of the passes stays.
+    for same in ("variance", "standard_error", "expected_entropy", "mutual_information", "samples"):
+        assert answer.get(same) == plain.get(same)
+
+
+def test_the_sets_are_those_of_the_tempered_mean_either_way(calibrated: Callable[[str], Served]) -> None:
+    served = calibrated("part-classes")
+    assert (
+        asked(served, coverage=0.8)["prediction_set"] == asked(served, coverage=0.8, calibrated=False)["prediction_set"]
+    )
+
+
+def test_calibrated_answers_of_what_has_no_temperature(
+    serve: Serve, stored: dict[str, StoredModel], calibrated: Callable[[str], Served]
+) -> None:
+    refused = serve(stored["part-classes"].tag).ask("POST", "/predict_mc", json={**ASK, "calibrated": True})
+    assert refused.status_code == 409
+    assert "the model is not calibrated, so there are no calibrated answers" in refused.json()["detail"]
+    assert "plain_mean" not in asked(serve(stored["part-logits"].tag))
+    regression = calibrated("part-values")
+    assert asked(regression, calibrated=True) == asked(regression) == asked(regression, calibrated=False)
+
+
+def test_the_mean_probabilities_of_logits(serve: Serve, stored: dict[str, StoredModel]) -> None:
+    answer = asked(serve(stored["part-logits"].tag))
+    assert_allclose(answer["mean_probabilities"], softmax(np.asarray(answer["samples"])).mean(axis=0), rtol=1e-4)
+
+
+def test_the_card_tells_what_was_calibrated_without_its_scores(calibrated: Callable[[str], Served]) -> None:
+    served = calibrated("part-classes")
+    response = served.ask("GET", "/model")
+    served.fits(response.json(), "Model")
+    found = response.json()["outputs"][0]["calibration"]
+    assert (found["rows"], found["n_samples"]) == (60, 32)
+    assert found["created"] is not None
+    assert "scores" not in found

@@ -16,7 +16,7 @@ from openapi_spec_validator import validate
 
 from tests.service.cards import CLASSES, CODE, COLOUR, IMAGE, ROOM, SCALAR, TOKENS, VALUE, WORD, card
 from tests.service.schema.test_input_arrays import ANY_JSON, ROW
-from thinned.models.card import InputSpec, ModelCard
+from thinned.models.card import Calibration, InputSpec, ModelCard
 from thinned.models.errors import InputError
 from thinned.models.sampling import SEEDS
 from thinned.service.schema.input_arrays import largest_number
@@ -25,6 +25,9 @@ from thinned.service.schema.request_fields import read_predict, read_predict_mc
 from thinned.service.settings import Settings
 
 SETTINGS = Settings(max_rows=3, max_length=4, max_samples=50)
+FITTED = CLASSES.model_copy(
+    update={"calibration": Calibration(rows=20, n_samples=32, temperature=1.1, scores=((0.5,),))}
+)
 CARDS = [
     card(),
     card([TOKENS], [VALUE]),
@@ -32,6 +35,8 @@ CARDS = [
     card([COLOUR]),
     card([WORD, CODE]),
     card([ROOM, COLOUR]),
+    card([IMAGE], [FITTED, FITTED.model_copy(update={"name": "raw", "scale": "logits"}), VALUE]),
+    card([IMAGE], [FITTED.model_copy(update={"scale": "logits"})]),
 ]
 
 
