@@ -107,10 +107,9 @@ def _names_itself(names: Sequence[str], spec: InputSpec) -> bool:
 def _unnamed(frame: Frame, names: Sequence[str], spec: InputSpec) -> dict[str, Array]:
     """The columns in order: the model has no names for them."""
     if len(names) > 1:
-        _say(
-            f"{frame.where}: the model has no names for its columns, so that they are taken in order: "
-            f"{', '.join(names)[:200]} (name them at import: --feature-names)"
-        )
+        how = "" if spec.numbers is None else " (name them at import: --feature-names)"
+        told = ", ".join(names)[:200]
+        _say(f"{frame.where}: the model has no names for its columns, so that they are taken in order: {told}{how}")
     columns = [frame.columns[(frame.names or []).index(name)] for name in names]
     if len(names) == 1 and not frame.text and any(isinstance(value, list) for value in columns[0]):
         return _checked(frame, lambda: check_inputs(columns[0], [spec], max_rows=None))
@@ -134,7 +133,8 @@ def _in_order(
     rows = [[_value(cell, spec) if frame.text else cell for cell in line] for line in lines]
     flat = spec.model_copy(update={"shape": (wanted,)})
     if wanted is None and spec.shape != (None,):
-        return _checked(frame, lambda: check_inputs(_folded(frame, rows, spec), [spec], max_rows=None))
+        folded = _folded(frame, rows, spec)
+        return _checked(frame, lambda: check_inputs(folded, [spec], max_rows=None))
     found = _checked(frame, lambda: check_inputs(rows, [flat], max_rows=None), names)[spec.name]
     return {spec.name: found if wanted is None else found.reshape(len(found), *(n or 1 for n in spec.shape))}
 
