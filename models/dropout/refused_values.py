@@ -22,7 +22,7 @@ BEYOND_TABLE = re.compile(r"= (-?\d+) is not in \[0, (\d+)\)")
 _UNKNOWN = re.compile(
     r"all inputs should be in vocabulary, found OOV values \[\\?[\"']?(?P<value>.*?)\\?[\"']?(?: |\]|$)"
 )
-_MOST = 10
+_MOST = 3
 
 
 def placed(error: InputError, inputs: Mapping[str, npt.NDArray[Any]], *, first_row: int = 0) -> InputError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import prod
 from typing import Any
 
@@ -107,10 +108,9 @@ def _names_itself(names: Sequence[str], spec: InputSpec) -> bool:
 def _unnamed(frame: Frame, names: Sequence[str], spec: InputSpec) -> dict[str, Array]:
     """The columns in order: the model has no names for them."""
     if len(names) > 1:
-        _say(
-            f"{frame.where}: the model has no names for its columns, so that they are taken in order: "
-            f"{', '.join(names)[:200]} (name them at import: --feature-names)"
-        )
+        how = "" if spec.numbers is None else " (name them at import: --feature-names)"
+        told = ", ".join(names)[:200]
+        _say(f"{frame.where}: the model has no names for its columns, so that they are taken in order: {told}{how}")
     columns = [frame.columns[(frame.names or []).index(name)] for name in names]
     if len(names) == 1 and not frame.text and any(isinstance(value, list) for value in columns[0]):
         return _checked(frame, lambda: check_inputs(columns[0], [spec], max_rows=None))
@@ -131,10 +131,11 @@ def _in_order(
                 expected = f"{wanted} {kind}" + (f", a row of shape {shape}" if len(spec.shape) > 1 else "")
                 beside = " beside the target" if names and len(names) < len(frame.names or ()) else ""
                 raise wrong_file(frame.where, f"{frame.place(row)}: expected {expected}{beside}, received {len(line)}")
-    rows = [[_value(cell, spec) if frame.text else cell for cell in line] for line in lines]
+    rows = [_parsed(line, spec) for line in lines] if frame.text else lines
     flat = spec.model_copy(update={"shape": (wanted,)})
     if wanted is None and spec.shape != (None,):
-        return _checked(frame, lambda: check_inputs(_folded(frame, rows, spec), [spec], max_rows=None))
+        folded = _folded(frame, rows, spec)
+        return _checked(frame, lambda: check_inputs(folded, [spec], max_rows=None))
     found = _checked(frame, lambda: check_inputs(rows, [flat], max_rows=None), names)[spec.name]
     return {spec.name: found if wanted is None else found.reshape(len(found), *(n or 1 for n in spec.shape))}
 
@@ -164,7 +165,17 @@ def _is_head(lines: Sequence[Sequence[str]], spec: InputSpec) -> bool:
 def _values(frame: Frame, name: str, spec: InputSpec) -> list[Any]:
     """The values of a column as the input wants them."""
     column = frame.columns[(frame.names or []).index(name)]
-    return [_value(cell, spec) for cell in column] if frame.text else column
+    return _parsed(column, spec) if frame.text else column
+
+
+def _parsed(cells: list[str], spec: InputSpec) -> list[Any]:
+    """Cells of a CSV file as values of JSON; in one go where all are floating-point numbers."""
+    if "float" in spec.dtype:
+        with suppress(ValueError):
+            numbers: list[Any] = list(map(float, cells))
+            if not any("_" in cell for cell in cells):
+                return numbers
+    return [_value(cell, spec) for cell in cells]
 
 
 def _value(cell: str, spec: InputSpec) -> Any:

@@ -87,10 +87,11 @@ def test_csv_and_npz_hold_the_same(folder: Path) -> None:
         ("rows.csv", "nothing", "expected a column 'nothing'"),
         ("rows.npz", "nothing", "array of targets named nothing"),
         ("other.npz", None, "array of targets named y"),
-        ("scored.keras", None, r"a \.npz or \.csv"),
+        ("scored.keras", None, "expected a file that ends in"),
+        ("rows.npy", None, r"expected a table \(\.csv, \.parquet or records in \.json\) or a \.npz file"),
         ("absent.csv", "y", "no such file"),
         ("ragged.csv", "y", "line 2: expected 7 values, received 3"),
-        ("words.csv", "price", "line 2, column 1: expected a number, received 'one'"),
+        ("words.csv", "price", "line 2, column 'a': expected a finite float32 number, received the string 'one'"),
         ("narrow.csv", "price", "expected 6 numbers beside the target, received 2"),
         ("uneven.npz", None, "as many targets as rows, received 3 and 40"),
     ],
@@ -100,6 +101,7 @@ def test_files_that_do_not_fit_are_refused(folder: Path, name: str, target: str 
     (folder / "words.csv").write_text("a,b,c,d,e,f,price\none,2,3,4,5,6,7\n")
     (folder / "narrow.csv").write_text("a,b,price\n1,2,3\n")
     np.savez(folder / "uneven.npz", x=X, y=Y[:3])
+    np.save(folder / "rows.npy", X)
     with pytest.raises(InputError, match=reason):
         read_labelled(folder / name, SPECS, target)
 
@@ -126,5 +128,5 @@ def test_a_csv_gives_a_length_that_varies_its_length(tmp_path: Path) -> None:
     assert inputs["steps"].tolist() == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
     assert targets.tolist() == [0.5, 1.5]
     path.write_text("a,b,c,y\n1,2,3,0.5\n")
-    with pytest.raises(InputError, match=r"rows of .×2 numbers beside the target"):
+    with pytest.raises(InputError, match=r"expected rows of .×2 values"):
         read_labelled(path, (spec,), "y")
