@@ -108,9 +108,8 @@ def describe(value: object) -> str:
 def _by_name(raw: object, specs: Sequence[InputSpec]) -> list[tuple[InputSpec, Loc, object]]:
     names = [spec.name for spec in specs]
     if isinstance(raw, Mapping):
-        unknown = [
-            Problem(("inputs", str(n)), f"unknown input; expected {_names(names)}") for n in raw if n not in names
-        ]
+        others = islice((str(n) for n in raw if n not in names), MAX_PROBLEMS)
+        unknown = [Problem(("inputs", n), f"unknown input; expected {_names(names)}") for n in others]
         missing = [Problem(("inputs", n), "this input is missing") for n in names if n not in raw]
         if unknown or missing:
             raise InputError([*unknown, *missing][:MAX_PROBLEMS])
@@ -167,6 +166,8 @@ def _array(leaves: list[Any], dtype: np.dtype[Any]) -> Array | None:
         return np.array(leaves, object) if types == {str} and _is_unicode(leaves) else None
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
+        if float in types and types <= {int, float} and all(type(leaf) is int or leaf.is_integer() for leaf in leaves):
+            leaves, types = list(map(int, leaves)), {int}  # JSON has one kind of number: 1.0 is an integer.
         fits = types == {int} and min(leaves) >= limits.min and max(leaves) <= limits.max
         return np.array(leaves, dtype) if fits else None
     if not types <= {int, float}:
