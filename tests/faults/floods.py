@@ -13,7 +13,7 @@ from tests.faults.health import Health
 from tests.faults.models import small_rows
 from tests.serving import Service, start_service
 
-__all__ = ["abandoned", "abandoned_of", "flood", "flood_of"]
+__all__ = ["LARGE_WORK", "abandoned", "abandoned_of", "flood", "flood_of"]
 
 KEYS = 5_800
 ABANDONED = 17
@@ -106,9 +106,11 @@ def abandoned_of(service: Service) -> Iterator[Figure]:
             connection.close()
         began = time.perf_counter()
         async with asyncio.timeout(300):
-            while (after := await metrics_of(service.port))["thinned_requests_in_progress"] > 0:
+            while (await metrics_of(service.port))["thinned_requests_in_progress"] > 0:
                 await asyncio.sleep(0.02)
-        return before, after, time.perf_counter() - began
+        freed_s = time.perf_counter() - began
+        await asyncio.sleep(1.0)  # The call that was under way ends, and is counted.
+        return before, await metrics_of(service.port), freed_s
 
     before, after, freed_s = asyncio.run(main())
     answer = asyncio.run(ask(service.port, post("/predict", {"inputs": small_rows(1)})))

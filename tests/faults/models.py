@@ -9,9 +9,9 @@ from typing import Any
 __all__ = ["attention_row", "make_models", "small_rows"]
 
 
-def make_models() -> None:
+def make_models(*names: str) -> None:
     """Store `small` (three numbers to four classes), `cnn` (28 x 28 pixels), `attention` and `mixed` (inputs of a
-    length that varies)."""
+    length that varies); of these, `names`, or all."""
     import keras
     from keras import layers as L
 
@@ -38,6 +38,8 @@ def make_models() -> None:
             ("attention", attention, "regression"),
             ("mixed", mixed, {"kind": "classification", "amount": "regression"}),
         ):
+            if names and name not in names:
+                continue
             path = Path(folder) / f"{name}.keras"
             model.save(path)
             tasks: Any = {None: task} if isinstance(task, str) else task
