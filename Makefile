@@ -8,6 +8,7 @@
 #   make bench-sampling   what a stratified pass is worth, on trained networks
 #   make zoo              import some 200 models and compare each with Keras: hours (ARGS='--only vision' for a part)
 #   make zoo-hub          the same for KerasHub's models, in an environment of their own (.zoo-hub)
+#   make faults           attack a service for an hour: slow clients, floods, overload, a soak (ONLY=overload for one)
 #   make format           what ruff can mend by itself
 #   make readme           write the answers that a service gives today into README.md
 #   make lock             write requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
@@ -23,6 +24,8 @@ PORT ?= 3000
 UPGRADE ?=
 ARGS ?=
 QUICK ?=
+ONLY ?=
+SOAK_MINUTES ?= 30
 # The versions that TensorFlow 2.21 has wheels for.
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -31,7 +34,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test check format load bench bench-service bench-sampling zoo zoo-hub readme lock clean
+.PHONY: help serve test check format load bench bench-service bench-sampling zoo zoo-hub faults readme lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -87,6 +90,14 @@ zoo-hub: $(STAMP)
 	@test -d .zoo-hub/keras_hub || $(PIP) --no-deps --target .zoo-hub keras-hub tokenizers regex
 	@PYTHONPATH=.:.zoo-hub $(BIN)/python -m tests.zoo_run --only hub $(ARGS)
 
+# Schemathesis has dependencies of its own, which are not the locked ones.
+.faults/bin/st:
+	@$(PYTHON) -m venv .faults
+	@.faults/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5
+
+faults: $(STAMP) .faults/bin/st
+	@$(BIN)/python -m tests.faults --soak-minutes $(SOAK_MINUTES) $(addprefix --only ,$(ONLY)) $(ARGS)
+
 readme: $(STAMP)
 	@$(BIN)/python -m tests.write_readme
 
@@ -99,5 +110,5 @@ lock: $(STAMP)
 		--quiet --constraint requirements.lock --output-file requirements-serving.lock
 
 clean:
-	rm -rf $(VENV) .zoo-hub build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .zoo-hub .faults build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

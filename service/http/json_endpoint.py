@@ -16,9 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from thinned.models.errors import ClientGoneError, ThinnedError
+from thinned.service.http.body_parsing import Asked
 from thinned.service.http.body_reader import read_body
 from thinned.service.http.bounded_protocol import BEGAN
-from thinned.service.http.predictions import Asked
 from thinned.service.http.problem_details import problem
 from thinned.service.inference.memory import Hold
 from thinned.service.inference.model_manager import ModelManager

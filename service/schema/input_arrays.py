@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy.typing as npt
@@ -59,9 +60,8 @@ def check_inputs(
 def _by_name(raw: object, specs: Sequence[InputSpec]) -> list[tuple[InputSpec, Loc, object]]:
     names = [spec.name for spec in specs]
     if isinstance(raw, Mapping):
-        unknown = [
-            Problem(("inputs", str(n)), f"unknown input; expected {_names(names)}") for n in raw if n not in names
-        ]
+        others = islice((str(n) for n in raw if n not in names), MAX_PROBLEMS)
+        unknown = [Problem(("inputs", n), f"unknown input; expected {_names(names)}") for n in others]
         missing = [Problem(("inputs", n), "this input is missing") for n in names if n not in raw]
         if unknown or missing:
             raise InputError([*unknown, *missing][:MAX_PROBLEMS])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from math import prod
 
 import orjson
 
+from thinned.models.card import ModelCard
 from thinned.models.errors import MalformedBodyError
-from thinned.service.schema.input_arrays import describe
+from thinned.service.schema.input_arrays import describe, numpy_dtype
+from thinned.service.settings import Settings
 
-__all__ = ["parse"]
+__all__ = ["check_structure", "parse", "parse_fast"]
 
 
 def parse(body: bytes) -> dict[str, object]:
@@ -21,11 +24,11 @@ def parse(body: bytes) -> dict[str, object]:
     Raises:
         MalformedBodyError: It is not UTF-8, not JSON, not an object, nested too deep, or names a member twice.
     """
-    document = _parse_fast(body)
+    document = parse_fast(body)
     return _parse_slowly(body) if document is None else document
 
 
-def _parse_fast(body: bytes) -> dict[str, object] | None:
+def parse_fast(body: bytes) -> dict[str, object] | None:
     """Read a body that is as it should be; None for any other, which is then read again to say what is wrong.
 
     orjson takes the last of two members with the same name. As many quotation marks as the members and strings that
@@ -45,6 +48,33 @@ def _parse_fast(body: bytes) -> dict[str, object] | None:
         records = [record for record in inputs if type(record) is dict]
         strings += sum(map(len, records)) + sum(type(v) is str for record in records for v in record.values())
     return document if body.count(b'"') == 2 * strings else None
+
+
+_SLACK = 1000
+"""A body with some lists or objects too many is parsed, and what is wrong said with its place."""
+
+
+def check_structure(body: bytes, card: ModelCard, settings: Settings) -> None:
+    """Refuse a large body of far more lists or objects than the model's inputs can have, before they are made.
+
+    A list takes 30 times as long to make as its two bytes to count, and Python stands still meanwhile. Where an input
+    is text, brackets may be part of it, and nothing is said.
+
+    Raises:
+        MalformedBodyError: There are.
+    """
+    if any(numpy_dtype(spec.dtype).kind == "O" for spec in card.inputs):
+        return
+    lists = sum(
+        settings.max_rows * prod(settings.max_length if n is None else n for n in spec.shape[:-1])
+        for spec in card.inputs
+    )
+    for sign, name, most in ((b"[", "lists", lists), (b"{", "objects", 2)):
+        found = body.count(sign)
+        if found > 2 * most + _SLACK:
+            raise MalformedBodyError(
+                f"expected a JSON object of at most {most} {name}, as this model's inputs have, received {found}"
+            )
 
 
 def _parse_slowly(body: bytes) -> dict[str, object]:

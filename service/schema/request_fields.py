@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import prod
 from typing import Any, cast
 
@@ -94,8 +95,8 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     """
     problems = _unknown_fields(document, _SAMPLE_FIELDS)
     coverage = _read_coverage(document, problems)
-    n_samples = document.get("n_samples", _usual_samples(card, settings, coverage))
-    seed = document.get("seed")
+    n_samples = _whole(document.get("n_samples", _usual_samples(card, settings, coverage)))
+    seed = _whole(document.get("seed"))
     quantiles = document.get("quantiles")
     return_samples = document.get("return_samples", False)
     problems += _check_integer("n_samples", n_samples, 2, settings.max_samples)
@@ -146,7 +147,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
 
 def _unknown_fields(document: Mapping[str, object], known: Sequence[str]) -> list[Problem]:
     expected = f"unknown field; expected {', '.join(known)}"
-    return [Problem((name,), expected) for name in document if name not in known][:MAX_PROBLEMS]
+    return [Problem((name,), expected) for name in islice((n for n in document if n not in known), MAX_PROBLEMS)]
 
 
 def _read_inputs(
@@ -161,6 +162,11 @@ def _read_inputs(
     except InputError as error:
         problems += error.problems
         return {}
+
+
+def _whole(value: object) -> object:
+    """JSON knows one kind of number, and 15.0 is an integer to JSON Schema."""
+    return int(value) if type(value) is float and value.is_integer() else value
 
 
 def _check_integer(name: str, value: object, low: int, high: int, *, or_null: bool = False) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -51,5 +52,6 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 
 def _said(number: float, unit: str) -> str:
-    digits = f"{number:,.0f}" if abs(number) >= 100 or number == int(number) else f"{number:.3g}"
+    whole = not math.isfinite(number) or abs(number) >= 100 or number == int(number)
+    digits = f"{number:,.0f}" if whole else f"{number:.3g}"
     return f"{digits}{unit if unit == '%' else ' ' * bool(unit) + unit}"

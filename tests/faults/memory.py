@@ -11,9 +11,9 @@ from tests.faults.connection import ask, post
 from tests.faults.figures import Figure, Options, at_most
 from tests.faults.health import peak_mib
 from tests.faults.models import attention_row, small_rows
-from tests.serving import start_service
+from tests.serving import Service, start_service
 
-__all__ = ["failed_allocation", "peaks"]
+__all__ = ["FAILING", "failed_allocation", "failed_allocation_of", "peaks"]
 
 BUDGET_MIB = 2048
 
@@ -35,21 +35,28 @@ def peaks(options: Options) -> Iterator[Figure]:
         yield Figure("the next request", str(again.status), "200", again.status == 200)
 
 
+FAILING = "tests.faults.failing_service:UncertaintyService"
+
+
 def failed_allocation(_: Options) -> Iterator[Figure]:
     """`MemoryError` while the rows of a call are put together."""
     with tempfile.TemporaryDirectory() as folder:
         mark = Path(folder) / "fail"
-        target = "tests.faults.failing_service:UncertaintyService"
-        with start_service("small", {"FAIL_WHEN": str(mark)}, target=target) as service:
-            for path in ("/predict", "/predict_mc"):
-                body = post(path, {"inputs": small_rows(2)})
-                mark.touch()
-                failed = asyncio.run(ask(service.port, body))
-                next_one = asyncio.run(ask(service.port, body))
-                ready = asyncio.run(ask(service.port, b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n"))
-                logged = "MemoryError" in service.log()
-                statuses = (failed.status, next_one.status, ready.status)
-                what = f"{path}: an allocation fails, the next request, /readyz"
-                yield Figure(what, str(statuses), "(500, 200, 200)", statuses == (500, 200, 200) and logged)
-                shown = b"MemoryError" in failed.body or b"Traceback" in failed.body
-                yield Figure("what failed is told to the client", str(shown), "False", not shown)
+        with start_service("small", {"FAIL_WHEN": str(mark)}, target=FAILING) as service:
+            yield from failed_allocation_of(service, mark)
+
+
+def failed_allocation_of(service: Service, mark: Path) -> Iterator[Figure]:
+    """The same of a service that runs, and fails when it finds this file."""
+    for path in ("/predict", "/predict_mc"):
+        body = post(path, {"inputs": small_rows(2)})
+        mark.touch()
+        failed = asyncio.run(ask(service.port, body))
+        next_one = asyncio.run(ask(service.port, body))
+        ready = asyncio.run(ask(service.port, b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n"))
+        statuses = (failed.status, next_one.status, ready.status)
+        what = f"{path}: an allocation fails, the next request, /readyz"
+        logged = "MemoryError" in service.log()
+        yield Figure(what, str(statuses), "(500, 200, 200)", statuses == (500, 200, 200) and logged)
+        shown = b"MemoryError" in failed.body or b"Traceback" in failed.body
+        yield Figure("what failed is told to the client", str(shown), "False", not shown)

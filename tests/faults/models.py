@@ -9,8 +9,9 @@ from typing import Any
 __all__ = ["attention_row", "make_models", "small_rows"]
 
 
-def make_models() -> None:
-    """Store `small` (three numbers to four classes), `cnn` (28 x 28 pixels) and `attention` (a length that varies)."""
+def make_models(*names: str) -> None:
+    """Store `small` (three numbers to four classes), `cnn` (28 x 28 pixels), `attention` and `mixed` (inputs of a
+    length that varies); of these, `names`, or all."""
     import keras
     from keras import layers as L
 
@@ -26,15 +27,22 @@ def make_models() -> None:
     tokens = keras.Input((None, 8))
     z = L.MultiHeadAttention(2, 4, dropout=0.2)(tokens, tokens)
     attention = keras.Model(tokens, L.Dense(1)(L.GlobalAveragePooling1D()(z)))
+    words = L.GlobalAveragePooling1D()(L.Embedding(10, 4)(number := keras.Input((None,), name="words", dtype="int32")))
+    amount = L.Dense(1, name="amount")(L.Dropout(0.3)(L.Concatenate()([L.Dense(8)(x), words])))
+    kind = L.Dense(4, "softmax", name="kind")(L.Dropout(0.5)(words))
+    mixed = keras.Model([x, number], [kind, amount])
     with tempfile.TemporaryDirectory() as folder:
         for name, model, task in (
             ("small", small, "classification"),
             ("cnn", cnn, "classification"),
             ("attention", attention, "regression"),
+            ("mixed", mixed, {"kind": "classification", "amount": "regression"}),
         ):
+            if names and name not in names:
+                continue
             path = Path(folder) / f"{name}.keras"
             model.save(path)
-            tasks: dict[Any, Any] = {None: task}
+            tasks: Any = {None: task} if isinstance(task, str) else task
             import_model(path, name=name, tasks=tasks)
 
 

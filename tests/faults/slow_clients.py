@@ -14,7 +14,7 @@ from tests.faults.health import Health, resident_mib
 from tests.faults.models import small_rows
 from tests.serving import Service, start_service
 
-__all__ = ["holding_bodies", "long_header", "slow_clients"]
+__all__ = ["holding_bodies", "long_header", "long_header_of", "slow_clients", "slow_clients_of"]
 
 HEADER_TIMEOUT_S = 2.0
 LIVEZ_MS = 100.0

@@ -90,6 +90,12 @@ def test_a_wrong_shape_says_what_was_expected_and_received(raw: object, loc: tup
     assert words in first.msg
 
 
+def test_a_whole_number_may_be_written_as_a_fraction() -> None:
+    array = check_inputs([[1, 2.0, -0.0, 2e3]], [TOKENS], max_rows=None)[TOKENS.name]
+    assert array.dtype == np.int32
+    assert array.tolist() == [[1, 2, 0, 2000]]
+
+
 @pytest.mark.parametrize("wrong", [1.5, 1e300, math.nan, math.inf, True, 2**31, -(2**31) - 1, "1", None])
 def test_integer_inputs_take_integers_in_range_only(wrong: object) -> None:
     [(loc, message)] = problems([[1, wrong]], TOKENS)
