@@ -231,7 +231,8 @@ def test_a_file_that_cannot_be_written_is_refused_before_work_begins(
     monkeypatch.setattr(answer_files.os, "fdopen", full)
     path = write(tmp_path / "x.json", json.dumps(RECORDS))
     status, _, err = thinned("predict", name, "--input", path, "--output", old)
-    assert (status, err) == (1, "thinned: the system: No space left on device\n")
+    assert status == 1
+    assert err.startswith("thinned: the disk is full: ")
     assert old.read_text() == "kept"
     assert [item.name for item in tmp_path.iterdir() if item.name.startswith(".")] == []
 
