@@ -305,11 +305,11 @@ def test_what_is_wrong_with_records_is_named_by_row_and_column(raw: Any, loc: tu
 
 
 def test_records_of_a_million_wrong_names_take_no_time() -> None:
-    began = time.perf_counter()
     raw = [{f"{i:064}": 0 for i in range(100_000)}] * 3
     wide = InputSpec(name="x", shape=(2000,), dtype="float32", columns=tuple(f"{i:063}a" for i in range(2000)))
+    began = time.process_time()
     assert len(problems(raw, wide)[0].msg) < 2500
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 1
 
 
 def obviously_fits(raw: Any) -> bool:
