@@ -230,6 +230,7 @@ def test_rows_are_filled_up_where_the_card_says_with_what() -> None:
 @pytest.mark.parametrize(
     ("raw", "spec", "loc", "said"),
     [
+        ([], PADDED, (), "expected at least one row, received an empty list"),
         ([[1], []], PADDED, (1,), "expected a list of at least one, received a list of 0"),
         ([[1], 2], PADDED, (1,), "expected a list of at least one, received 2"),
         ([[1], [2, 30]], PADDED, (1, 1), "from 0 to 19"),
