@@ -73,4 +73,4 @@ def put_in_store(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.keras"
         model.save(path)
-        return import_model(path, name=name, tasks={None: task}, labels=labels, scores=scores)
+        return import_model(path, name=name, tasks={None: task}, labels=labels, scores=scores, replace=True)
