@@ -50,7 +50,8 @@ class OutputAnswer:
     """What S passes say of one output, for B rows.
 
     `mean`, `variance` (ddof=1) and `standard_error` (of the mean) have shape (B, *output_shape), float64; the error is
-    told by the spread of passes, or by that of stratified blocks where there are enough of them. The entropies, in
+    told by the spread of passes, or by that of stratified blocks where there are enough of them, and stands on
+    `degrees_of_freedom` free deviations: an interval about the mean takes Student's t with as many. The entropies, in
     nats, have shape (B,), with further axes where a row holds several classifications; None but for classification.
     `likeliest`, of the same shape, is the number of the class with the largest mean probability.
 
@@ -67,6 +68,7 @@ class OutputAnswer:
     variance: Array
     standard_error: Array
     standard_error_from: ErrorSource
+    degrees_of_freedom: int
     predictive_entropy: Array | None = None
     expected_entropy: Array | None = None
     mutual_information: Array | None = None
@@ -144,6 +146,7 @@ def answer_output(
         variance=statistics.variance,
         standard_error=error,
         standard_error_from=source,
+        degrees_of_freedom=statistics.degrees_of_freedom(sampling),
         predictive_entropy=predictive if tempered is None else tempered.tempered_entropy,
         expected_entropy=expected,
         mutual_information=None if predictive is None or expected is None else predictive - expected,

@@ -127,7 +127,8 @@ def predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
             "maximum": sys.float_info.max,
             "default": None,
             "description": "Stop when every row's largest standard error of the mean is below this, in the outputs' "
-            "units; looked at after each 32 passes, from 128 passes on. Without n_samples up to the limits.",
+            "units, widened by Student's t for its degrees of freedom: mean ± 1.96 tolerance is then an interval of "
+            "about 95 %. Looked at after each 32 passes, from 128 passes on. Without n_samples up to the limits.",
         },
         "budget_ms": {
             "type": ["number", "null"],
@@ -180,6 +181,12 @@ def predict_mc_answer(card: ModelCard) -> Schema:
             "description": "passes: the variance over passes by their number, which overstates the error of "
             "stratified passes. blocks: the spread of the means of four or more blocks of 32.",
         },
+        "degrees_of_freedom": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "Of the standard error: passes, or full blocks, less 1. An interval about the mean is mean "
+            "± t × standard_error, with Student's t for as many.",
+        },
         "seed": {"type": "integer", "minimum": 0, "maximum": SEEDS - 1, "description": "Send it to get this again."},
         "model": reference("ModelRef"),
     }
@@ -193,7 +200,8 @@ def predict_mc_answer(card: ModelCard) -> Schema:
         "converged": {
             "type": "array",
             "items": {"type": "boolean"},
-            "description": "For each row, whether its standard errors are below the tolerance.",
+            "description": "For each row, whether its standard errors, widened by Student's t, are below the "
+            "tolerance.",
         },
         "stopped_by": {
             "enum": ["tolerance", "budget_ms", "n_samples", "limit"],
