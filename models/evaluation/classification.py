@@ -10,6 +10,7 @@ import numpy.typing as npt
 from thinned.models.card import Calibration
 from thinned.models.evaluation.predictive import Array
 from thinned.models.evaluation.regression import COVERAGES
+from thinned.models.uncertainty import temper
 from thinned.models.uncertainty.conformal import factor_for, prediction_set
 
 __all__ = ["BINS", "classification_scores", "expected_calibration_error", "reliability", "set_scores"]
@@ -61,13 +62,20 @@ def classification_scores(probs: Array, labels: npt.NDArray[np.int64]) -> dict[s
 
 
 def set_scores(probs: Array, labels: npt.NDArray[np.int64], calibration: Calibration) -> dict[str, float | None]:
-    """Coverage and mean size of conformal prediction sets, and the share of empty ones."""
+    """Coverage and mean size of conformal prediction sets, of probabilities with the fitted temperature.
+
+    The sets are of the temperature that the scores were made with, which was fitted on other rows.
+    """
+    promise = calibration.promise
+    if promise is None:
+        return {}
+    probs = temper(probs, (promise.temperature or 1.0) / (calibration.temperature or 1.0))
     scores: dict[str, float | None] = {}
     kept: npt.NDArray[Any] = np.asarray(calibration.scores)[:, 0]
     rows = np.arange(len(labels))
     for coverage in COVERAGES:
         try:
-            factor = float(factor_for(kept, coverage, rows=calibration.rows))
+            factor = float(factor_for(kept, coverage, rows=promise.n))
         except ValueError:
             scores |= {f"set_coverage_{coverage:g}": None, f"set_size_{coverage:g}": None}
             continue

@@ -56,16 +56,26 @@ def regression_scores(targets: Array, rows: ValueRows) -> dict[str, float | None
 
 
 def conformal_scores(targets: Array, rows: ValueRows, calibration: Calibration) -> dict[str, float | None]:
-    """Coverage and width of conformal intervals; None where there were too few calibration rows."""
+    """Coverage and width of conformal intervals; None where there were too few calibration rows.
+
+    The intervals are of the noise, or the factor, that the scores were made with, which was fitted on other rows.
+    """
+    promise = calibration.promise
+    if promise is None:
+        return {}
+    noise: Any = np.asarray(promise.noise) if promise.noise is not None else rows.aleatoric
+    if promise.noise is None and noise is not None:
+        noise = noise * ((promise.variance_factor or 1.0) / (calibration.variance_factor or 1.0))
+    variance = rows.epistemic if noise is None else rows.epistemic + noise
     scores: dict[str, float | None] = {}
     kept = np.asarray(calibration.scores)
     for coverage in COVERAGES:
         try:
-            factor = factor_for(kept, coverage, rows=calibration.rows)
+            factor = factor_for(kept, coverage, rows=promise.n)
         except ValueError:
             scores |= {f"conformal_coverage_{coverage:g}": None, f"conformal_width_{coverage:g}": None}
             continue
-        lower, upper = interval(rows.mean, rows.variance, factor)
+        lower, upper = interval(rows.mean, variance, factor)
         scores[f"conformal_coverage_{coverage:g}"] = float(((targets >= lower) & (targets <= upper)).mean())
         scores[f"conformal_width_{coverage:g}"] = float((upper - lower).mean())
     return scores

@@ -9,7 +9,7 @@ import numpy as np
 
 from thinned.models.card import InputSpec, ModelCard, OutputSpec
 from thinned.models.sampling import SAMPLINGS, SEEDS
-from thinned.models.uncertainty.answer import calibrated_passes
+from thinned.models.uncertainty.promises import calibrated_passes, describe_promise
 from thinned.service.schema.calibrated_fields import calibrated_request, tempered_answer
 from thinned.service.schema.input_arrays import describe, largest_number, numpy_dtype
 from thinned.service.schema.json_schema import Schema, array, by_output, object_of, or_null, reference, rows
@@ -206,7 +206,7 @@ def predict_mc_answer(card: ModelCard) -> Schema:
         "stopped_by": {
             "enum": ["tolerance", "budget_ms", "n_samples", "limit"],
             "description": "What ended an answer with a tolerance or a budget_ms: that the tolerance was met, the "
-            "time, the n_samples asked for (or calibrated), or the most passes that the service's limits allow.",
+            "time, the n_samples asked for, or the most passes that the service's limits allow.",
         },
         "quantiles": {
             "description": "One array for each level asked for, in that order.",
@@ -257,8 +257,10 @@ def _request_parts(card: ModelCard) -> dict[str, Schema]:
             "exclusiveMaximum": 1,
             "default": None,
             "description": "Give an interval, or a set of classes, that holds a new row's truth with at least this "
-            "probability: over rows like those of the calibration, not for each row by itself. n_samples is then "
-            f"{passes} by default, as it was calibrated. 409 where there were too few calibration rows for it.",
+            "probability: over rows like those of the calibration, not for each row by itself. "
+            f"{' '.join(describe_promise(output) for output in card.outputs)} n_samples is then {passes} by default; "
+            "another number, independent passes, a tolerance or a budget_ms are answered 409, and so is a coverage "
+            "that there were too few calibration rows for.",
         }
     return {
         "separate": {
