@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from thinned.models.card import Calibration, OutputSpec
+from thinned.models.card import Calibration, OutputSpec, Promise
 from thinned.models.dropout import StochasticModel, enable_mc_dropout
 from thinned.models.evaluation import Evaluation, evaluate
 from thinned.models.evaluation.page import page
@@ -77,11 +77,16 @@ def test_scores_are_those_of_the_first_passes() -> None:
 
 
 def test_what_calibration_found_is_scored_beside() -> None:
-    fitted = Calibration(rows=20, n_samples=64, temperature=2.0, scores=tuple((i / 20,) for i in range(20)))
+    held = Promise(n=20, counted="rows", temperature=1.5)
+    scores = tuple((i / 20,) for i in range(20))
+    fitted = Calibration(rows=30, n_samples=64, temperature=2.0, scores=scores, promise=held)
     found = evaluated("classification", calibration=fitted)
     assert [series.name for series in found.series] == ["deterministic", "passes", "calibrated"]
     assert found.series[2].scores[0]["set_coverage_0.9"] is not None
-    two = Calibration(rows=20, n_samples=64, scores=tuple((i / 5, i / 5) for i in range(20)))
+    old = evaluated("classification", calibration=fitted.model_copy(update={"promise": None}))
+    assert not [name for name in old.series[2].scores[0] if name.startswith("set_")]
+    held = Promise(n=20, counted="rows", noise=(1.5, 0.5))
+    two = Calibration(rows=30, n_samples=64, scores=tuple((i / 5, i / 5) for i in range(20)), promise=held)
     regression = evaluated("regression", calibration=two, noise=(1.0, 1.0))
     assert regression.series[-1].name == "calibrated passes"
     assert regression.series[-1].scores[-1]["conformal_coverage_0.9"] is not None
