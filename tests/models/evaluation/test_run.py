@@ -91,7 +91,7 @@ def test_what_calibration_found_is_scored_beside() -> None:
 
 def test_rows_cut_in_pieces_score_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = evaluated("classification").to_json()
-    monkeypatch.setattr("thinned.models.evaluation.run._AT_ONCE", 64 * 3 * 7)
+    monkeypatch.setattr("thinned.models.evaluation.gathering._AT_ONCE", 64 * 3 * 7)
     told: list[tuple[int, int]] = []
     cut = evaluated("classification", on_rows=lambda done, total: told.append((done, total))).to_json()
     assert_allclose(
