@@ -139,9 +139,16 @@ def value_targets(targets: npt.NDArray[Any], rows: int, units: int) -> Array:
         raise _wrong(f"expected numbers as targets, received {targets.dtype}") from None
     if values.size != rows * units:
         raise _wrong(f"expected {rows} rows of {units} targets, received {values.shape}")
-    if not np.isfinite(values).all():
-        raise _wrong("expected finite targets, received NaN or infinity")
-    return values.reshape(rows, units)
+    values = values.reshape(rows, units)
+    _refuse_gaps(values)
+    return values
+
+
+def _refuse_gaps(values: Array) -> None:
+    """Refuse targets, rows first, that are NaN or infinite, by the first row of them."""
+    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not finite.all():
+        raise _wrong(f"expected finite targets, received NaN or infinity in row {int(np.argmin(finite))}")
 
 
 def class_targets(targets: npt.NDArray[Any], spec: OutputSpec, rows: int) -> npt.NDArray[np.int64]:
@@ -159,7 +166,9 @@ def class_targets(targets: npt.NDArray[Any], spec: OutputSpec, rows: int) -> npt
         values = values.argmax(axis=-1)
     if spec.task == "multilabel" and values.size != rows * int(spec.shape[-1] or 1):
         raise _wrong(f"expected {rows} rows of {spec.shape[-1]} labels, each 0 or 1, received {values.shape}")
-    numbers = np.asarray(values, np.float64).ravel()
+    numbers = np.asarray(values, np.float64)
+    _refuse_gaps(np.atleast_1d(numbers))
+    numbers = numbers.ravel()
     whole = numbers.astype(np.int64)
     if (whole != numbers).any() or whole.min(initial=0) < 0 or whole.max(initial=0) >= count or len(whole) % rows:
         raise _wrong(f"expected class numbers from 0 to {count - 1}, a label of the card, or one-hot rows")

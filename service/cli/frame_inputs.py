@@ -240,4 +240,4 @@ def _say(what: str) -> None:
     """Say something on stderr, once."""
     if what not in _said:
         _said.add(what)
-        print(f"thinned: {what}", file=sys.stderr)
+        print(f"thinned: {' '.join(what.split())}", file=sys.stderr)

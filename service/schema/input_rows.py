@@ -57,7 +57,7 @@ def _padded(rows: list[Any], spec: InputSpec, loc: Loc, max_length: int | None, 
     Raises:
         InputError: They are much longer than what was sent.
     """
-    if not all(isinstance(row, list) and row for row in rows):
+    if not rows or not all(isinstance(row, list) and row for row in rows):
         return None
     lengths = np.array([len(row) for row in rows])
     longest, sent = int(lengths.max()), int(lengths.sum())

@@ -26,8 +26,9 @@ Layout: TypeAlias = list[tuple[InputSpec, tuple[str, ...] | None]]
 """For each input its columns; None where one column, of its name, holds all that it takes of a row."""
 
 _NAMES_TOLD = 8
+_NAMES_COMPARED = 4
 _LONGEST_NAME = 64
-_MOST_COMPARED = 128
+_MOST_COMPARED = 64
 """Names of more characters, or beyond this many, are not compared to find which was meant."""
 
 
@@ -102,7 +103,7 @@ def _misfit(missing: Sequence[str], unknown: Sequence[str], names: Sequence[str]
     if missing:
         said.append(f"missing: {_told(missing)}")
     if unknown:
-        near = {name: meant for name in unknown[:_NAMES_TOLD] if (meant := _meant(name, missing))}
+        near = {name: meant for name in unknown[:_NAMES_COMPARED] if (meant := _meant(name, missing))}
         said.append(f"unknown: {_told(unknown, near)}")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:

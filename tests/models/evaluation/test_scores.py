@@ -140,3 +140,11 @@ def test_passes_are_read_by_their_task() -> None:
     many = ClassRows.of(classes_of(draw.normal(size=(6, 5, 3)), MANY))
     assert many.probs.shape == (15, 2)
     assert many.entropy.shape == (15,)
+
+
+def test_targets_that_are_nan_are_refused_by_their_row() -> None:
+    spec = OutputSpec(name="y", shape=(3,), dtype="float32", task="classification", scale="probabilities")
+    with pytest.raises(InputError, match="NaN or infinity in row 2"):
+        value_targets(np.array([1.0, 2.0, np.nan]), 3, 1)
+    with pytest.raises(InputError, match="NaN or infinity in row 1"):
+        class_targets(np.array([0.0, np.nan, np.nan]), spec, 3)

@@ -236,6 +236,7 @@ def test_rows_are_filled_up_where_the_card_says_with_what() -> None:
 @pytest.mark.parametrize(
     ("raw", "spec", "loc", "said"),
     [
+        ([], PADDED, (), "expected at least one row, received an empty list"),
         ([[1], []], PADDED, (1,), "expected a list of at least one, received a list of 0"),
         ([[1], 2], PADDED, (1,), "expected a list of at least one, received 2"),
         ([[1], [2, 30]], PADDED, (1, 1), "from 0 to 19"),
@@ -311,11 +312,11 @@ def test_what_is_wrong_with_records_is_named_by_row_and_column(raw: Any, loc: tu
 
 
 def test_records_of_a_million_wrong_names_take_no_time() -> None:
-    began = time.perf_counter()
     raw = [{f"{i:064}": 0 for i in range(100_000)}] * 3
     wide = InputSpec(name="x", shape=(2000,), dtype="float32", columns=tuple(f"{i:063}a" for i in range(2000)))
+    began = time.process_time()
     assert len(problems(raw, wide)[0].msg) < 2500
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 1
 
 
 def obviously_fits(raw: Any) -> bool:
