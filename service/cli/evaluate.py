@@ -154,6 +154,8 @@ def print_evaluation(found: Evaluation) -> None:
             "replacement. --out writes what each score means.",
             soft_wrap=True,
         )
+    if calibrated and found.calibrated_with is not None:
+        out.print("*: the number of passes that was calibrated, and that `coverage` draws.", soft_wrap=True)
     for note in found.notes:
         out.print(note, soft_wrap=True, markup=False)
 
