@@ -69,7 +69,7 @@ def evaluate(
         task=spec.task,
         rows=rows,
         seed=seed,
-        notes=tuple(_notes(model, spec, rows)),
+        notes=tuple(_notes(model, spec, rows, found.get("unit", "row"))),
         curves_at=curves_at or None,
         calibrated_with=None if fitted is None or not drawn else fitted.n_samples,
         replicates=REPLICATES if rows >= LEAST_UNITS else 0,
@@ -126,11 +126,12 @@ def _resamplings(rows: int, answers: int, ood: Inputs | None, seed: int) -> tupl
     return own, Resampling(len(next(iter(ood.values()))), answers=answers, seed=seed + 1)
 
 
-def _notes(model: StochasticModel, spec: OutputSpec, rows: int) -> list[str]:
+def _notes(model: StochasticModel, spec: OutputSpec, rows: int, unit: str) -> list[str]:
     notes, fitted = [], spec.calibration
     if fitted is not None:
         temperature = f"temperature {fitted.temperature:.4g}, " if fitted.temperature is not None else ""
-        notes.append(f"Calibrated: {temperature}from {fitted.rows} rows and {fitted.n_samples} passes.")
+        each = {"image": "pixels", "sequence": "positions", "row": "rows"}[unit]
+        notes.append(f"Calibrated: {temperature}from {fitted.rows:,} {each} and {fitted.n_samples} passes.")
     if spec.task == "regression" and spec.noise is None and fitted is None:
         notes.append(
             "The noise of the data is not known: likelihoods and intervals are of the network's spread alone, and too "

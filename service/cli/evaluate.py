@@ -174,7 +174,7 @@ def _print_series(series: Sequence[Series], title: str, found: Evaluation) -> No
             (
                 meaning_of(name).words,
                 *(_cell(item, place, name) for item, place in columns),
-                meaning_of(name).better.removesuffix(" is better"),
+                meaning_of(name).better.removesuffix(" is better").removesuffix(" is best"),
             )
             for name in names
         ],

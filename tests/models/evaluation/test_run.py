@@ -21,7 +21,7 @@ from thinned.models.evaluation.page import page
 from thinned.models.evaluation.plots import _score, drawings
 from thinned.models.evaluation.run import SEED
 from thinned.models.evaluation.theme import LIGHT, figure
-from thinned.models.uncertainty import RunningStatistics
+from thinned.models.uncertainty.running_statistics import BlockStatistics, RunningStatistics
 from thinned.models.uncertainty.answer import OutputAnswer, answer_output
 
 L = keras.layers
@@ -103,8 +103,7 @@ def answered(spec: OutputSpec, n_samples: int, coverage: float) -> OutputAnswer:
     """What the service computes for a request with `coverage`."""
     activation, units, _ = TASKS[spec.task]
     passes = network(activation, units).sample({"x": ROWS}, n_samples=n_samples, seed=SEED)["y"]
-    statistics = RunningStatistics(task=spec.task, scale=spec.scale)
-    statistics.add(passes)
+    statistics = RunningStatistics().update(BlockStatistics.of_passes(passes))
     return answer_output(
         spec, statistics, sampling="stratified", passes=passes, coverage=coverage, separate=True, calibrated=True
     )
