@@ -120,6 +120,6 @@ def meaning_of(score: str) -> Meaning:
     at = re.fullmatch(r"(.+)_(0\.\d+)", score)
     if at is None or at[1] not in _AT_COVERAGE:
         return Meaning(score.replace("_", " "), "", "")
-    percent = f"{100 * float(at[2]):g} %"
+    percent = f"{100 * float(at[2]):g}%"
     told = (part.format(percent, share=at[2], z=_QUANTILES.get(at[2], "z")) for part in _AT_COVERAGE[at[1]])
     return Meaning(*told)

@@ -30,7 +30,8 @@ thead th { font-weight: 600; vertical-align: bottom }
 tbody th { text-align: left; font-weight: 600; min-width: 13rem }
 td span { white-space: nowrap } td small { color: var(--muted); display: block; font-size: 10.5px; white-space: nowrap }
 .meaning { font-weight: 400; color: var(--muted); display: block; font-size: 11.5px; line-height: 1.35 }
-.served { background: var(--mark) } .note { color: var(--note) } .hint { color: var(--muted); font-size: 13px }
+.served { background: var(--mark) } .note { border-left: 3px solid var(--note); padding-left: .7rem }
+.hint { color: var(--muted); font-size: 13px }
 .drawings { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 1.5rem }
 figure { margin: 0 } img { width: 100%; height: auto; display: block }
 figcaption { color: var(--muted); font-size: 13px }
@@ -78,7 +79,7 @@ def column_name(series: Series, count: int, calibrated_with: int | None = None) 
     """What stands above a column."""
     if count == 0:
         return "plain answer"
-    return f"N = {count} (as calibrated)" if count == calibrated_with and series.is_calibrated else f"N = {count}"
+    return f"N = {count}, as calibrated" if count == calibrated_with and series.is_calibrated else f"N = {count}"
 
 
 def _about(found: Evaluation) -> str:

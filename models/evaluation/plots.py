@@ -100,10 +100,13 @@ def _named(found: Evaluation, curve: str, theme: Theme) -> Iterator[tuple[str, s
 
 
 def _label(series: Series, found: Evaluation) -> str:
-    name = {"passes": "mean over passes", "calibrated": "calibrated", "calibrated passes": "calibrated"}.get(
-        series.name
-    )
-    return series.name if name is None else f"{name}, N = {found.curves_at}"
+    return _name(series) if series.is_deterministic else f"{_name(series)}, N = {found.curves_at}"
+
+
+def _name(series: Series) -> str:
+    if series.is_deterministic:
+        return "calibrated plain answer" if series.is_calibrated else "plain answer"
+    return "calibrated" if series.is_calibrated else "mean over passes"
 
 
 def _reliability(ax: Any, found: Evaluation, theme: Theme) -> None:
@@ -162,10 +165,9 @@ def _score(name: str) -> Paint:
         for colour, series in zip(theme.colours, found.series, strict=False):
             x, y, low, high = _points(series, name)
             if series.is_deterministic and y:
-                ax.axhline(y[0], color=colour, linewidth=1.2, linestyle="--", label=series.name)
+                ax.axhline(y[0], color=colour, linewidth=1.2, linestyle="--", label=_name(series))
             elif y:
-                label = "mean over passes" if series.name == "passes" else "calibrated"
-                ax.plot(x, y, color=colour, marker="o", markersize=3, linewidth=1.4, label=label)
+                ax.plot(x, y, color=colour, marker="o", markersize=3, linewidth=1.4, label=_name(series))
                 ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
                 counts |= set(x)
         stated = name.rpartition("_")[2] if "coverage_0" in name else None

@@ -168,13 +168,13 @@ def _print_series(series: Sequence[Series], title: str, found: Evaluation) -> No
     heads = [_head(item.n_samples[place], item, found) for item, place in columns]
     table(
         "score",
-        *heads,
         "better",
+        *heads,
         rows=[
             (
                 meaning_of(name).words,
-                *(_cell(item, place, name) for item, place in columns),
                 meaning_of(name).better.removesuffix(" is better").removesuffix(" is best"),
+                *(_cell(item, place, name) for item, place in columns),
             )
             for name in names
         ],

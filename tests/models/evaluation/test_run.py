@@ -21,8 +21,8 @@ from thinned.models.evaluation.page import page
 from thinned.models.evaluation.plots import _score, drawings
 from thinned.models.evaluation.run import SEED
 from thinned.models.evaluation.theme import LIGHT, figure
-from thinned.models.uncertainty.running_statistics import BlockStatistics, RunningStatistics
 from thinned.models.uncertainty.answer import OutputAnswer, answer_output
+from thinned.models.uncertainty.running_statistics import BlockStatistics, RunningStatistics
 
 L = keras.layers
 ROWS = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
@@ -154,8 +154,8 @@ def test_intervals_that_are_served_stand_in_place_of_a_normal_s() -> None:
     assert found.series[0].scores[0]["log_likelihood"] is None
     assert found.series[2].scores[0]["log_likelihood"] is not None
     told = page(found, drawings(found))
-    assert "N = 48 (as calibrated)" in told
-    assert "normal 90 %" not in told
+    assert "N = 48, as calibrated" in told
+    assert "normal 90%" not in told
 
 
 def test_a_coverage_with_too_few_calibration_rows_has_no_score() -> None:
