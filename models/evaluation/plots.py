@@ -173,14 +173,14 @@ def _score(name: str) -> Paint:
         stated = name.rpartition("_")[2] if "coverage_0" in name else None
         if stated is not None:
             ax.axhline(float(stated), color=theme.muted, linewidth=1, linestyle=":", label="stated")
-        _ticks(ax, sorted(counts), found.calibrated_with)
+        _ticks(ax, sorted(counts), found.calibrated_with, theme)
         note = "" if found.calibrated_with is None else f" (calibrated with {found.calibrated_with})"
         finish(ax, f"passes{note}", meaning_of(name).words, theme)
 
     return paint
 
 
-def _ticks(ax: Any, counts: Sequence[int], marked: int | None) -> None:
+def _ticks(ax: Any, counts: Sequence[int], marked: int | None, theme: Theme) -> None:
     """Tick the numbers of passes on a logarithmic axis, those that have room; the marked one goes last."""
     from math import log
 
@@ -196,7 +196,7 @@ def _ticks(ax: Any, counts: Sequence[int], marked: int | None) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
     if marked in counts:
-        ax.axvline(marked, color=ax.xaxis.label.get_color(), linewidth=0.8, linestyle=":")
+        ax.axvline(marked, color=theme.muted, linewidth=0.8, linestyle=":")
 
 
 def _points(series: Series, name: str) -> tuple[list[int], list[float], list[float], list[float]]:
