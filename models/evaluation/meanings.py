@@ -16,6 +16,12 @@ class Meaning:
     better: str
     definition: str
 
+    @property
+    def short(self) -> str:
+        """Which way is better, in a word or two: "lower", "near 90%"."""
+        percent = re.search(r"[0-9.]+%", self.better)
+        return self.better.partition(" ")[0] if percent is None else f"near {percent[0]}"
+
 
 _LOWER, _HIGHER = "lower is better", "higher is better"
 _SCORES = {

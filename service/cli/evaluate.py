@@ -173,7 +173,7 @@ def _print_series(series: Sequence[Series], title: str, found: Evaluation) -> No
         rows=[
             (
                 meaning_of(name).words,
-                meaning_of(name).better.removesuffix(" is better").removesuffix(" is best"),
+                meaning_of(name).short,
                 *(_cell(item, place, name) for item, place in columns),
             )
             for name in names

@@ -23,6 +23,7 @@ _BETWEEN = 3
 """Blanks beside each column."""
 _MOST_WORD = 40
 """Longer words are broken: they are paths, or no words at all."""
+_LEAST_NAME = 4
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -73,10 +74,13 @@ def blocks_of(
         columns: Of each column the head, then its cells.
         width: Of the console.
         right: Heads of columns whose lines may not be broken.
-        repeat: Number of columns that every block begins with.
+        repeat: Number of columns that every block begins with; fewer where another does not fit beside them.
     """
     natural = [max((_length(line) for cell in column for line in cell.split("\n")), default=1) for column in columns]
     least = [_least(column, whole=column[0] in right) for column in columns]
+    widest = [max(least[i:], default=0) for i in range(len(columns))]
+    while 1 < repeat < len(columns) and sum(least[:repeat]) + widest[repeat] + _BETWEEN * (repeat + 1) > width:
+        repeat -= 1
     first = list(range(min(repeat, len(columns))))
     blocks: list[list[int]] = [[*first]]
     for place in range(len(first), len(columns)):
@@ -99,6 +103,9 @@ def _widths(block: Sequence[int], natural: Sequence[int], least: Sequence[int], 
     """The least widths, and what is left given to the columns that would take it, the narrowest want first."""
     found = {place: least[place] for place in block}
     left = room - sum(found.values())
+    if left < 0:  # what says which row it is gives way to the numbers
+        found[block[0]] = max(_LEAST_NAME, found[block[0]] + left)
+        left = 0
     wanting = sorted(block, key=lambda place: natural[place] - least[place])
     for number, place in enumerate(wanting):
         more = max(0, min(natural[place] - least[place], left // (len(wanting) - number)))
