@@ -203,8 +203,7 @@ def store_calibrated(stored: StoredModel, spec: OutputSpec, *, note: str | None 
         ModelFileError: The stored files are not those that its card describes.
     """
     outputs = tuple(spec if output.name == spec.name else output for output in stored.card.outputs)
-    # It is another version than the import made: that one is found again where the file is imported again.
-    update = {"outputs": outputs, "created": _now(), "import_sha256": None, "note": note or stored.card.note}
+    update = {"outputs": outputs, "created": _now(), "note": note or stored.card.note}
     card = stored.card.model_copy(update=update)
     module = stored.path / "layers.py" if card.module_sha256 is not None else None
     return store(stored.path / "model.keras", card, module=module, rows=load_rows(stored))

@@ -20,8 +20,8 @@ PREFIX = "THINNED_"
 DEBUG = "THINNED_DEBUG"
 """No setting of the service: set by a person who wants the traceback of a command's error."""
 MIB = 1024 * 1024
-SOURCE = Path(__file__).resolve().parents[1]
-"""The folder of the code: a checkout, a bento's `src`, or the installed package."""
+SOURCES = Path(__file__).resolve().parents[1:3]
+"""Where a bento's `src` may be: the folder of `service`, or that of the package `thinned` which holds it."""
 
 
 class Settings(BaseSettings):
@@ -100,8 +100,8 @@ class Settings(BaseSettings):
     @classmethod
     def _serve_what_was_packed(cls, values: dict[str, object]) -> dict[str, object]:
         """In a bento the model that it was built with is served, whatever else the store holds."""
-        packed = model_of_bento(SOURCE)
-        return values if packed is None else {"model": packed, **values}
+        packed = [model for source in SOURCES if (model := model_of_bento(source)) is not None]
+        return {"model": packed[0], **values} if packed else values
 
     @model_validator(mode="before")
     @classmethod

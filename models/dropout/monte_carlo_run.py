@@ -26,12 +26,11 @@ from thinned.models.errors import InputError
 from thinned.models.sampling import BLOCK, Sampling
 from thinned.models.uncertainty import BlockStatistics, RunningStatistics
 
-__all__ = ["LEAST_PASSES", "MonteCarloRun", "PassSource", "Stop", "WorkItem", "complete"]
+__all__ = ["LEAST_PASSES", "MonteCarloRun", "PassSource", "WorkItem", "complete"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Inputs: TypeAlias = Mapping[str, Array]
 Part: TypeAlias = dict[str, BlockStatistics]
-Stop: TypeAlias = Literal["tolerance", "budget_ms", "n_samples"]
 
 LEAST_PASSES = 4 * BLOCK
 """Passes before a tolerance may stop a run: from 4 blocks on their spread tells the error.
@@ -120,7 +119,8 @@ class MonteCarloRun:
         self.sampling: Sampling = sampling
         self.keeps_passes = keep_passes
         self.tolerance = tolerance
-        self._stop_at = math.inf if budget_ms is None else (began or time.monotonic()) + budget_ms / 1000
+        self.stop_at = math.inf if budget_ms is None else (began or time.monotonic()) + budget_ms / 1000
+        """When the budget ends it, on that clock; infinity without one."""
         self._row_passes = row_passes
         self._kept: dict[str, Array] = {}
         self.in_one_call = not self.adaptive and self.rows * self.cap <= row_passes
@@ -132,14 +132,14 @@ class MonteCarloRun:
             part = inputs if self.rows <= most else {name: array[rows] for name, array in inputs.items()}
             self._pieces.append(_Piece(part, rows, {name: RunningStatistics() for name in outputs}))
         self._plan: Generator[WorkItem, Part, None] = self._adaptive() if self.adaptive else self._fixed()
-        self.stopped_by: Stop | None = "n_samples" if self.adaptive else None
-        """What ended an adaptive run, once it is complete: the tolerance that was met, the time, or its last pass."""
+        self.stopped_by: Literal["tolerance", "budget_ms", "n_samples"] | None = "n_samples" if self.adaptive else None
+        """What ended an adaptive run, once it is complete."""
         self.item: WorkItem | None = next(self._plan)
 
     @property
     def adaptive(self) -> bool:
         """Whether it may stop before `cap`."""
-        return self.tolerance is not None or self._stop_at < math.inf
+        return self.tolerance is not None or self.stop_at < math.inf
 
     # What is drawn next
 
@@ -184,14 +184,14 @@ class MonteCarloRun:
 
     def _adaptive(self) -> Generator[WorkItem, Part, None]:
         """All pieces side by side, since all rows are given the same number of passes."""
-        ahead = BLOCK if self._stop_at < math.inf else LEAST_PASSES
+        ahead = BLOCK if self.stop_at < math.inf else LEAST_PASSES
         while self.drawn < self.cap:
             began = time.monotonic()
             most = max(1, self._row_passes // self._pieces[0].height)
             wanted = _whole_blocks(self.cap - self.drawn, min(ahead, most))
             parts: list[Part] = []
             for piece in self._pieces:
-                # The first call may have been shortened to leave room for others: the rest follow it.
+                # The first call may have been shortened for others: the rest follow it.
                 parts.append((yield WorkItem(piece, self.drawn, wanted, whole=False)))
                 wanted = next(iter(parts[-1].values())).count
             self._add_blocks(parts)
@@ -199,8 +199,8 @@ class MonteCarloRun:
                 self.stopped_by = "tolerance"
                 return
             ahead = self._affordable(wanted, time.monotonic() - began)
-            if not ahead and self.drawn < self.cap:
-                self.stopped_by = "budget_ms"
+            if not ahead:
+                self.stopped_by = "budget_ms" if self.drawn < self.cap else "n_samples"
                 return
 
     def _add(self, piece: _Piece, part: Part) -> None:
@@ -222,8 +222,8 @@ class MonteCarloRun:
     def _affordable(self, last: int, took_s: float) -> int:
         """How many passes to ask for next: 0 if not even a block fits the time that is left."""
         ahead = max(BLOCK, self.drawn)  # Doubling costs few calls, and throws away half at most.
-        if self._stop_at < math.inf:
-            left = self._stop_at - time.monotonic()
+        if self.stop_at < math.inf:
+            left = self.stop_at - time.monotonic()
             blocks = int(left / (took_s / math.ceil(last / BLOCK)))
             ahead = min(ahead, max(0, blocks) * BLOCK)
         return ahead
@@ -234,11 +234,6 @@ class MonteCarloRun:
     def drawn(self) -> int:
         """Passes that the statistics stand on."""
         return _count(self._pieces[0])
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until the budget ends it; infinite without one."""
-        return max(0.0, self._stop_at - time.monotonic())
 
     @property
     def left(self) -> int:

@@ -86,4 +86,5 @@ def put_in_store(
             labels=labels,
             scores=scores,
             columns={None: columns} if columns is not None else None,
+            replace=True,
         )

@@ -15,7 +15,7 @@ from thinned._version import __version__
 from thinned.models.errors import ModelCorruptError, ModelNotFoundError
 from thinned.models.storage.model_store import StoredModel, find, folder_of
 from thinned.models.storage.stored_model import digest, read, verify_files
-from thinned.models.storage.versions import versions, write_latest
+from thinned.models.storage.versions import latest, versions, write_latest
 
 __all__ = ["ImportRequest", "current_version"]
 
@@ -43,8 +43,13 @@ class ImportRequest:
         return cls(hashlib.sha256(repr(parts).encode()).hexdigest())
 
     def find(self, name: str) -> StoredModel | None:
-        """The newest sound version of a name that the same request has made; None where there is none."""
-        for place in reversed(versions(folder_of(name))):
+        """A sound version of a name that the same request has made, or that was calibrated from one; None if none is.
+
+        The latest version comes first, then the newest.
+        """
+        folder = folder_of(name)
+        there = versions(folder)
+        for place in [latest(folder, there), *reversed(there)] if there else []:
             try:
                 stored = read(place)
                 if stored.card.import_sha256 == self.sha256:

@@ -145,9 +145,11 @@ def _import(
     if data is not None and (data.suffix.lower() not in SUFFIXES or not data.is_file()):
         raise UsageError(f"--data expects a file that ends in {', '.join(SUFFIXES)}; {str(data)!r} is no such file")
     source = None if module is None else find_module(module)
+    from thinned.models.storage.import_request import current_version
     from thinned.models.storage.importing import import_model
     from thinned.models.storage.stored_model import digest
 
+    before = current_version(file.stem if name is None else name)
     began = datetime.now(UTC)
     with progress_line("Starting TensorFlow") as on_step:
         stored = import_model(
@@ -174,4 +176,6 @@ def _import(
         )
         return
     print_model(stored)
+    if before is not None and any(output.calibration is not None for output in before.card.outputs):
+        typer.echo(f"{before.tag} was calibrated, and this version is not: thinned calibrate {stored.card.name}")
     typer.echo(f"Stored as {stored.tag}. Next: thinned serve {stored.card.name}")

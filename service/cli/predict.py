@@ -165,6 +165,8 @@ def _predict_mc(
     )
     if show:
         print_statistics(answers, card, n_samples=run.drawn, seed=seed, coverage=coverage)
+        if "calibrated" in document:
+            print("Means and entropies have the fitted temperature; --json gives the plain ones beside them.")
         if stopped_by == "limit":
             print(f"The tolerance is not met after {run.drawn} passes, the limit (THINNED_MAX_SAMPLES).")
         elif stopped_by is not None:

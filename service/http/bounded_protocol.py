@@ -2,7 +2,8 @@
 
 `HttpToolsProtocol` collects a header of any length and copies what it has at every piece: one of 100 MB holds up the
 event loop for 20 s. A connection that sends nothing, or a header a byte at a time, stays for ever, and so does a client
-that takes nothing of its answer.
+that takes nothing of its answer. All requests that have come are begun in one round of the event loop: under overload
+it reads hundreds of bodies before it tells the first of them that there is too much, or answers `/livez`.
 
 `tests/service/http/test_bounded_protocol.py` fails when this is no longer needed, or what it relies on is gone.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -29,6 +30,7 @@ STUCK_S = 30.0
 SWEEP_S = 0.5
 """So often the connections are looked over: by so much later than stated may one be ended."""
 
+Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 Refusal: TypeAlias = Callable[[int, str], bytes]
 """The whole answer, as bytes on the connection, for a status and what is to be said."""
 
@@ -42,6 +44,10 @@ class Bounds(NamedTuple):
     """Seconds from a connection's start, or a request's first byte, to the end of its headers."""
     connections: int
     """Open connections."""
+    at_once: int
+    """Requests for `costly` paths that are begun in one round of the event loop; it answers nothing else meanwhile."""
+    costly: frozenset[bytes]
+    """Paths of which a request takes so long to read that a round can bear no more of them."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -50,12 +56,17 @@ class BoundedProtocol(HttpToolsProtocol):
     Args:
         bounds: Gives the bounds.
         refusal: Makes the answer to what is refused here.
+        busy: The application that answers what is beyond `Bounds.at_once`, quickly.
         sweep: Looks after the connections of this process.
         named: As for uvicorn's own.
     """
 
-    def __init__(self, *, bounds: Callable[[], Bounds], refusal: Refusal, sweep: Sweep, **named: Any) -> None:
+    def __init__(
+        self, *, bounds: Callable[[], Bounds], refusal: Refusal, busy: Application, sweep: Sweep, **named: Any
+    ) -> None:
         super().__init__(**named)
+        self._application = self.app
+        self._busy = busy
         self._bounds = bounds()
         self._refusal = refusal
         self._sweep = sweep
@@ -108,7 +119,19 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The body follows."""
         self._room, self._in_header, self._header_since = self._bounds.header_bytes, False, None
+        self.app = self._application
+        cycle: RequestResponseCycle | None = self.cycle
+        # One that is sent behind another of its connection begins in another round.
+        first = cycle is None or cycle.response_complete
+        if first and self.url.partition(b"?")[0] in self._bounds.costly:
+            beyond = self._sweep.begins >= self._bounds.at_once
+            self.app = self._busy if beyond else self._begin
+            self._sweep.begins += not beyond
         super().on_headers_complete()
+
+    async def _begin(self, scope: Any, receive: Any, send: Any) -> None:
+        self._sweep.begins -= 1
+        await self._application(scope, receive, send)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body was read."""
@@ -175,6 +198,8 @@ class Sweep:
 
     def __init__(self) -> None:
         self._timer: asyncio.TimerHandle | None = None
+        self.begins = 0
+        """Costly requests that begin in the next round of the event loop."""
 
     @staticmethod
     def bounded(connections: set[Any]) -> list[BoundedProtocol]:
@@ -195,7 +220,7 @@ class Sweep:
             self.start(loop, connections)
 
 
-def bound_connections(bounds: Callable[[], Bounds], refusal: Refusal) -> None:
+def bound_connections(bounds: Callable[[], Bounds], refusal: Refusal, busy: Application) -> None:
     """Have every server of this process use `BoundedProtocol`.
 
     BentoML 1.4.40 makes uvicorn's `Config` without `http`, and has no setting for it; what "auto" stands for is looked
@@ -204,6 +229,7 @@ def bound_connections(bounds: Callable[[], Bounds], refusal: Refusal) -> None:
     Args:
         bounds: Gives the bounds; called for each connection.
         refusal: Makes the answer to what is refused.
+        busy: Answers what is beyond `Bounds.at_once`.
     """
-    protocol = partial(BoundedProtocol, bounds=bounds, refusal=refusal, sweep=Sweep())
+    protocol = partial(BoundedProtocol, bounds=bounds, refusal=refusal, busy=busy, sweep=Sweep())
     cast(dict[str, Any], config.HTTP_PROTOCOLS)["auto"] = protocol

@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from thinned.models.errors import OverloadedError
 from thinned.service.http.bounded_protocol import Bounds, bound_connections
@@ -20,6 +21,7 @@ __all__ = ["bound_connections_of"]
 
 log = logging.getLogger("bentoml.thinned")
 
+COSTLY = frozenset({b"/predict", b"/predict_mc"})
 _REASONS = {HTTPStatus.REQUEST_TIMEOUT: "slow", HTTPStatus.SERVICE_UNAVAILABLE: "full"}
 
 
@@ -32,9 +34,28 @@ def bound_connections_of(app: Starlette) -> None:
 
     def bounds() -> Bounds:
         settings = app.state.manager.settings
-        return Bounds(settings.max_header_bytes, settings.header_timeout_s, settings.max_connections)
+        return Bounds(
+            header_bytes=settings.max_header_bytes,
+            header_timeout_s=settings.header_timeout_s,
+            connections=settings.max_connections,
+            at_once=settings.max_waiting + 1,
+            costly=COSTLY,
+        )
 
-    bound_connections(bounds, _refusal(lambda: app.state.manager))
+    async def busy(scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request without reading it: it takes a tenth of the time."""
+        manager = app.state.manager
+        manager.metrics.refused("full")
+        name = name_request(scope["headers"])
+        before = current_request_id.set(name.decode("ascii"))
+        try:
+            answer = problem(OverloadedError("too many requests came at once, more than may wait; try again soon"))
+        finally:
+            current_request_id.reset(before)
+        answer.raw_headers += [(HEADER, name), NO_SNIFFING]
+        await answer(scope, receive, send)
+
+    bound_connections(bounds, _refusal(lambda: app.state.manager), busy)
 
 
 def _refusal(manager: Callable[[], ModelManager]) -> Callable[[int, str], bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -173,4 +174,4 @@ class SampleJob(Job):
     @property
     def left_s(self) -> float:
         """Seconds until its budget ends it."""
-        return self.run.left_s
+        return max(0.0, self.run.stop_at - time.monotonic())

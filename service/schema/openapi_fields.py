@@ -220,11 +220,14 @@ def _predicted_label(card: ModelCard) -> dict[str, Schema]:
     if not labelled:
         return {}
     schema = by_output(labelled, _labels, named=len(card.outputs) > 1)
-    return {"predicted_label": {"description": "Label of the most probable class, for each row.", **schema}}
+    meaning = "Label of the most probable class, for each row; of several labels, those of probability 0.5 or more."
+    return {"predicted_label": {"description": meaning, **schema}}
 
 
 def _labels(output: OutputSpec) -> Schema:
     schema: Schema = {"type": "string"}
+    if output.task == "multilabel":
+        schema = array(schema)
     for length in reversed(output.shape[:-1]):
         schema = array(schema, length)
     return array(schema)

@@ -50,7 +50,7 @@ def predict_answer(
     """
     _check(outputs, max_numbers)
     lists = {name: array.tolist() for name, array in outputs.items()}
-    classes = {spec.name: likeliest_class(spec, outputs[spec.name]) for spec in card.outputs if has_label(spec)}
+    classes = {spec.name: _classes(spec, outputs[spec.name]) for spec in card.outputs if has_label(spec)}
     model = {"name": card.name, "version": version}
     return {"outputs": _named(lists, card), **_predicted_label(classes, card), "model": model}
 
@@ -89,7 +89,11 @@ def predict_mc_answer(
     write("samples", lambda answer: answer.samples, rows_axis=1)
     for field in (*UNCERTAINTIES, *TEMPERED):
         write(field, lambda answer, field=field: getattr(answer, field))  # type: ignore[misc]
-    classes = {name: answer.likeliest for name, answer in answers.items() if answer.likeliest is not None}
+    classes = {
+        spec.name: _classes(spec, answer.mean) if answer.likeliest is None else answer.likeliest
+        for spec in card.outputs
+        if has_label(spec) and (answer := answers.get(spec.name)) is not None
+    }
     document |= _predicted_label(classes, card)
     if "plain_mean" in document or "plain_mean_probabilities" in document:
         document["calibrated"] = True
@@ -112,8 +116,20 @@ def predict_mc_answer(
 
 
 def has_label(spec: OutputSpec) -> bool:
-    """Whether answers name the most probable class of an output: it is a classification whose classes have names."""
-    return spec.task == "classification" and spec.labels is not None
+    """Whether answers name the classes of an output: they have names, and are told by the numbers of an answer.
+
+    Of several labels whose numbers are logits the mean over passes does not tell which are more likely than not.
+    """
+    told = spec.task == "classification" or (spec.task == "multilabel" and spec.scale == "probabilities")
+    return told and spec.labels is not None
+
+
+def _classes(spec: OutputSpec, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The number of the most probable class; of several labels, for each whether it is more likely than not."""
+    if spec.task == "multilabel":
+        likely: npt.NDArray[np.bool_] = values >= 0.5
+        return likely
+    return likeliest_class(spec, values)
 
 
 def encode(answer: Mapping[str, Any]) -> bytes:
@@ -122,10 +138,12 @@ def encode(answer: Mapping[str, Any]) -> bytes:
     return orjson.dumps(answer)
 
 
-def _predicted_label(classes: Mapping[str, npt.NDArray[np.intp]], card: ModelCard) -> dict[str, Any]:
-    """The names of the most probable classes, of the outputs whose classes have names."""
+def _predicted_label(classes: Mapping[str, npt.NDArray[Any]], card: ModelCard) -> dict[str, Any]:
+    """The names of what `_classes` gives, of the outputs whose classes have names."""
     found = {
-        spec.name: np.array(spec.labels, object)[classes[spec.name]].tolist()
+        spec.name: _members(classes[spec.name], spec)
+        if spec.task == "multilabel"
+        else np.array(spec.labels, object)[classes[spec.name]].tolist()
         for spec in card.outputs
         if has_label(spec) and spec.name in classes
     }

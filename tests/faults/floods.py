@@ -95,6 +95,7 @@ def abandoned_of(service: Service) -> Iterator[Figure]:
         large = {"inputs": small_rows(rows), "n_samples": PASSES, "timeout_ms": 300_000}
         bodies = [post("/predict_mc", {**large, "seed": i}) for i in range(ABANDONED)]
         connections = [Connection(service.port) for _ in bodies]
+        await ask(service.port, post("/predict", {"inputs": small_rows(1)}))  # Its graph is traced.
         before = await metrics_of(service.port)
         for connection, body in zip(connections, bodies, strict=True):
             await connection.send(body)
@@ -120,4 +121,5 @@ def abandoned_of(service: Service) -> Iterator[Figure]:
     yield Figure(f"{ABANDONED} requests at once whose clients leave: counted as gone", f"{gone:.0f}", "17", gone == 17)
     yield at_most("their row-passes that were computed", 100 * share, 5, "%")
     yield at_most("all their places free again after", 1e3 * freed_s, 500, "ms")
-    yield at_most("the next request", 1e3 * answer.took_s if answer.status == 200 else float("inf"), 500, "ms")
+    yield Figure("the next request", str(answer.status), "200", answer.status == 200)
+    yield at_most("it takes", 1e3 * answer.took_s, 500, "ms")

@@ -103,7 +103,10 @@ async def _open(port: int, sent: bytes, rate: float, seconds: float) -> _Seen:
         waiting.add(task)
         task.add_done_callback(waiting.discard)
     if waiting:
-        await asyncio.wait(waiting, timeout=10)
+        _, unanswered = await asyncio.wait(waiting, timeout=10)
+        seen.answers += [Answer(-1, "", b"", float("inf"))] * len(unanswered)
+        for task in unanswered:
+            task.cancel()
     for connection in free:
         connection.close()
     return seen

@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults.figures import Figure, at_least, at_most, quantile
 from tests.faults.floods import LARGE_WORK, abandoned_of, flood_of
+from tests.faults.fuzz import fuzz_of
 from tests.faults.memory import FAILING, failed_allocation_of
 from tests.faults.models import make_models
 from tests.faults.slow_clients import long_header_of, slow_clients_of
@@ -35,6 +36,7 @@ def attacked(mark: Path) -> Iterator[Service]:
 TRIALS: dict[str, Callable[[Service], Iterator[Figure]]] = {
     "slow clients": lambda service: slow_clients_of(service, 10, header_timeout_s=1.0, body_timeout_s=1.5),
     "a long header": lambda service: long_header_of(service, 10),
+    "changed bytes": lambda service: fuzz_of(service, 300),
     "a flood": lambda service: flood_of(service, rounds=2),
     "abandoned requests": abandoned_of,
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from tests.faults.figures import Trial
 from tests.faults.floods import abandoned, flood
+from tests.faults.fuzz import fuzz
 from tests.faults.memory import failed_allocation, peaks
 from tests.faults.overload import overload
 from tests.faults.schema import schema
@@ -18,6 +19,7 @@ TRIALS: Mapping[str, Trial] = {
     "slow": slow_clients,
     "header": long_header,
     "bodies": holding_bodies,
+    "fuzz": fuzz,
     "flood": flood,
     "abandoned": abandoned,
     "allocation": failed_allocation,

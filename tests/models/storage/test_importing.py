@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from thinned.models.calibration import store_calibrated
 from thinned.models.card import InputSpec, SiteSpec
 from thinned.models.dropout import OutputSignature, enable_mc_dropout
 from thinned.models.errors import ModelDiffersError, ModelExistsError, ModelFileError, UnsupportedModelError
@@ -16,6 +17,7 @@ from thinned.models.storage import model_store
 from thinned.models.storage.importing import import_model
 from thinned.models.storage.keras_archive import read_keras
 from thinned.models.storage.output_task import output_specs
+from thinned.models.storage.pointers import rollback
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -407,3 +409,13 @@ def test_a_version_that_answers_something_else_is_refused(files: Path) -> None:
     with pytest.raises(ModelDiffersError):
         import_model(files / "sound.keras", **asked)
     assert import_model(files / "sound.keras", **asked, replace=True) == first == model_store.find("other")
+
+
+def test_the_same_import_of_what_was_calibrated_stays_calibrated(files: Path) -> None:
+    asked: dict[str, Any] = {"name": "fitted", "tasks": {None: "regression"}}
+    first = import_model(files / "sound.keras", **asked)
+    output = first.card.outputs[0].model_copy(update={"noise": (1.0, 1.0)})
+    second = store_calibrated(first, output)
+    assert import_model(files / "sound.keras", **asked) == second == model_store.find("fitted")
+    rollback("fitted")
+    assert import_model(files / "sound.keras", **asked) == first == model_store.find("fitted")

@@ -20,6 +20,8 @@ from thinned.models.storage import model_store
 from thinned.service.cli import main as cli
 from thinned.service.cli import serve as cli_serve
 from thinned.service.inference.engine import Engine
+from thinned.service.inference.model_manager import ModelManager
+from thinned.service.settings import Settings
 
 X = np.random.default_rng(5).normal(size=(3, 4)).astype("float32")
 
@@ -346,6 +348,10 @@ def test_versions_are_named_moved_and_taken_back(thinned: Thinned, empty: Path, 
     thinned("import", folder / "pets.keras", "--task", "classification", "--name", "moved", "--replace")
     second = model_store.find("moved")
     assert json.loads(thinned("show", "moved@live", "--json").out)["version"] == first.version
+    for name in ("moved@live", first.tag):
+        assert ModelManager(Settings(model=name)).stored == first  # as THINNED_MODEL names it
+    asked = json.loads(thinned("predict", "moved@live", "--input", folder / "x.npy", "--json").out)
+    assert asked["model"]["version"] == first.version
     assert "It is moved@live" in thinned("show", first.tag).out
     listed = thinned("models").out
     assert re.search(rf"moved +{first.version} +@live .*the first", listed)

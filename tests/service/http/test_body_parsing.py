@@ -29,7 +29,8 @@ def read(served: Served, body: bytes, check: Callable[[Mapping[str, object]], An
         async def never() -> None:
             await asyncio.Event().wait()
 
-        asked = Asked(never, time.monotonic(), 60.0, served.manager.memory.hold())
+        manager = served.manager
+        asked = Asked(never, time.monotonic(), 60.0, manager.memory.hold(), manager.metrics)
         try:
             return await read_request(body, asked, check or (lambda d: read_predict(d, card, settings)), card, settings)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import math
 import time
 import tracemalloc
 import zlib
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from thinned.models import errors
 from thinned.service.http import body_reader
-from thinned.service.http.body_reader import read_body
+from thinned.service.http.body_reader import longest_timeout_ms, read_body
 from thinned.service.inference.memory import MemoryBudget
 from thinned.service.settings import Settings
 
@@ -186,3 +187,21 @@ def test_so_many_bodies_may_be_on_their_way_and_small_ones_pass_them() -> None:
         assert (budget.arriving, budget.total) == (0, 0)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("body", "timeout"),
+    [
+        (b'{"inputs": [[1]]}', 30_000),
+        (b'{"inputs": [[1]], "timeout_ms": 250}', 250),
+        (b'{"timeout_ms" :\n2.5e2, "inputs": [[1]]}', 250),
+        (b'{"timeout_ms": 250, "inputs": [["\\"timeout_ms\\": 1, \\"timeout_ms\\":9"]]}', 250),
+        (b'{"timeout_ms": 250, "inputs": [["a", {"timeout_ms": 900}]]}', 900),
+        (b'{"timeout_ms": "soon"}', math.inf),
+        (b'{"timeout_ms": 1.2.3}', math.inf),
+        (b'{"timeout_ms": 250}' + b" " * 70_000, math.inf),
+    ],
+)
+def test_the_time_that_a_body_gives_is_known_before_it_is_parsed(body: bytes, timeout: float) -> None:
+    """Never less than parsing would tell: a request may be refused by it."""
+    assert longest_timeout_ms(body, 30_000) == timeout

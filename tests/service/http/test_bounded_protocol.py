@@ -32,10 +32,17 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             scope["path"] == "/wait" or message["more_body"]
         ):
             pass
+    if scope["path"] == "/block":
+        time.sleep(0.3)  # What comes meanwhile is seen in one round.
     body = b"x" * LARGE if scope["path"] == "/large" else b"fine"
     headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def busy(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 503, "headers": [(b"content-length", b"4")]})
+    await send({"type": "http.response.body", "body": b"busy"})
 
 
 @contextmanager
@@ -63,8 +70,8 @@ def port() -> Iterator[int]:
     with pytest.MonkeyPatch.context() as patch:
         for name, seconds in (("LINGER_S", 0.3), ("STUCK_S", 0.6), ("SWEEP_S", 0.05)):
             patch.setattr(bounded_protocol, name, seconds)
-        bounds = Bounds(header_bytes=4096, header_timeout_s=0.4, connections=8)
-        protocol = partial(BoundedProtocol, bounds=lambda: bounds, refusal=refusal, sweep=Sweep())
+        bounds = Bounds(4096, header_timeout_s=0.4, connections=8, at_once=3, costly=frozenset({b"/costly"}))
+        protocol = partial(BoundedProtocol, bounds=lambda: bounds, refusal=refusal, busy=busy, sweep=Sweep())
         with served(protocol) as port:
             yield port
 
@@ -224,6 +231,33 @@ def test_where_all_are_busy_a_new_one_is_refused(connect: Connect) -> None:
     assert all_of(connect()).startswith(b"HTTP/1.1 503")
 
 
+def test_no_more_is_begun_in_one_round_than_the_bound(connect: Connect) -> None:
+    blocking, *others = [connect() for _ in range(7)]
+    costly = b"POST /costly?x HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}"
+    for _ in range(2):  # What was begun, and what was refused, counts no longer.
+        blocking.sendall(b"GET /block HTTP/1.1\r\n\r\n")
+        time.sleep(0.05)
+        for one in others:
+            one.sendall(costly)
+        blocking.recv(1000)
+        answers = sorted(one.recv(1000)[-4:] for one in others)
+        assert answers == [b"busy"] * 3 + [b"fine"] * 3
+    blocking.sendall(b"GET /block HTTP/1.1\r\n\r\n")
+    time.sleep(0.05)
+    for one in others:
+        one.sendall(GET + b"\r\n")
+    assert all(one.recv(1000).endswith(b"fine") for one in others)
+
+
+def test_requests_behind_one_another_are_begun_one_by_one(connect: Connect) -> None:
+    connection = connect()
+    connection.sendall(b"GET /costly HTTP/1.1\r\n\r\n" * 50)
+    received = b""
+    while received.count(b"HTTP/1.1") < 50 or not received.endswith((b"fine", b"busy")):
+        received += connection.recv(65536)
+    assert received.count(b"fine") == 50
+
+
 def test_an_upgrade_is_answered_as_any_request(connect: Connect) -> None:
     for to in (b"websocket", b"h2c"):
         connection = connect()
@@ -253,7 +287,7 @@ def test_bentoml_still_has_no_way_to_say_which_protocol(monkeypatch: pytest.Monk
     assert "http=" not in source
     before = dict(uvicorn.config.HTTP_PROTOCOLS)
     monkeypatch.setattr(uvicorn.config, "HTTP_PROTOCOLS", before)
-    bound_connections(lambda: Bounds(1, 1, 1), refusal)
+    bound_connections(lambda: Bounds(1, 1, 1, 1, frozenset()), refusal, busy)
     config = uvicorn.Config(app, log_config=None)
     config.load()
     protocol: Any = config.http_protocol_class

@@ -213,3 +213,20 @@ def test_the_card_tells_what_was_calibrated_without_its_scores(calibrated: Calla
     assert (found["rows"], found["n_samples"]) == (60, 32)
     assert found["created"] is not None
     assert "scores" not in found
+
+
+def test_several_labels_are_named_where_they_are_likely(stored: dict[str, StoredModel], serve: Serve) -> None:
+    labelled = stored["part-labels"]
+    output = labelled.card.outputs[0].model_copy(update={"labels": ("red", "wet", "old")})
+    served = serve(store_calibrated(labelled, output).tag)
+    answer = asked(served)
+    expected = [
+        [label for label, p in zip(output.labels or (), row, strict=True) if p >= 0.5] for row in answer["mean"]
+    ]
+    assert answer["predicted_label"] == expected
+    assert any(expected)
+    plain = served.ask("POST", "/predict", json={"inputs": ASK["inputs"]}).json()
+    served.fits(plain, "PredictAnswer")
+    assert plain["predicted_label"] == [
+        [label for label, p in zip(output.labels or (), row, strict=True) if p >= 0.5] for row in plain["outputs"]
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 
@@ -17,7 +18,6 @@ def answer(service: Service, sent: bytes) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the first answer to these bytes."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
         connection.sendall(sent)
-        connection.shutdown(socket.SHUT_WR)
         received = b""
         while chunk := connection.recv(65536):
             received += chunk
@@ -36,6 +36,8 @@ def post(*headers: str, body: bytes = BODY) -> bytes:
     return request("POST /predict HTTP/1.1", *headers, body=body)
 
 
+PACKED = gzip.compress(BODY)
+BOMB = gzip.compress(b" " * (64 << 20))
 LENGTH = f"content-length: {len(BODY)}"
 PROBLEMS = {
     "one header too long": (431, post(LENGTH, "x-long: " + "a" * 40_000, body=BODY)),
@@ -63,6 +65,14 @@ PROBLEMS = {
         413,
         post("transfer-encoding: chunked", body=b"%x\r\n%b\r\n0\r\n\r\n" % (2**24 + 1, b" " * (2**24 + 1))),
     ),
+    "packed": (422, post(f"content-length: {len(PACKED)}", "content-encoding: gzip", body=PACKED)),
+    "packed in another way": (415, post(LENGTH, "content-encoding: br")),
+    "packed twice": (415, post(LENGTH, "content-encoding: gzip, gzip")),
+    "not packed, as it says": (400, post(LENGTH, "content-encoding: gzip")),
+    "a bomb": (413, post(f"content-length: {len(BOMB)}", "content-encoding: gzip", body=BOMB)),
+    "a wish to speak WebSocket": (404, request("GET /nowhere HTTP/1.1", "upgrade: websocket", "connection: upgrade")),
+    "a path with all of the address": (404, request("GET http://x/nowhere HTTP/1.1")),
+    "a header longer than is read": (431, request("GET /livez HTTP/1.1", "x: " + "a" * 32_800)),
     "a query": (422, request("POST /predict?a=%ff&b HTTP/1.1", LENGTH, body=BODY)),
 }
 
@@ -87,14 +97,20 @@ MALFORMED = {
     "two lengths": post("content-length: 1", "content-length: 2"),
     "a length and chunks": post("content-length: 13", "transfer-encoding: chunked"),
     "a length that is no number": post("content-length: -1"),
+    "the beginning of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "a folded header": request("GET /livez HTTP/1.1", "a: b\r\n c"),
+    "a chunk of more than there can be": post("transfer-encoding: chunked", body=b"f" * 20 + b"\r\n"),
+    "a negative chunk": post("transfer-encoding: chunked", body=b"-1\r\n"),
     "a chunk that is no number": post("transfer-encoding: chunked", body=b"zz\r\n"),
 }
 
 
 @pytest.mark.parametrize("case", MALFORMED)
 def test_what_is_no_http_is_refused_and_stops_nothing(service: Service, case: str) -> None:
-    status, _, _ = answer(service, MALFORMED[case])
+    status, headers, body = answer(service, MALFORMED[case])
     assert status == 400
+    assert (headers["content-type"], headers["connection"]) == ("application/problem+json", "close")
+    assert json.loads(body)["request_id"] == headers["x-request-id"]
     assert httpx.get(service.url + "/livez").status_code == 200
 
 
