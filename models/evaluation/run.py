@@ -138,7 +138,7 @@ def _notes(model: StochasticModel, spec: OutputSpec, rows: int, unit: str) -> li
             "narrow where the data is noisy. `thinned calibrate` fits it."
         )
     if rows < LEAST_UNITS:
-        notes.append(f"There are fewer than {LEAST_UNITS} rows, too few to tell how the scores vary.")
+        notes.append(f"There are fewer than {LEAST_UNITS} {unit}s, too few to tell how the scores vary.")
     if not model.sites:
         notes.append("The model has no site: there are no passes to score.")
     return notes
