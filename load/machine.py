@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
-import os
-import platform
 import sys
 from pathlib import Path
 
-from thinned._version import __version__
+from thinned.models.run_facts import date, machine, versions
 
 __all__ = ["describe_run"]
 
@@ -18,11 +14,10 @@ _LIBRARIES = ("tensorflow", "keras", "bentoml", "numpy", "locust")
 
 def describe_run() -> dict[str, str]:
     """`machine`, `versions`, `date` and `command` of this process, in words."""
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
     return {
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {_memory_gib()} GiB, no accelerator used",
-        "versions": f"Python {platform.python_version()}, {versions}, thinned {__version__}",
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "machine": f"{machine()}, no accelerator used",
+        "versions": versions(_LIBRARIES),
+        "date": date(),
         "command": " ".join(["python -m", _module(), *sys.argv[1:]]),
     }
 
@@ -30,17 +25,3 @@ def describe_run() -> dict[str, str]:
 def _module() -> str:
     spec = sys.modules["__main__"].__spec__
     return Path(sys.argv[0]).name if spec is None else spec.name.removesuffix(".__main__")
-
-
-def _processor() -> str:
-    """Name of the processor: from /proc/cpuinfo on Linux, else what `platform` knows."""
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _memory_gib() -> int:
-    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)

@@ -311,8 +311,23 @@ def test_a_word_is_defined_once(word: str) -> None:
 # Custom layers
 
 
+def _python_of_custom_layers() -> list[str]:
+    return [block.text for block in blocks(DOCUMENTS["docs/custom-layers.md"]) if block.language == "python"]
+
+
+def test_the_law_of_one_s_own_has_its_closed_form() -> None:
+    names: dict[str, Any] = {"__name__": "closed_form"}
+    exec(_python_of_custom_layers()[2], names)
+    passes, x, weights, bias = (names[name] for name in ("passes", "x", "weights", "bias"))
+    variance = (x**2 @ weights**2).ravel()
+    error = 4 * (variance / len(passes)) ** 0.5
+    assert (abs(passes.mean(axis=0) - (x @ weights + bias)).ravel() < error).all()
+    np.testing.assert_allclose(passes.var(axis=0, ddof=1).ravel(), variance, rtol=0.1)
+    np.testing.assert_allclose(names["model"].predict({"x": x})["y"], x @ weights + bias, rtol=1e-4, atol=1e-5)
+
+
 def test_the_custom_layer_can_be_served(tmp_path: Path) -> None:
-    layer, model = (block.text for block in blocks(DOCUMENTS["docs/custom-layers.md"]) if block.language == "python")
+    layer, model, _ = _python_of_custom_layers()
     (tmp_path / "my_layers.py").write_text(layer)
     np.save(tmp_path / "rows.npy", np.ones((2, 4), "float32"))
     made = subprocess.run(

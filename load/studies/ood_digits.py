@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from thinned.models.card import OutputSpec
 from thinned.models.evaluation import evaluate
-from thinned.models.evaluation.plots import COLOURS, figure, png
 from thinned.models.evaluation.predictive import classes_of
 from thinned.models.evaluation.rows import ClassRows
+from thinned.models.evaluation.theme import LIGHT, figure, png
 from thinned.models.examples import digits
 from thinned.models.examples.data import SEED as TRAINING_SEED
 from thinned.models.examples.training import fit
@@ -137,15 +137,15 @@ def plot_shifts(rotations: Sequence[ShiftScores], noises: Sequence[ShiftScores])
     ):
         x = [item.strength for item in scores]
         for colour, name, values in (
-            (COLOURS[0], "predictive entropy (nats)", [item.entropy for item in scores]),
-            (COLOURS[1], "of it mutual information (nats)", [item.mutual_information for item in scores]),
+            (LIGHT.colours[0], "predictive entropy (nats)", [item.entropy for item in scores]),
+            (LIGHT.colours[1], "of it mutual information (nats)", [item.mutual_information for item in scores]),
             ("#888888", "error rate", [1 - item.accuracy for item in scores]),
         ):
             ax.plot(x, values, color=colour, label=name, marker="o", markersize=3, linewidth=1.4)
         ax.set_xlabel(label, fontsize=9)
         ax.set_ylim(bottom=0)
     axes[0].legend(fontsize=8, frameon=False)
-    return png(drawn)
+    return png(drawn, dpi=110)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

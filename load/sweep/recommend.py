@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil, inf
 from typing import Any
 
 from thinned.loadtest.sweep.options import DEFAULT_TOLERANCE
+from thinned.loadtest.sweep.plan import load_in_words
 from thinned.loadtest.sweep.slo import slo_in_words
 
 __all__ = ["recommend"]
@@ -45,15 +47,73 @@ def recommend(
         if chosen is not None:
             reason = f"the smallest N measured with {wanted} ({errors[chosen]:.3f})" + (f" and {limits}" if slo else "")
         elif not precise:
-            reason = f"none of the N measured has {wanted}; measure larger ones"
+            reason = f"none of the N measured has {wanted}; {_larger(errors, tolerance)}"
         else:
-            reason = f"N = {precise[0]} has {wanted}, but not {limits}"
+            most = next((n for n in reversed(counts) if fast[n]), None)
+            instead = (
+                "" if most is None else f"; or settle for N = {most}, which has them, and {errors[most]:.3f} of it"
+            )
+            reason = f"N = {precise[0]} has {wanted}, but not {limits}: {_what_to_do(cells, slo, precise)}{instead}"
         return {"n_samples": chosen, "reason": reason, **given}
     chosen = max((n for n in counts if fast[n]), default=None)
     if chosen is None:
-        return {"n_samples": None, "reason": f"none of the N measured has {limits}", **given}
+        reason = f"none of the N measured has {limits}: {_what_to_do(cells, slo, counts)}"
+        return {"n_samples": None, "reason": reason, **given}
     error = f", where the error of the mean is {errors[chosen]:.3f} of the spread" if chosen in errors else ""
     return {"n_samples": chosen, "reason": f"the largest N measured with {limits}{error}", **given}
+
+
+def _larger(errors: Mapping[int, float], tolerance: float) -> str:
+    """What to measure for a smaller error: it goes down with the root of N, or faster."""
+    most = max(errors)
+    needed = most * (errors[most] / tolerance) ** 2
+    digits = 10 ** max(0, len(f"{needed:.0f}") - 2)
+    return f"measure larger ones (--samples {ceil(needed / digits) * digits} has it by what N = {most} has)"
+
+
+def _what_to_do(cells: Sequence[Mapping[str, Any]], slo: Mapping[str, float], counts: Sequence[int]) -> str:
+    """What to change where none of these N met the limits under every load, from where they were met."""
+    service = [cell for cell in cells if cell["target"] == "service"]
+    asked = [cell for cell in service if cell["n_samples"] in counts]
+    met = [cell for cell in asked if _met(cell, slo)]
+    if met:
+        n = max(cell["n_samples"] for cell in met)
+        loads = [_load(cell) for cell in met if cell["n_samples"] == n]
+        missed = [_load(cell) for cell in asked if cell["n_samples"] == n and not _met(cell, slo)]
+        return (
+            f"under {' and '.join(loads)} N = {n} has them, under {' and '.join(missed)} not; share the load between "
+            "workers (thinned serve --workers) or machines"
+        )
+    fewest = min(counts)
+    of_fewest = [cell for cell in asked if cell["n_samples"] == fewest]
+    failed = sum(sum(cell["errors"].values()) for cell in of_fewest)
+    if failed:
+        return f"{failed} requests for N = {fewest} failed; see why in the table of failures, and send less at a time"
+    cell = min(of_fewest, key=lambda cell: _excess(cell, slo))
+    took = " and ".join(f"{name} = {_value(cell, name):.3g} ms" for name in slo)
+    told = f"the nearest, N = {cell['n_samples']} under {_load(cell)}, has {took}"
+    plain = [cell for cell in service if not cell["n_samples"]]
+    if any(_met(cell, slo) for cell in plain) and fewest > 2:
+        return f"{told}, and the plain answer has them; measure fewer passes (--samples 2,4,8)"
+    return f"{told}; allow more time, or take a faster machine, a smaller model, or one with dropout near its end"
+
+
+def _excess(cell: Mapping[str, Any], slo: Mapping[str, float]) -> float:
+    """By how many times a cell is over its limits, at the worst of them."""
+    return max(_value(cell, name) / limit for name, limit in slo.items())
+
+
+def _value(cell: Mapping[str, Any], name: str) -> float:
+    estimate = cell["latency_ms"][name]
+    return inf if estimate is None else float(estimate["value"])
+
+
+def _load(cell: Mapping[str, Any]) -> str:
+    return load_in_words(cell["clients"], cell["rate"], per_second=" arrivals/s")
+
+
+def _met(cell: Mapping[str, Any], slo: Mapping[str, float]) -> bool:
+    return not slo or (all(limit["met"] for limit in cell["slo"].values()) and not cell["errors"])
 
 
 def _fast_enough(cells: Sequence[Mapping[str, Any]], slo: Mapping[str, float]) -> dict[int, bool]:
@@ -61,6 +121,5 @@ def _fast_enough(cells: Sequence[Mapping[str, Any]], slo: Mapping[str, float]) -
     found: dict[int, bool] = {}
     for cell in cells:
         if cell["target"] == "service":
-            met = not slo or (all(limit["met"] for limit in cell["slo"].values()) and not cell["errors"])
-            found[cell["n_samples"]] = found.get(cell["n_samples"], True) and met
+            found[cell["n_samples"]] = found.get(cell["n_samples"], True) and _met(cell, slo)
     return found

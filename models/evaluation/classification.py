@@ -9,11 +9,20 @@ import numpy.typing as npt
 
 from thinned.models.card import Calibration
 from thinned.models.evaluation.predictive import Array
-from thinned.models.evaluation.regression import COVERAGES
+from thinned.models.evaluation.regression import COVERAGES, scored_units, served_levels
+from thinned.models.evaluation.resampling import Resampling
 from thinned.models.uncertainty import temper
-from thinned.models.uncertainty.conformal import factor_for, prediction_set
+from thinned.models.uncertainty.conformal import class_scores, factor_for, prediction_set
 
-__all__ = ["BINS", "classification_scores", "expected_calibration_error", "reliability", "set_scores"]
+__all__ = [
+    "BINS",
+    "classification_drawn",
+    "classification_scores",
+    "expected_calibration_error",
+    "held_by_sets",
+    "reliability",
+    "set_coverage_curve",
+]
 
 BINS = 15
 _TINY = 1e-12
@@ -22,7 +31,7 @@ _TINY = 1e-12
 def reliability(probs: Array, labels: npt.NDArray[np.int64], bins: int = BINS) -> list[dict[str, float]]:
     """Confidence against accuracy in bins of equal width; bins without rows are left out."""
     best, confidence = probs.argmax(axis=1), probs.max(axis=1)
-    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    place = _bin_of(confidence, bins)
     found = []
     for number in np.unique(place).tolist():
         inside = place == number
@@ -36,6 +45,10 @@ def reliability(probs: Array, labels: npt.NDArray[np.int64], bins: int = BINS) -
             }
         )
     return found
+
+
+def _bin_of(confidence: Array, bins: int) -> npt.NDArray[np.int64]:
+    return np.minimum((confidence * bins).astype(np.int64), bins - 1)
 
 
 def expected_calibration_error(probs: Array, labels: npt.NDArray[np.int64], bins: int = BINS) -> float:
@@ -61,25 +74,62 @@ def classification_scores(probs: Array, labels: npt.NDArray[np.int64]) -> dict[s
     }
 
 
-def set_scores(probs: Array, labels: npt.NDArray[np.int64], calibration: Calibration) -> dict[str, float | None]:
-    """Coverage and mean size of conformal prediction sets, of probabilities with the fitted temperature.
+def classification_drawn(probs: Array, labels: npt.NDArray[np.int64], resampling: Resampling) -> dict[str, Array]:
+    """`classification_scores` of every draw of the rows, (1 + R,) each."""
+    true, confidence = probs[np.arange(len(labels)), labels], probs.max(axis=1)
+    right = (probs.argmax(axis=1) == labels).astype(np.float64)
+    brier = (probs**2).sum(axis=1) - 2 * true + 1
+    means = resampling.mean(np.stack([right, -np.log(np.clip(true, _TINY, 1.0)), brier], axis=1))
+    gaps = resampling.histogram(_bin_of(confidence, BINS), BINS, confidence - right)
+    ece = np.abs(gaps).sum(axis=1) / resampling.total(np.ones(len(labels)))
+    return {"accuracy": means[:, 0], "nll": means[:, 1], "brier": means[:, 2], "ece": ece}
 
-    The sets are of the temperature that the scores were made with, which was fitted on other rows.
+
+def held_by_sets(
+    probs: Array, labels: npt.NDArray[np.int64], calibration: Calibration
+) -> dict[str, npt.NDArray[Any] | None]:
+    """Of each row whether its set holds the true class, and the number of classes in it, for each coverage.
+
+    Args:
+        probs: The mean over passes with the fitted temperature, (M, C).
+        labels: (M,).
+        calibration: What was fitted, with a promise.
+
+    Returns:
+        By the name of a score, whose value is the mean, (M,); None where there were too few calibration rows.
     """
-    promise = calibration.promise
-    if promise is None:
-        return {}
-    probs = temper(probs, (promise.temperature or 1.0) / (calibration.temperature or 1.0))
-    scores: dict[str, float | None] = {}
+    found: dict[str, npt.NDArray[Any] | None] = {}
+    probs = _as_scored(probs, calibration)
     kept: npt.NDArray[Any] = np.asarray(calibration.scores)[:, 0]
     rows = np.arange(len(labels))
     for coverage in COVERAGES:
+        names = f"set_coverage_{coverage:g}", f"set_size_{coverage:g}"
         try:
-            factor = float(factor_for(kept, coverage, rows=promise.n))
+            factor = float(factor_for(kept, coverage, rows=scored_units(calibration)))
         except ValueError:
-            scores |= {f"set_coverage_{coverage:g}": None, f"set_size_{coverage:g}": None}
+            found |= dict.fromkeys(names)
             continue
         members = prediction_set(probs, factor)
-        scores[f"set_coverage_{coverage:g}"] = float(members[rows, labels].mean())
-        scores[f"set_size_{coverage:g}"] = float(members.sum(axis=1).mean())
-    return scores
+        found |= dict(zip(names, (members[rows, labels], members.sum(axis=1)), strict=True))
+    return found
+
+
+def set_coverage_curve(probs: Array, labels: npt.NDArray[np.int64], calibration: Calibration) -> dict[str, list[float]]:
+    """How often served sets hold the true class and how large they are, by the coverage that was asked for."""
+    probs = _as_scored(probs, calibration)
+    scores = class_scores(probs, labels)
+    kept = np.asarray(calibration.scores)[:, 0]
+    curve: dict[str, list[float]] = {"stated": [], "measured": [], "size": []}
+    for level in served_levels(calibration):
+        factor = float(factor_for(kept, level, rows=scored_units(calibration)))
+        curve["stated"].append(level)
+        curve["measured"].append(float((scores <= factor).mean()))
+        curve["size"].append(float(prediction_set(probs, factor).sum(axis=1).mean()))
+    return curve
+
+
+def _as_scored(probs: Array, calibration: Calibration) -> Array:
+    """Probabilities of the fitted temperature with the one that the scores were made with, which other rows fitted."""
+    own = calibration.promise.temperature if calibration.promise is not None else None
+    fitted = calibration.temperature or 1.0
+    return probs if own is None else temper(probs, own / fitted)

@@ -164,7 +164,8 @@ def class_targets(targets: npt.NDArray[Any], spec: OutputSpec, rows: int) -> npt
     values = np.asarray(targets)
     if values.dtype.kind in "USO":
         values = _by_label(values, spec)
-    if spec.task == "classification" and values.ndim >= 2 and values.shape[-1] == count and count > 1:
+    one_hot = spec.task == "classification" and values.ndim == len(spec.shape) + 1 and values.shape[-1] == count
+    if one_hot and count > 1:
         values = values.argmax(axis=-1)
     if spec.task == "multilabel" and values.size != rows * int(spec.shape[-1] or 1):
         raise _wrong(f"expected {rows} rows of {spec.shape[-1]} labels, each 0 or 1, received {values.shape}")

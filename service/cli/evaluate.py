@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +14,8 @@ import typer
 
 from thinned.models.errors import UsageError
 from thinned.service.cli.options import ModelName, OutputName, TargetName, require_extra
-from thinned.service.cli.output import console, print_json, table
+from thinned.service.cli.output import console, print_json, progress_line, table
+from thinned.service.cli.report_folder import check_folder, write_whole
 
 if TYPE_CHECKING:
     from thinned.models.evaluation import Evaluation, Series
@@ -21,12 +25,13 @@ __all__ = ["register"]
 HELP = """Score a model on rows whose answers are known.
 
 The deterministic answer and the mean over passes stand side by side, for each number of passes; a calibrated model is
-scored with its calibration too. With --out the drawings and one HTML page are written.
+scored as it is served too. Each score has an interval from a bootstrap over rows, and says which way is better. With
+--out the drawings and one HTML page are written.
 
 \b
 Scores of a regression: RMSE, log-likelihood (nats), CRPS, coverage and width of intervals.
 Scores of a classification: accuracy, NLL (nats), Brier, ECE, and how well entropy and mutual information tell errors
-(and rows of --ood) from the rest, as areas under ROC curves.
+(and rows of --ood) from the rest, as areas under ROC curves; of a segmentation also IoU by image.
 
 \b
 Examples:
@@ -75,30 +80,51 @@ def _evaluate(
 
     counts = read_counts(n_samples)
     require_extra("report", "sklearn", "matplotlib")
+    if out is not None:
+        check_folder(out)
     other = None if ood is None else read_rows(ood, find(model).card.inputs)  # before the model, which takes seconds
-    labelled = load_labelled(model, data, target=target, output=output)
-    card = labelled.stored.card
-    from thinned.models.evaluation import evaluate
+    with progress_line("reading the rows and the model") as tell:
+        labelled = load_labelled(model, data, target=target, output=output)
+        from thinned.models.evaluation import evaluate
 
-    found = evaluate(
-        labelled.model,
-        labelled.spec,
-        labelled.inputs,
-        labelled.targets,
-        counts=counts,
-        seed=seed,
-        ood=other,
-        name=card.name,
-        version=labelled.stored.version,
-    )
+        card = labelled.stored.card
+        tell("asking the model")
+        found = evaluate(
+            labelled.model,
+            labelled.spec,
+            labelled.inputs,
+            labelled.targets,
+            counts=counts,
+            seed=seed,
+            ood=other,
+            on_rows=lambda done, total: tell(f"passes of {done} of {total} rows are drawn; scoring comes after"),
+            name=card.name,
+            version=labelled.stored.version,
+        )
+        found = dataclasses.replace(found, about=_about(data, ood))
+        if out is not None:
+            tell("drawing")
+            write_report(found, out)
     if as_json:
         print_json(found.to_json())
-    else:
-        print_evaluation(found)
+        return
+    print_evaluation(found)
     if out is not None:
-        write_report(found, out)
-        if not as_json:
-            console().print(f"Written to {out / 'index.html'}")
+        console().print(f"Written to {out / 'index.html'}", markup=False, soft_wrap=True)
+
+
+def _about(data: Path, ood: Path | None) -> dict[str, str]:
+    """What was run, on what, where and when."""
+    from thinned.models.run_facts import date, machine, versions
+
+    return {
+        "data": str(data),
+        **({} if ood is None else {"ood": str(ood)}),
+        "date": date(),
+        "command": shlex.join(["thinned", *sys.argv[1:]]),
+        "versions": versions(("tensorflow", "keras", "numpy", "scipy", "scikit-learn")),
+        "machine": machine(),
+    }
 
 
 def read_counts(text: str) -> list[int]:
@@ -117,27 +143,39 @@ def read_counts(text: str) -> list[int]:
 
 def print_evaluation(found: Evaluation) -> None:
     """A line a score, a column for each way to answer; in a table of its own what calibration makes of them."""
-    calibrated = [series for series in found.series if series.name.startswith("calibrated")]
-    _print_series([series for series in found.series if series not in calibrated], _title(found))
+    calibrated = [series for series in found.series if series.is_calibrated]
+    _print_series([series for series in found.series if series not in calibrated], found.title, found)
     if calibrated:
-        _print_series(calibrated, "Calibrated")
+        _print_series(calibrated, "Calibrated, as served", found)
+    out = console()
+    if found.replicates:
+        out.print(
+            f"In brackets: where a score lies in 95 % of {found.replicates:,} draws of as many {found.unit}s with "
+            "replacement. --out writes what each score means.",
+            soft_wrap=True,
+        )
+    if calibrated and found.calibrated_with is not None:
+        out.print("*: the number of passes that was calibrated, and that `coverage` draws.", soft_wrap=True)
     for note in found.notes:
-        console().print(note, soft_wrap=True)
+        out.print(note, soft_wrap=True, markup=False)
 
 
-def _title(found: Evaluation) -> str:
-    return f"{found.model}, output {found.output}: {found.rows} rows"
+def _print_series(series: Sequence[Series], title: str, found: Evaluation) -> None:
+    from thinned.models.evaluation.meanings import meaning_of
 
-
-def _print_series(series: Sequence[Series], title: str) -> None:
     columns = [(item, place) for item in series for place in range(len(item.n_samples))]
     names = dict.fromkeys(name for item, place in columns for name in item.scores[place])
-    heads = ["plain" if item.n_samples[place] == 0 else f"N={item.n_samples[place]}" for item, place in columns]
+    heads = [_head(item.n_samples[place], item, found) for item, place in columns]
     table(
         "score",
+        "better",
         *heads,
         rows=[
-            (name.replace("_", " "), *(_number(item.scores[place].get(name)) for item, place in columns))
+            (
+                meaning_of(name).words,
+                meaning_of(name).short,
+                *(_cell(item, place, name) for item, place in columns),
+            )
             for name in names
         ],
         title=title,
@@ -145,19 +183,32 @@ def _print_series(series: Sequence[Series], title: str) -> None:
     )
 
 
+def _head(count: int, series: Series, found: Evaluation) -> str:
+    if count == 0:
+        return "plain"
+    return f"N={count}{' *' if series.is_calibrated and count == found.calibrated_with else ''}"
+
+
+def _cell(series: Series, place: int, name: str) -> str:
+    """A score, and below it its interval."""
+    value, ends = series.scores[place].get(name), series.intervals[place].get(name)
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if ends is None else f"{value:.4g}\n[{ends[0]:.3g}, {ends[1]:.3g}]"
+
+
 def write_report(found: Evaluation, folder: Path) -> None:
-    """Write the page, its drawings and the numbers behind them."""
+    """Write the page, its drawings and the numbers behind them, all or none."""
     from thinned.models.evaluation.page import page
     from thinned.models.evaluation.plots import drawings
 
-    folder.mkdir(parents=True, exist_ok=True)
     drawn = list(drawings(found))
-    for name, _, png in drawn:
-        (folder / f"{name}.png").write_bytes(png)
     text = json.dumps(found.to_json(), allow_nan=False, indent=1) + "\n"
-    (folder / "evaluation.json").write_text(text, encoding="utf-8")
-    (folder / "index.html").write_text(page(found, drawn), encoding="utf-8")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    write_whole(
+        folder,
+        {
+            **{f"{drawing.name}.png": drawing.light for drawing in drawn},
+            "evaluation.json": text.encode(),
+            "index.html": page(found, drawn).encode(),
+        },
+    )

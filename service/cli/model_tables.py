@@ -46,6 +46,7 @@ def print_models(entries: Sequence[Entry]) -> None:
         "note",
         rows=[_model_row(entry) for entry in entries],
         right=("sites",),
+        repeat=2,
     )
     for entry in entries:
         if entry.damage is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import time
 import zlib
 
@@ -19,12 +21,14 @@ from thinned.models.errors import (
 from thinned.service.inference.memory import Hold
 from thinned.service.settings import Settings
 
-__all__ = ["GRACE_S", "read_body"]
+__all__ = ["GRACE_S", "longest_timeout_ms", "read_body"]
 
 GRACE_S = 5.0
 """Seconds in which a body may be slower than its least rate."""
 PIECE = 64 * 1024
 """Bytes that are unpacked without a break; it takes some 0.2 ms."""
+_TIMEOUT_KEY = b'"timeout_ms"'
+_TIMEOUT = re.compile(_TIMEOUT_KEY + rb"\s*:\s*([0-9.eE+]{1,30})")
 
 
 async def read_body(scope: Scope, receive: Receive, settings: Settings, began: float, hold: Hold) -> bytes:
@@ -63,6 +67,22 @@ async def read_body(scope: Scope, receive: Receive, settings: Settings, began: f
         else:
             detail = f"expected the whole body within {settings.body_timeout_s:g} s"
         raise BodyTooSlowError(f"{detail}, received {body.received}; send it faster, or send fewer rows") from None
+
+
+def longest_timeout_ms(body: bytes, default: float) -> float:
+    """The `timeout_ms` of a body that is not parsed yet; infinite where only parsing can tell.
+
+    Under overload most requests are refused, which must cost less than to parse them. What looks like the field within
+    a text counts too, so that the longest of all is taken.
+    """
+    if len(body) > PIECE:
+        return math.inf
+    if _TIMEOUT_KEY not in body:
+        return default
+    try:
+        return max((float(number) for number in _TIMEOUT.findall(body)), default=math.inf)
+    except ValueError:
+        return math.inf
 
 
 async def _receive_rest(

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from thinned.models.errors import ClientGoneError, ThinnedError
 from thinned.service.http.body_parsing import Asked
-from thinned.service.http.body_reader import read_body
+from thinned.service.http.body_reader import longest_timeout_ms, read_body
 from thinned.service.http.bounded_protocol import BEGAN
 from thinned.service.http.problem_details import problem
 from thinned.service.inference.memory import Hold
@@ -59,6 +59,7 @@ class JsonEndpoint:
                 model.check_admission()
                 hold = manager.memory.hold()
                 body = await read_body(scope, receive, manager.settings, began, hold)
+                model.check_time(began + longest_timeout_ms(body, manager.settings.timeout_ms) / 1000)
 
                 async def gone() -> None:
                     while (await receive())["type"] != "http.disconnect":

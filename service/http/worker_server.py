@@ -26,16 +26,25 @@ __all__ = ["WorkerServer", "serve_with_it"]
 
 LINGER_S = 1.0
 """A connection that was taken has so long to send its request, once no more are taken."""
+AT_ONCE = 100
+"""Connections that are taken in one round of the event loop."""
 _CLOSE = (b"connection", b"close")
+
+log = logging.getLogger("bentoml.thinned")
 
 
 class WorkerServer(uvicorn.Server):
-    """A server whose application's state may hold a `worker`; without one it is uvicorn's own."""
+    """A server whose application's state holds a function that gives its `worker`; without one it is uvicorn's own."""
 
     _worker: Worker | None = None
     _sockets: tuple[socket.socket, ...] = ()
     _asked_to_leave: float | None = None
+    _listens = False
     _closed = False
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._beginning: set[asyncio.Task[None]] = set()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until the end of the process."""
@@ -49,23 +58,21 @@ class WorkerServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin; whether connections are taken is decided in each tick."""
-        if sockets is None:
+        find = getattr(getattr(self.config.app, "state", None), "worker", None)
+        if sockets is None or find is None:
             await super().startup(sockets)
             return
         await super().startup([])  # The service is made here, and takes no connection yet.
-        find = getattr(getattr(self.config.app, "state", None), "worker", None)
-        self._worker = find() if find is not None else None
-        self._sockets = tuple(sockets)
-        if self._worker is not None and self.config.timeout_graceful_shutdown is None:
-            self.config.timeout_graceful_shutdown = self._worker.longest_request_s
-        if self._worker is None:
-            await self._open()
+        worker: Worker = find()
+        self._worker, self._sockets = worker, tuple(sockets)
+        if self.config.timeout_graceful_shutdown is None:
+            self.config.timeout_graceful_shutdown = worker.longest_request_s
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: take connections or leave them to others; end where it is time to."""
         if self._worker is not None:
             self._worker.beat()
-            await self._follow(self._worker)
+            self._follow(self._worker)
         ends = await super().on_tick(counter)
         if self._asked_to_leave is not None and _CLOSE not in self.server_state.default_headers:
             self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
@@ -81,52 +88,68 @@ class WorkerServer(uvicorn.Server):
         elif self._asked_to_leave is None:
             self._asked_to_leave = time.monotonic()
 
-    async def _follow(self, worker: Worker) -> None:
+    def _follow(self, worker: Worker) -> None:
         if self._asked_to_leave is None:
-            if worker.accepts() != bool(self.servers):
-                await (self._close() if self.servers else self._open())
+            self._listen(worker.accepts())
             return
         worker.leave()
         if not self._closed:
-            if not self.servers:  # It was loading, and left connections to one that was ready.
+            if not self._listens:  # It was loading, and left connections to one that was ready.
                 self._closed = self.should_exit = True
             elif time.monotonic() - self._asked_to_leave >= worker.drain_s:
-                await self._close_for_good()
+                self._close_for_good()
                 self._asked_to_leave = time.monotonic()
         else:
             waited_s = time.monotonic() - self._asked_to_leave
-            self.should_exit = not self.server_state.connections or waited_s >= min(LINGER_S, worker.drain_s)
+            left = self.server_state.connections or self._beginning
+            self.should_exit = not left or waited_s >= min(LINGER_S, worker.drain_s)
 
-    async def _open(self) -> None:
-        loop, config = asyncio.get_running_loop(), self.config
-        for own in self._sockets:
-            server = await loop.create_server(self._protocol, sock=own.dup(), ssl=config.ssl, backlog=config.backlog)
-            self.servers.append(server)
+    def _listen(self, wanted: bool) -> None:
+        loop = asyncio.get_running_loop()
+        if wanted and not self._listens:
+            for own in self._sockets:
+                own.setblocking(False)
+                loop.add_reader(own.fileno(), self._take_those_in_line, own)
+        elif self._listens and not wanted:
+            for own in self._sockets:
+                loop.remove_reader(own.fileno())
+        self._listens = wanted
 
-    async def _close(self) -> None:
-        for server in self.servers:
-            server.close()
-        self.servers = []
-
-    async def _close_for_good(self) -> None:
+    def _close_for_good(self) -> None:
         """Take what stands in line and close the socket: whoever comes now is refused, and knows to come again."""
         self._closed = True
-        await self._take_those_in_line()
-        await self._close()
-        await asyncio.sleep(0)  # uvloop closes in the next round.
-        await self._take_those_in_line()
+        self._listen(False)
         for own in self._sockets:
+            while self._take_those_in_line(own):
+                pass
             own.close()
 
-    async def _take_those_in_line(self) -> None:
-        loop = asyncio.get_running_loop()
-        for own in self._sockets:
-            own.setblocking(False)
-            with suppress(BlockingIOError, ConnectionError):
-                while True:
-                    connection, _ = own.accept()
-                    connection.setblocking(False)
-                    await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
+    def _take_those_in_line(self, own: socket.socket) -> bool:
+        """Take as many as may be in one round of the loop, and tell whether there may be more.
+
+        uvloop's own servers take one a round, so that under load connections, those for `/livez` too, stand in line for
+        seconds where nothing can refuse them.
+        """
+        for _ in range(AT_ONCE):
+            try:
+                connection, _address = own.accept()
+            except (BlockingIOError, InterruptedError):
+                return False
+            except ConnectionError:
+                continue
+            except OSError as error:  # No more files may be open, most likely.
+                log.error("no connection can be taken for a second: %s", error)
+                self._listen(False)  # The next tick listens again.
+                return False
+            task = asyncio.get_running_loop().create_task(self._begin(connection))
+            self._beginning.add(task)
+            task.add_done_callback(self._beginning.discard)
+        return True
+
+    async def _begin(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        with suppress(OSError):  # It has gone already, or speaks no TLS where that is expected.
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
 
     def _protocol(self) -> asyncio.Protocol:
         make = self.config.http_protocol_class

@@ -33,6 +33,7 @@ __all__ = ["Scheduler"]
 
 AT_ONCE_S = 0.003
 """Calls known to be shorter are computed where they arrive. Nothing else that the thread does may wait longer."""
+_FRESH_S = 0.002
 _BEAT_S = 0.5
 """The owner's thread turns at least so often, so that it can be seen to live."""
 
@@ -70,6 +71,7 @@ class Scheduler:
         self._busy = False
         self._closed = False
         self._kicked = False
+        self._told_at, self._told_s = 0.0, 0.0
         self.calls = 0
         """Graph calls made for passes or deterministic answers."""
         self.beat = time.monotonic()
@@ -83,6 +85,7 @@ class Scheduler:
         """Have a job computed; its `answered` is called when it is, or has failed."""
         with self._wake:
             self._arrived.append(job)
+        self._told_s += self.costs.waiting_s([job])
         if not self._kicked:
             self._kicked = True
             # In the next round, so that requests which arrived together are seen together.
@@ -93,7 +96,16 @@ class Scheduler:
         job.abandoned = True
 
     def waiting_s(self) -> float:
-        """How long it will take to compute what waits and what is under way, as far as it is known."""
+        """How long it will take to compute what waits and what is under way, as far as it is known.
+
+        Under overload it is asked thousands of times a second, so that it may be `_FRESH_S` old.
+        """
+        now = time.monotonic()
+        if now - self._told_at > _FRESH_S:
+            self._told_at, self._told_s = now, self._sum_up()
+        return self._told_s
+
+    def _sum_up(self) -> float:
         with self._wake:
             jobs = [*self._line, *self._arrived]
             under_way, began = self._under_way, self._began

@@ -172,7 +172,7 @@ class ServedModel:
         self.check_admission()
         loop = asyncio.get_running_loop()
         scheduler = self._scheduler_of(loop)
-        self._check_time(job, scheduler)
+        self.check_time(job.deadline, job)
         answered = loop.create_future()
         watches: list[asyncio.Task[None] | asyncio.TimerHandle] = []
 
@@ -211,16 +211,21 @@ class ServedModel:
         if job.error is not None:
             raise job.error
 
-    def _check_time(self, job: Job, scheduler: Scheduler) -> None:
+    def check_time(self, deadline: float, job: Job | None = None) -> None:
         """Refuse at once what cannot be answered in time, by what calls have taken; never where nothing else waits.
+
+        Args:
+            deadline: When the answer must be there, on the clock of `time.monotonic`.
+            job: What is to be computed; before the body is parsed, nothing.
 
         Raises:
             OverloadedError: What waits takes too long.
         """
-        if not self.admitted:
+        if not self.admitted or self._scheduler is None:
             return
-        waiting_s = scheduler.waiting_s()
-        if time.monotonic() + _CAUTION * (waiting_s + scheduler.costs.waiting_s([job])) > job.deadline:
+        waiting_s = self._scheduler.waiting_s()
+        own_s = 0.0 if job is None else self._scheduler.costs.waiting_s([job])
+        if time.monotonic() + _CAUTION * (waiting_s + own_s) > deadline:
             raise OverloadedError(
                 f"what waits already takes about {waiting_s:.1f} s, so that the answer would not be there in time; "
                 "come again, or allow more with timeout_ms",

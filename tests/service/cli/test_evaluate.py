@@ -36,13 +36,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_evaluate_calibrate_and_evaluate_again(thinned: Run, folder: Path) -> None:
+def test_evaluate_calibrate_and_evaluate_again(thinned: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/bin/thinned", "evaluate", "scored", "--data", "my rows.npz"])
     common = ("--data", folder / "rows.npz", "--n-samples", "1,10")
     status, out, err = thinned("evaluate", "scored", *common, "--ood", folder / "other.npz", "--out", folder / "report")
     assert (status, err) == (0, "")
-    assert "rmse" in out
-    assert "auroc strange deviation" in out
-    assert {"index.html", "evaluation.json", "scores.png"} <= {path.name for path in (folder / "report").iterdir()}
+    assert "root mean squared error" in out
+    assert "--ood rows told by the passes' spread" in out
+    written = {path.name for path in (folder / "report").iterdir()}
+    assert {"index.html", "evaluation.json", "passes_rmse.png"} <= written
+    assert not [name for name in written if name.startswith(".")]
+    page = (folder / "report" / "index.html").read_text(encoding="utf-8")
+    for fact in (
+        str(folder / "rows.npz"),
+        "thinned evaluate scored --data &#x27;my rows.npz&#x27;",
+        "tensorflow 2.",
+        " cores, ",
+    ):
+        assert fact in page
+    about = json.loads((folder / "report" / "evaluation.json").read_text(encoding="utf-8"))["about"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", about["date"])
     before = model_store.find("scored").version
     set_alias("scored", "live")
     asked = ("--data", folder / "rows.csv", "--target", "price", "--note", "of May")
@@ -66,8 +79,11 @@ def test_evaluate_calibrate_and_evaluate_again(thinned: Run, folder: Path) -> No
     assert "Standard deviation of the observation noise" in out
     assert f"scored:{before} stays" in out
     status, out, _ = thinned("evaluate", "scored", *common, "--json")
-    names = [series["name"] for series in json.loads(out)["series"]]
-    assert names[-1] == "calibrated passes"
+    series = json.loads(out)["series"]
+    assert series[-1]["name"] == "calibrated passes"
+    assert series[-1]["n_samples"] == [1, 10, 128]
+    low, high = series[-1]["intervals"][-1]["rmse"]
+    assert low < series[-1]["scores"][-1]["rmse"] < high
     status, out, _ = thinned("calibrate", "scored", "--data", folder / "rows.npz", "--json")
     assert json.loads(out)["output"]["calibration"]["rows"] == 40
 

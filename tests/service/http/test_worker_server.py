@@ -1,0 +1,118 @@
+"""How a worker takes connections: many in one round of the loop, where uvloop's own servers take one."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from thinned.service.http import worker_server
+from thinned.service.http.worker_server import WorkerServer
+
+
+class Worker:
+    """One that takes connections when it is told to."""
+
+    drain_s = 0.2
+    longest_request_s = 10
+
+    def __init__(self) -> None:
+        self.takes = True
+        self.left = False
+
+    def beat(self) -> None:
+        pass
+
+    def accepts(self) -> bool:
+        return self.takes
+
+    def leave(self) -> None:
+        self.left = True
+
+
+async def hello(_: object) -> PlainTextResponse:
+    return PlainTextResponse("hello")
+
+
+def listening() -> socket.socket:
+    own = socket.socket()
+    own.bind(("127.0.0.1", 0))
+    own.listen(512)
+    return own
+
+
+async def ask(port: int) -> str:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    writer.close()
+    return head
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def test_uvloops_servers_still_take_one_connection_in_a_round() -> None:
+    """When this fails, `_take_those_in_line` may leave the taking to `loop.create_server`."""
+
+    async def main() -> int:
+        own, rounds, made = listening(), 0, 0
+        clients = [socket.create_connection(own.getsockname()) for _ in range(20)]
+
+        class Counts(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                nonlocal made
+                made += 1
+                transport.close()
+
+        server = await asyncio.get_running_loop().create_server(Counts, sock=own)
+        while made < 20:
+            await asyncio.sleep(0)
+            rounds += 1
+        server.close()
+        for client in clients:
+            client.close()
+        return rounds
+
+    assert uvloop.run(main()) >= 20
+
+
+def test_connections_are_taken_left_to_others_and_at_the_end_refused() -> None:
+    async def main() -> None:
+        worker, own = Worker(), listening()
+        port = own.getsockname()[1]
+        app = Starlette(routes=[Route("/", hello)])
+        app.state.worker = lambda: worker
+        server = WorkerServer(uvicorn.Config(app, log_config=None))
+        serving = asyncio.create_task(server._serve([own]))
+        assert "connection: close" not in await ask(port)
+        assert len(await asyncio.gather(*[ask(port) for _ in range(3 * worker_server.AT_ONCE)])) == 300
+        worker.takes = False
+        await until(lambda: not server._listens)
+        waits = asyncio.create_task(ask(port))
+        await asyncio.sleep(0.3)
+        assert not waits.done()  # It stands in line, for another worker.
+        worker.takes = True
+        assert "200 ok" in await waits
+        server.handle_exit(15, None)
+        server.handle_exit(15, None)
+        await until(lambda: worker.left)
+        await until(lambda: (b"connection", b"close") in server.server_state.default_headers)
+        assert "connection: close" in await ask(port)
+        await asyncio.wait_for(serving, 10)
+        try:
+            await ask(port)
+        except ConnectionRefusedError:
+            return
+        raise AssertionError("it was not refused")
+
+    uvloop.run(main())
