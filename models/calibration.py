@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from thinned.models.card import Calibration, OutputSpec, Promise
-from thinned.models.errors import CalibrationError
+from thinned.models.errors import CalibrationError, InputError, Problem
 from thinned.models.evaluation.own_passes import own_passes
 from thinned.models.evaluation.predictive import (
     Array,
@@ -103,8 +102,11 @@ def fit(
         return Units.of_rows(rows, per_row) if groups is None else Units.of_groups(groups, per_row)
 
     if is_classes(spec):
-        labels = class_targets(targets, spec, rows)
-        return calibrate_classes(classes_of(passes, spec), labels, spec, n_samples, units(len(labels) // rows))
+        probs, labels = classes_of(passes, spec), class_targets(targets, spec, rows)
+        if len(labels) != probs.shape[1]:
+            what = f"expected {probs.shape[1] // rows} targets for each of {rows} rows, received {len(labels)} in all"
+            raise InputError([Problem(("targets",), what)])
+        return calibrate_classes(probs, labels, spec, n_samples, units(len(labels) // rows))
     bare = spec.model_copy(update={"noise": None, "calibration": None})
     values = values_of(passes, bare, calibrated=False)
     return calibrate_values(values, value_targets(targets, *values.mean.shape), bare, n_samples, units(1))
@@ -149,11 +151,10 @@ def calibrate_classes(
         own = _temperature(mean[fits], labels[fits])
         scores = conformal.class_scores(temper(mean[~fits], own), labels[~fits])
         kept = _kept(scores[:, np.newaxis], scored)
-        positions = prod(n or 1 for n in spec.shape[:-1])
-        promise = Promise(n=scored.count, counted=units.counted, positions=positions, temperature=own)
+        promise = Promise(n=scored.count, counted=units.counted, positions=units.per_row, temperature=own)
     made = Calibration(
         created=_now(),
-        rows=len(labels) if promise is None else len(labels) // promise.positions,
+        rows=len(labels) // units.per_row,
         n_samples=n_samples,
         temperature=temperature,
         scores=kept,

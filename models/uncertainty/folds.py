@@ -21,22 +21,23 @@ SHARE = 3
 
 @dataclass(frozen=True)
 class Units:
-    """The unit of each of M numbers, (M,), from 0 to `count` - 1; and what a unit is."""
+    """The unit of each of M numbers, (M,), from 0 to `count` - 1; what a unit is, and how many numbers a row has."""
 
     of: NDArray[np.int64]
     count: int
     counted: Counted = "rows"
+    per_row: int = 1
 
     @classmethod
     def of_rows(cls, rows: int, per_row: int = 1) -> Units:
         """Each row is a unit, with `per_row` numbers that follow each other."""
-        return cls(np.repeat(np.arange(rows), per_row), rows)
+        return cls(np.repeat(np.arange(rows), per_row), rows, "rows", per_row)
 
     @classmethod
     def of_groups(cls, groups: NDArray[Any], per_row: int = 1) -> Units:
         """Rows with the same value in `groups` (B,) are a unit."""
         names, numbers = np.unique(groups, return_inverse=True)
-        return cls(np.repeat(numbers.astype(np.int64).ravel(), per_row), len(names), "groups")
+        return cls(np.repeat(numbers.astype(np.int64).ravel(), per_row), len(names), "groups", per_row)
 
     def parted(self, seed: int) -> tuple[NDArray[np.bool_], Units]:
         """Which numbers fit, (M,), and the units of those that do not, in their order: the units are shuffled first."""
@@ -44,7 +45,7 @@ class Units:
         fitting[np.random.default_rng(seed).permutation(self.count)[: self.count // SHARE]] = True
         fits: NDArray[np.bool_] = fitting[self.of]
         numbers = np.cumsum(~fitting) - 1
-        return fits, Units(numbers[self.of[~fits]], int((~fitting).sum()), self.counted)
+        return fits, Units(numbers[self.of[~fits]], int((~fitting).sum()), self.counted, self.per_row)
 
 
 def units_for(scored: int) -> int:

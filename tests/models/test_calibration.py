@@ -12,7 +12,7 @@ from thinned.loadtest.studies.coverage import COVERAGES, measure
 from thinned.models.calibration import calibrate_classes, calibrate_values, fit, store_calibrated
 from thinned.models.card import OutputSpec
 from thinned.models.dropout import enable_mc_dropout
-from thinned.models.errors import CalibrationError, NoSitesError
+from thinned.models.errors import CalibrationError, InputError, NoSitesError
 from thinned.models.evaluation.own_passes import own_passes
 from thinned.models.evaluation.predictive import Values
 from thinned.models.storage import model_store
@@ -192,3 +192,27 @@ def test_diabetes_keeps_its_promise_over_50_splits() -> None:
     found = measure(passes, stochastic.predict(rows)[output.name], split.y_test, spec)
     assert within_two_points(found)
     assert found.nll_after <= found.nll_before
+
+
+def test_a_map_of_classes_is_calibrated_by_images() -> None:
+    import keras
+
+    keras.utils.set_random_seed(2)
+    image = keras.Input((4, 4, 1), name="image")
+    hidden = keras.layers.Dropout(0.3)(keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image))
+    model = enable_mc_dropout(
+        keras.Model(image, keras.layers.Conv2D(3, 1, activation="softmax", name="kind")(hidden)),
+        classes={"kind": "probabilities"},
+    )
+    draw = np.random.default_rng(3)
+    rows, kinds = {"image": draw.normal(size=(30, 4, 4, 1)).astype("float32")}, draw.integers(0, 3, (30, 4, 4))
+    spec = OutputSpec(name="kind", shape=(4, 4, 3), dtype="float32", task="classification", scale="probabilities")
+    fitted = fit(model, spec, rows, kinds, n_samples=4).spec
+    assert fitted.calibration is not None
+    assert fitted.calibration.promise is not None
+    assert (fitted.calibration.rows, fitted.calibration.promise.n, fitted.calibration.promise.positions) == (30, 20, 16)
+    assert prediction_set(fitted, np.full((2, 4, 4, 3), 1 / 3), 0.9).shape == (2, 4, 4, 3)
+    with pytest.raises(CalibrationError, match=r"0\.99 needs the scores of 99 or more rows, there are 20"):
+        prediction_set(fitted, np.full((2, 4, 4, 3), 1 / 3), 0.99)
+    with pytest.raises(InputError, match="expected 16 targets for each of 30 rows, received 30 in all"):
+        fit(model, spec, rows, kinds[:, 0, 0], n_samples=4)
