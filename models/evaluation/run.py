@@ -130,7 +130,9 @@ def _notes(model: StochasticModel, spec: OutputSpec, rows: int, unit: str) -> li
     notes, fitted = [], spec.calibration
     if fitted is not None:
         temperature = f"temperature {fitted.temperature:.4g}, " if fitted.temperature is not None else ""
-        each = {"image": "pixels", "sequence": "positions", "row": "rows"}[unit]
+        each = {"image": "images", "sequence": "rows", "row": "rows"}[unit]
+        if fitted.promise is None:  # Earlier versions counted every answer.
+            each = {"image": "pixels", "sequence": "positions", "row": "rows"}[unit]
         notes.append(f"Calibrated: {temperature}from {fitted.rows:,} {each} and {fitted.n_samples} passes.")
     if spec.task == "regression" and spec.noise is None and fitted is None:
         notes.append(
