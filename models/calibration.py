@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from thinned.models.card import Calibration, OutputSpec
-from thinned.models.errors import CalibrationError
+from thinned.models.card import Calibration, OutputSpec, Promise
+from thinned.models.errors import CalibrationError, InputError, Problem
+from thinned.models.evaluation.own_passes import own_passes
 from thinned.models.evaluation.predictive import (
     Array,
     Values,
@@ -24,6 +25,7 @@ from thinned.models.evaluation.predictive import (
 )
 from thinned.models.storage.model_store import StoredModel, load_rows, store
 from thinned.models.uncertainty import conformal, temper
+from thinned.models.uncertainty.folds import Units, units_for
 
 if TYPE_CHECKING:
     from thinned.models.dropout import StochasticModel
@@ -39,9 +41,11 @@ __all__ = [
 SEED = 20170806
 MOST_SCORES = 1000
 MOST_UNITS = 64
-LEAST_ROWS = 10
+LEAST_UNITS = 10
 PRIOR = 0.25
 TINY = 1e-12
+FINE = {"xatol": 1e-3}
+"""Where a search over logarithms ends: a thousandth of a temperature or a noise is far below what rows can tell."""
 
 
 @dataclass(frozen=True)
@@ -64,34 +68,67 @@ def fit(
     *,
     n_samples: int = 128,
     seed: int = SEED,
+    groups: npt.NDArray[Any] | None = None,
 ) -> Fit:
     """Calibrate one output.
+
+    What is served (noise, temperature, factor) is fitted on all rows. The conformal scores are made with one that a
+    third of the rows fitted, of the other two thirds: split conformal prediction, in which no row has a part on both
+    sides. Cross-fitting (CV+) would use each row for both, but promises only 1 - 2 (1 - C).
 
     Args:
         model: The model.
         spec: The output; what it was calibrated with before is fitted anew.
         inputs: Rows that the model was not trained on, by input name.
         targets: Their answers.
-        n_samples: Passes whose mean and variance are calibrated; ask for as many when serving.
-        seed: Of the passes.
+        n_samples: Passes whose mean and variance are calibrated; a coverage is promised for as many.
+        seed: Of the passes; each row has passes of its own, as each request has.
+        groups: For each row what it belongs to, (B,), where rows are not exchangeable but groups of them are.
 
     Raises:
-        CalibrationError: There are too few rows, or too many numbers a row.
+        CalibrationError: There are too few rows or groups, or too many numbers a row.
         NoSitesError: The model has no site.
         InputError: The targets do not fit.
+
+    References:
+        Barber, Candes, Ramdas & Tibshirani 2021, Predictive Inference with the Jackknife+,
+        https://arxiv.org/abs/1905.02928
     """
     rows = len(next(iter(inputs.values())))
-    if rows < LEAST_ROWS:
-        raise CalibrationError(f"expected {LEAST_ROWS} or more rows to calibrate with, received {rows}; give more")
-    passes = model.sample(inputs, n_samples=n_samples, seed=seed)[spec.name]
+    require_units(Units.of_rows(rows) if groups is None else Units.of_groups(groups))
+    passes = own_passes(model, spec.name, inputs, n_samples=n_samples, seed=seed)
+
+    def units(per_row: int) -> Units:
+        return Units.of_rows(rows, per_row) if groups is None else Units.of_groups(groups, per_row)
+
     if is_classes(spec):
-        return calibrate_classes(classes_of(passes, spec), class_targets(targets, spec, rows), spec, n_samples)
+        probs, labels = classes_of(passes, spec), class_targets(targets, spec, rows)
+        if len(labels) != probs.shape[1]:
+            what = f"expected {probs.shape[1] // rows} targets for each of {rows} rows, received {len(labels)} in all"
+            raise InputError([Problem(("targets",), what)])
+        return calibrate_classes(probs, labels, spec, n_samples, units(len(labels) // rows))
     bare = spec.model_copy(update={"noise": None, "calibration": None})
     values = values_of(passes, bare, calibrated=False)
-    return calibrate_values(values, value_targets(targets, *values.mean.shape), bare, n_samples)
+    return calibrate_values(values, value_targets(targets, *values.mean.shape), bare, n_samples, units(1))
 
 
-def calibrate_classes(passes: Array, labels: npt.NDArray[np.int64], spec: OutputSpec, n_samples: int) -> Fit:
+def require_units(units: Units) -> None:
+    """Refuse to calibrate with next to nothing.
+
+    Raises:
+        CalibrationError: There are fewer than 10 rows, or groups.
+    """
+    if units.count < LEAST_UNITS:
+        raise CalibrationError(
+            f"expected {LEAST_UNITS} or more {units.counted} to calibrate with, received {units.count}; give more (a "
+            f"coverage of 0.9 needs {units_for(conformal.least_rows(0.9))}, one of 0.95 "
+            f"{units_for(conformal.least_rows(0.95))})"
+        )
+
+
+def calibrate_classes(
+    passes: Array, labels: npt.NDArray[np.int64], spec: OutputSpec, n_samples: int, units: Units | None = None
+) -> Fit:
     """Fit a temperature to the mean over passes, then the scores of conformal sets.
 
     The logarithm of the temperature has a normal prior about 0, of deviation 0.25. Without one, a model that gets every
@@ -103,29 +140,51 @@ def calibrate_classes(passes: Array, labels: npt.NDArray[np.int64], spec: Output
         labels: (M,).
         spec: The output.
         n_samples: S.
+        units: What is exchangeable; by default each of the M.
     """
+    mean, units = passes.mean(axis=0), units or Units.of_rows(len(labels))
+    temperature = _temperature(mean, labels)
+    fits, scored = units.parted(SEED)
+    promise: Promise | None = None
+    kept: tuple[tuple[float, ...], ...] = ()
+    if spec.task != "multilabel":
+        own = _temperature(mean[fits], labels[fits])
+        scores = conformal.class_scores(temper(mean[~fits], own), labels[~fits])
+        kept = _kept(scores[:, np.newaxis], scored)
+        promise = Promise(n=scored.count, counted=units.counted, positions=units.per_row, temperature=own)
+    made = Calibration(
+        created=_now(),
+        rows=len(labels) // units.per_row,
+        n_samples=n_samples,
+        temperature=temperature,
+        scores=kept,
+        promise=promise,
+    )
+    return Fit(
+        spec.model_copy(update={"calibration": made}), _loss(mean, labels, 1.0), _loss(mean, labels, temperature)
+    )
+
+
+def _loss(mean: Array, labels: npt.NDArray[np.int64], temperature: float) -> float:
+    """Negative log-likelihood of the labels in nats."""
+    probs = temper(mean, temperature)
+    return -float(np.log(np.clip(probs[np.arange(len(labels)), labels], TINY, 1.0)).mean())
+
+
+def _temperature(mean: Array, labels: npt.NDArray[np.int64]) -> float:
+    """The most likely temperature, with the prior."""
     from scipy.optimize import minimize_scalar
 
-    mean = passes.mean(axis=0)
-
-    def loss(log_temperature: float) -> float:
-        probs = temper(mean, float(np.exp(log_temperature)))
-        return -float(np.log(np.clip(probs[np.arange(len(labels)), labels], TINY, 1.0)).mean())
-
     def with_prior(log_temperature: float) -> float:
-        return loss(log_temperature) + (log_temperature / PRIOR) ** 2 / (2 * len(labels))
+        return _loss(mean, labels, float(np.exp(log_temperature))) + (log_temperature / PRIOR) ** 2 / (2 * len(labels))
 
-    found = minimize_scalar(with_prior, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
-    before = loss(0.0)
-    best = float(found.x) if found.fun < before else 0.0
-    temperature = float(np.exp(best))
-    scores = conformal.class_scores(temper(mean, temperature), labels)
-    kept = () if spec.task == "multilabel" else _kept(scores[:, np.newaxis])
-    made = Calibration(created=_now(), rows=len(labels), n_samples=n_samples, temperature=temperature, scores=kept)
-    return Fit(spec.model_copy(update={"calibration": made}), before, loss(best))
+    found = minimize_scalar(with_prior, bounds=(np.log(0.05), np.log(20.0)), method="bounded", options=FINE)
+    return float(np.exp(found.x)) if found.fun < _loss(mean, labels, 1.0) else 1.0
 
 
-def calibrate_values(values: Values, targets: Array, spec: OutputSpec, n_samples: int) -> Fit:
+def calibrate_values(
+    values: Values, targets: Array, spec: OutputSpec, n_samples: int, units: Units | None = None
+) -> Fit:
     """Fit the noise of a regression, or a factor on the noise that the network answers; then the conformal scores.
 
     Args:
@@ -133,33 +192,56 @@ def calibrate_values(values: Values, targets: Array, spec: OutputSpec, n_samples
         targets: (B, K).
         spec: The output, without noise and calibration.
         n_samples: S.
+        units: What is exchangeable; by default each row.
 
     Raises:
         CalibrationError: A row has more numbers than can be calibrated one by one.
     """
-    units = targets.shape[1]
-    if units > MOST_UNITS:
-        raise CalibrationError(f"expected at most {MOST_UNITS} numbers a row to calibrate, this output has {units}")
-    if values.noises is not None:
-        before = log_likelihood(targets, values)
-        factor = _most_likely(lambda f: log_likelihood(targets, Values(values.means, f * _noises(values))), 1.0)
-        fitted = Values(values.means, factor * values.noises)
-        update: dict[str, Any] = {}
-    else:
-        before, factor = None, None
-        noise = tuple(_noise_of(values, targets, unit) for unit in range(units))
-        fitted = Values(values.means, np.asarray(noise))
-        update = {"noise": noise}
+    if targets.shape[1] > MOST_UNITS:
+        raise CalibrationError(
+            f"expected at most {MOST_UNITS} numbers a row to calibrate, this output has {targets.shape[1]}"
+        )
+    units = units or Units.of_rows(len(targets))
+    factor, noise, fitted = _scale(values, targets)
+    before = log_likelihood(targets, values) if values.noises is not None else None
     after = log_likelihood(targets, fitted)
-    scores = conformal.scaled_scores(targets, fitted.mean, fitted.variance)
+    fits, scored = units.parted(SEED)
+    own_factor, own_noise, _ = _scale(_rows(values, fits), targets[fits])
+    own = _scaled(_rows(values, ~fits), own_factor, own_noise)
+    scores = conformal.scaled_scores(targets[~fits], own.mean, own.variance)
     made = Calibration(
-        created=_now(), rows=len(targets), n_samples=n_samples, variance_factor=factor, scores=_kept(scores)
+        created=_now(),
+        rows=len(targets),
+        n_samples=n_samples,
+        variance_factor=factor,
+        scores=_kept(scores, scored),
+        promise=Promise(n=scored.count, counted=units.counted, variance_factor=own_factor, noise=own_noise),
     )
     return Fit(
-        spec.model_copy(update={**update, "calibration": made}),
+        spec.model_copy(update={"calibration": made, **({} if noise is None else {"noise": noise})}),
         None if before is None else -float(before.mean()),
         float("nan") if after is None else -float(after.mean()),
     )
+
+
+def _scale(values: Values, targets: Array) -> tuple[float | None, tuple[float, ...] | None, Values]:
+    """The factor on the noises that the network answers, or the noise of each number; and the values with it."""
+    if values.noises is not None:
+        noises = values.noises
+        factor = _most_likely(lambda f: log_likelihood(targets, Values(values.means, f * noises)), 1.0)
+        return factor, None, _scaled(values, factor, None)
+    noise = tuple(_noise_of(values, targets, unit) for unit in range(targets.shape[1]))
+    return None, noise, _scaled(values, None, noise)
+
+
+def _scaled(values: Values, factor: float | None, noise: tuple[float, ...] | None) -> Values:
+    if values.noises is None:
+        return Values(values.means, np.asarray(noise))
+    return Values(values.means, (factor or 1.0) * values.noises)
+
+
+def _rows(values: Values, rows: npt.NDArray[np.bool_]) -> Values:
+    return Values(values.means[:, rows], None if values.noises is None else values.noises[:, rows])
 
 
 def _noise_of(values: Values, targets: Array, unit: int) -> float:
@@ -178,18 +260,16 @@ def _most_likely(likelihood: Any, start: float) -> float:
     from scipy.optimize import minimize_scalar
 
     bounds = (np.log(start * 1e-4), np.log(start * 1e2))
-    found = minimize_scalar(lambda log: -float(likelihood(float(np.exp(log))).mean()), bounds=bounds, method="bounded")
+    found = minimize_scalar(
+        lambda log: -float(likelihood(float(np.exp(log))).mean()), bounds=bounds, method="bounded", options=FINE
+    )
     best = float(np.exp(found.x))
     # The search may end beside the start without having tried it.
     return best if -float(found.fun) >= float(likelihood(start).mean()) else start
 
 
-def _noises(values: Values) -> Array:
-    return np.zeros(1) if values.noises is None else values.noises
-
-
-def _kept(scores: Array) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(value) for value in line) for line in conformal.thin(scores, MOST_SCORES))
+def _kept(scores: Array, units: Units) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, conformal.thin(scores, MOST_SCORES, units.of).tolist()))
 
 
 def _now() -> datetime.datetime:

@@ -15,6 +15,7 @@ __all__ = [
     "Level",
     "ModelCard",
     "OutputSpec",
+    "Promise",
     "RowRecipe",
     "ShortAudit",
     "SiteSpec",
@@ -98,12 +99,29 @@ class RowRecipe(_Frozen):
         return {"normal": "standard normal numbers", "booleans": "true and false", "given": "of the data"}[self.values]
 
 
+class Promise(_Frozen):
+    """What the intervals or sets of a coverage stand on: scores of rows that had no part in what the scores are of.
+
+    A third of the rows (or groups) fits a temperature, a noise or a factor for the scores alone; the others are scored.
+    The answer holds a new row's truth with probability C to about C + 1/(n + 1). Where a row has several positions, or
+    rows come in groups, it holds a share of C to about C + 2/(n + 1) of a new row's positions, or of a new group's
+    rows, on average; n counts rows, or groups.
+    """
+
+    n: int = Field(ge=1, description="Rows, or groups, whose scores are kept; a coverage up to n/(n + 1) can be given.")
+    counted: Literal["rows", "groups"] = Field(description="What n counts.")
+    positions: int = Field(default=1, ge=1, description="Classifications in one row, such as the pixels of a map.")
+    temperature: float | None = Field(default=None, gt=0, description="That the scores were made with.")
+    variance_factor: float | None = Field(default=None, gt=0, description="That the scores were made with.")
+    noise: tuple[float, ...] | None = Field(default=None, description="That the scores were made with.")
+
+
 class Calibration(_Frozen):
     """What was fitted on rows that the model was not trained on, by `thinned calibrate`.
 
-    `scores` holds, sorted, a line for each kept calibration row and in it a number for each unit (for a classification
-    one): how many predictive deviations the target lay off, or 1 less the probability of the true class. The bound for
-    a coverage is one of them (split conformal prediction).
+    `scores` holds, sorted, a line for each kept score and in it a number for each unit (for a classification one): how
+    many predictive deviations the target lay off, or 1 less the probability of the true class. The bound for a coverage
+    is one of them (split conformal prediction).
     """
 
     created: AwareDatetime | None = Field(default=None, description="When it was fitted.")
@@ -116,6 +134,11 @@ class Calibration(_Frozen):
         default=None, gt=0, description="Multiplies the variances that a gaussian output answers."
     )
     scores: tuple[tuple[float, ...], ...] = ()
+    promise: Promise | None = Field(
+        default=None,
+        description="What coverage stands on; null for several labels, and for calibrations of earlier versions, whose "
+        "coverage does not hold.",
+    )
 
 
 class OutputSpec(_Frozen):

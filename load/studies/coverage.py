@@ -27,7 +27,7 @@ from thinned.models.evaluation.predictive import (
     values_of,
 )
 from thinned.models.uncertainty import temper
-from thinned.models.uncertainty.answer import interval, prediction_set
+from thinned.models.uncertainty.promises import interval, prediction_set, scored_as
 
 __all__ = ["COVERAGES", "SPLITS", "CoverageResult", "measure"]
 
@@ -117,7 +117,8 @@ def _measure_values(
 ) -> SplitResult:
     fitted = calibrate_values(_take(values, calibrating), truth[calibrating], spec, len(values.means)).spec
     measured = Values(_take(values, measuring).means, np.asarray(fitted.noise))
-    ends = [interval(fitted, measured.mean, measured.variance, coverage) for coverage in COVERAGES]
+    scored = Values(measured.means, np.asarray(scored_as(fitted).noise))
+    ends = [interval(fitted, scored.mean, scored.variance, coverage) for coverage in COVERAGES]
     noise = ((truth[calibrating] - plain[calibrating]) ** 2).mean(axis=0)
     before = log_likelihood(truth[measuring], Values(plain[np.newaxis, measuring], noise))
     after = log_likelihood(truth[measuring], measured)

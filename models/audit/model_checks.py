@@ -17,7 +17,7 @@ from thinned.models.compat.keras import flatten_layers, non_trainable_variables
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.keras_draws import Gap
 from thinned.models.dropout.partition.signature import ModelSignature
-from thinned.models.uncertainty import BlockStatistics, RunningStatistics
+from thinned.models.uncertainty import BlockStatistics, RunningStatistics, widening
 
 __all__ = [
     "MeanGap",
@@ -224,7 +224,7 @@ def gaps_from_mean(
     found = []
     for name, passes in run.passes.items():
         moments = RunningStatistics().update(BlockStatistics.of_passes(passes))
-        error = moments.error_of_blocks if moments.enough_blocks() else moments.error_of_passes
+        error = moments.standard_error("stratified")[0] * widening(moments.degrees_of_freedom("stratified"))
         gap = np.abs(answers[name] - moments.mean)
         deviation = float(np.sqrt(moments.variance.mean()))
         typical = float(np.sqrt((gap**2).mean()))

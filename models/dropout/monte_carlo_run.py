@@ -4,9 +4,10 @@ A run that fits one call is one item. Any other first has its prefix run, once, 
 chunks of whole blocks of 32. Many rows are taken in pieces, so that a chunk of 32 passes fits a call. Where not even a
 block of one row fits, it is drawn in even parts.
 
-*Adaptive* runs stop before their cap: where every row's standard error is below `tolerance`, or where the next block
-would end after `budget_ms`. Whether the tolerance is met is looked at after each block of 32 in turn, not after each
-chunk, and blocks beyond that one are thrown away: so the answer does not depend on how passes were cut or joined.
+*Adaptive* runs stop before their cap: where every row's standard error, widened by Student's t for the few blocks that
+tell it, is below `tolerance`, or where the next block would end after `budget_ms`. Whether the tolerance is met is
+looked at after each block of 32 in turn, not after each chunk, and blocks beyond that one are thrown away: so the
+answer does not depend on how passes were cut or joined.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from thinned.models.dropout.batching import BatchItem, Frontier
 from thinned.models.dropout.refused_values import placed
 from thinned.models.errors import InputError
 from thinned.models.sampling import BLOCK, Sampling
-from thinned.models.uncertainty import BlockStatistics, RunningStatistics
+from thinned.models.uncertainty import BlockStatistics, RunningStatistics, widening
 
 __all__ = ["LEAST_PASSES", "MonteCarloRun", "PassSource", "WorkItem", "complete"]
 
@@ -35,10 +36,8 @@ Part: TypeAlias = dict[str, BlockStatistics]
 LEAST_PASSES = 4 * BLOCK
 """Passes before a tolerance may stop a run: from 4 blocks on their spread tells the error.
 
-Stopping picks the moments at which the estimated error happens to be small. Measured on the 10 least certain rows of
-`digits`, 150 seeds, tolerances met at about 200, 400 and 600 passes: mean ± 1.96 standard errors then holds the
-true mean in 92 to 94 % of the answers with stratified passes and in 91 to 93 % with independent ones (95 % without
-stopping), and the mean is off by a tenth to a quarter of its standard error. From 64 passes on it would be 90 to 92 %.
+Stopping picks the moments at which the estimated error happens to be small. What a stop covers was measured by
+`load/studies/stopping.py`, and stands in `docs/passes.md`.
 """
 
 
@@ -94,7 +93,8 @@ class MonteCarloRun:
         seed: Of the passes; None where whoever draws them may choose it.
         sampling: How passes relate to each other.
         keep_passes: Whether to keep the passes themselves, in `passes`.
-        tolerance: Stop where the standard errors of every row are below this, in the outputs' units.
+        tolerance: Stop where the widened standard errors of every row are below this, in the outputs' units: mean
+            ± 1.96 tolerance is then no narrower than the 95 % interval by Student's t.
         budget_ms: Stop at the last block that ends within this time.
         began: When that time began, on the clock of `time.monotonic`; now by default.
     """
@@ -258,7 +258,7 @@ class MonteCarloRun:
         return sum(statistics.mean.size for piece in self._pieces for statistics in piece.statistics.values())
 
     def converged(self) -> npt.NDArray[np.bool_] | None:
-        """For each row, whether its standard errors are below the tolerance; None without a tolerance."""
+        """For each row, whether its widened standard errors are below the tolerance; None without a tolerance."""
         if self.tolerance is None:
             return None
         found: npt.NDArray[np.bool_] = np.concatenate([self._errors(piece) < self.tolerance for piece in self._pieces])
@@ -271,10 +271,11 @@ class MonteCarloRun:
         return all((self._errors(piece) < self.tolerance).all() for piece in self._pieces)
 
     def _errors(self, piece: _Piece) -> Array:
-        """Each row's largest standard error."""
-        errors = [statistics.standard_error(self.sampling)[0] for statistics in piece.statistics.values()]
+        """Each row's largest standard error, widened by Student's t."""
+        told = list(piece.statistics.values())
+        errors = [statistics.standard_error(self.sampling)[0] for statistics in told]
         largest: Array = np.max([error.reshape(len(error), -1).max(axis=1) for error in errors], axis=0)
-        return largest
+        return largest * widening(told[0].degrees_of_freedom(self.sampling))
 
 
 def complete(run: MonteCarloRun, source: PassSource) -> MonteCarloRun:

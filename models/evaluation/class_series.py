@@ -133,7 +133,7 @@ def class_series(
         for of in (answers.sampled, others)
     )
     served = [some for some in tempered if some is not None]
-    sets = fitted if spec.task == "classification" and fitted.scores else None
+    sets = fitted if spec.task == "classification" and fitted.promise else None
     series.append(scorer.series("calibrated", tuple(counts), served, tempered_others, place, sets))
     return series, served[place]
 

@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from thinned.models.card import Calibration
 from thinned.models.evaluation.predictive import Array
-from thinned.models.evaluation.regression import COVERAGES, served_levels
+from thinned.models.evaluation.regression import COVERAGES, scored_units, served_levels
 from thinned.models.evaluation.resampling import Resampling
+from thinned.models.uncertainty import temper
 from thinned.models.uncertainty.conformal import class_scores, factor_for, prediction_set
 
 __all__ = [
@@ -92,18 +93,19 @@ def held_by_sets(
     Args:
         probs: The mean over passes with the fitted temperature, (M, C).
         labels: (M,).
-        calibration: What was fitted.
+        calibration: What was fitted, with a promise.
 
     Returns:
         By the name of a score, whose value is the mean, (M,); None where there were too few calibration rows.
     """
     found: dict[str, npt.NDArray[Any] | None] = {}
+    probs = _as_scored(probs, calibration)
     kept: npt.NDArray[Any] = np.asarray(calibration.scores)[:, 0]
     rows = np.arange(len(labels))
     for coverage in COVERAGES:
         names = f"set_coverage_{coverage:g}", f"set_size_{coverage:g}"
         try:
-            factor = float(factor_for(kept, coverage, rows=calibration.rows))
+            factor = float(factor_for(kept, coverage, rows=scored_units(calibration)))
         except ValueError:
             found |= dict.fromkeys(names)
             continue
@@ -114,12 +116,20 @@ def held_by_sets(
 
 def set_coverage_curve(probs: Array, labels: npt.NDArray[np.int64], calibration: Calibration) -> dict[str, list[float]]:
     """How often served sets hold the true class and how large they are, by the coverage that was asked for."""
+    probs = _as_scored(probs, calibration)
     scores = class_scores(probs, labels)
     kept = np.asarray(calibration.scores)[:, 0]
     curve: dict[str, list[float]] = {"stated": [], "measured": [], "size": []}
     for level in served_levels(calibration):
-        factor = float(factor_for(kept, level, rows=calibration.rows))
+        factor = float(factor_for(kept, level, rows=scored_units(calibration)))
         curve["stated"].append(level)
         curve["measured"].append(float((scores <= factor).mean()))
         curve["size"].append(float(prediction_set(probs, factor).sum(axis=1).mean()))
     return curve
+
+
+def _as_scored(probs: Array, calibration: Calibration) -> Array:
+    """Probabilities of the fitted temperature with the one that the scores were made with, which other rows fitted."""
+    own = calibration.promise.temperature if calibration.promise is not None else None
+    fitted = calibration.temperature or 1.0
+    return probs if own is None else temper(probs, own / fitted)

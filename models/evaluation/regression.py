@@ -24,6 +24,7 @@ __all__ = [
     "held_by_served_intervals",
     "regression_drawn",
     "regression_scores",
+    "scored_units",
     "served_coverage_curve",
     "served_levels",
 ]
@@ -119,15 +120,15 @@ def held_by_served_intervals(targets: Array, rows: ValueRows, calibration: Calib
         By the name of a score, whose value is the mean, (B * K,); None where there were too few calibration rows.
     """
     found: dict[str, Array | None] = {}
-    kept = np.asarray(calibration.scores)
+    kept, variance = np.asarray(calibration.scores), _scored_variance(rows, calibration)
     for coverage in COVERAGES:
         names = f"conformal_coverage_{coverage:g}", f"conformal_width_{coverage:g}"
         try:
-            factor = factor_for(kept, coverage, rows=calibration.rows)
+            factor = factor_for(kept, coverage, rows=scored_units(calibration))
         except ValueError:
             found |= dict.fromkeys(names)
             continue
-        lower, upper = interval(rows.mean, rows.variance, factor)
+        lower, upper = interval(rows.mean, variance, factor)
         inside = ((targets >= lower) & (targets <= upper)).astype(np.float64)
         found |= dict(zip(names, (inside.ravel(), (upper - lower).ravel()), strict=True))
     return found
@@ -143,11 +144,12 @@ def coverage_curve(targets: Array, rows: ValueRows) -> dict[str, list[float]]:
 
 def served_coverage_curve(targets: Array, rows: ValueRows, calibration: Calibration) -> dict[str, list[float]]:
     """The same of the intervals that are served, with their mean width."""
-    scores, kept = scaled_scores(targets, rows.mean, rows.variance), np.asarray(calibration.scores)
+    variance, kept = _scored_variance(rows, calibration), np.asarray(calibration.scores)
+    scores = scaled_scores(targets, rows.mean, variance)
     curve: dict[str, list[float]] = {"stated": [], "measured": [], "width": []}
     for level in served_levels(calibration):
-        factor = factor_for(kept, level, rows=calibration.rows)
-        lower, upper = interval(rows.mean, rows.variance, factor)
+        factor = factor_for(kept, level, rows=scored_units(calibration))
+        lower, upper = interval(rows.mean, variance, factor)
         curve["stated"].append(level)
         curve["measured"].append(float((scores <= factor).mean()))
         curve["width"].append(float((upper - lower).mean()))
@@ -156,4 +158,19 @@ def served_coverage_curve(targets: Array, rows: ValueRows, calibration: Calibrat
 
 def served_levels(calibration: Calibration) -> list[float]:
     """The levels of a curve that there are enough calibration rows for."""
-    return [level for level in LEVELS if least_rows(level) <= calibration.rows]
+    return [level for level in LEVELS if least_rows(level) <= scored_units(calibration)]
+
+
+def scored_units(calibration: Calibration) -> int:
+    """Rows, or groups, whose scores the calibration keeps: the n of its promise."""
+    return 0 if calibration.promise is None else calibration.promise.n
+
+
+def _scored_variance(rows: ValueRows, calibration: Calibration) -> Array:
+    """The predictive variance with the noise, or the factor, that the scores were made with."""
+    promise = calibration.promise
+    if promise is None or rows.aleatoric is None:
+        return rows.variance
+    ratio = (promise.variance_factor or 1.0) / (calibration.variance_factor or 1.0)
+    noise: Array = rows.aleatoric * ratio if promise.noise is None else np.asarray(promise.noise)
+    return np.asarray(rows.epistemic + noise)

@@ -59,7 +59,7 @@ def value_series(
         on_rows: Called with the rows done, and the rows in all.
     """
     readings = (False, True) if spec.noise is not None or spec.calibration is not None else (False,)
-    served = spec.calibration if spec.calibration is not None and spec.calibration.scores else None
+    served = spec.calibration if spec.calibration is not None and spec.calibration.promise else None
     scorer = _Scorer(truth, served, resamplings)
     place = [*counts, curves_at].index(curves_at)
     series = []

@@ -12,7 +12,7 @@ from thinned.models.uncertainty.decomposition import (
 )
 from thinned.models.uncertainty.entropy import EntropyMoments, entropy, probabilities, softmax, temper
 from thinned.models.uncertainty.moments import Moments
-from thinned.models.uncertainty.running_statistics import BlockStatistics, RunningStatistics
+from thinned.models.uncertainty.running_statistics import BlockStatistics, RunningStatistics, widening
 
 __all__ = [
     "BlockStatistics",
@@ -30,4 +30,5 @@ __all__ = [
     "softmax",
     "split_gaussian",
     "temper",
+    "widening",
 ]

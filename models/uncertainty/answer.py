@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.models.card import ModelCard, OutputSpec
-from thinned.models.errors import AnswerNotFiniteError, CalibrationError
+from thinned.models.errors import AnswerNotFiniteError
 from thinned.models.sampling import Sampling
-from thinned.models.uncertainty import conformal
 from thinned.models.uncertainty.decomposition import (
     Decomposition,
     decompose_gaussian,
@@ -25,19 +24,16 @@ from thinned.models.uncertainty.decomposition import (
     decompose_values,
     split_gaussian,
 )
-from thinned.models.uncertainty.entropy import probabilities, temper
+from thinned.models.uncertainty.entropy import probabilities
 from thinned.models.uncertainty.mean_probabilities import in_own_shape, mean_probabilities
+from thinned.models.uncertainty.promises import interval, prediction_set, scored_as
 from thinned.models.uncertainty.running_statistics import ErrorSource, RunningStatistics
 
 __all__ = [
     "OutputAnswer",
     "answer_output",
-    "calibrated_passes",
-    "check_coverage",
-    "interval",
     "likeliest_class",
     "needs_passes",
-    "prediction_set",
     "require_finite",
 ]
 
@@ -50,7 +46,8 @@ class OutputAnswer:
     """What S passes say of one output, for B rows.
 
     `mean`, `variance` (ddof=1) and `standard_error` (of the mean) have shape (B, *output_shape), float64; the error is
-    told by the spread of passes, or by that of stratified blocks where there are enough of them. The entropies, in
+    told by the spread of passes, or by that of stratified blocks where there are enough of them, and stands on
+    `degrees_of_freedom` free deviations: an interval about the mean takes Student's t with as many. The entropies, in
     nats, have shape (B,), with further axes where a row holds several classifications; None but for classification.
     `likeliest`, of the same shape, is the number of the class with the largest mean probability.
 
@@ -67,6 +64,7 @@ class OutputAnswer:
     variance: Array
     standard_error: Array
     standard_error_from: ErrorSource
+    degrees_of_freedom: int
     predictive_entropy: Array | None = None
     expected_entropy: Array | None = None
     mutual_information: Array | None = None
@@ -132,7 +130,7 @@ def answer_output(
         plain = statistics.mean if found is None else found.plain
         members = prediction_set(spec, probabilities(plain, "probabilities"), coverage)
     elif coverage is not None:
-        parts = _decompose(spec, statistics, passes)
+        parts = _decompose(scored_as(spec), statistics, passes)
         ends = interval(
             spec,
             _target_mean(spec, statistics, passes),
@@ -144,6 +142,7 @@ def answer_output(
         variance=statistics.variance,
         standard_error=error,
         standard_error_from=source,
+        degrees_of_freedom=statistics.degrees_of_freedom(sampling),
         predictive_entropy=predictive if tempered is None else tempered.tempered_entropy,
         expected_entropy=expected,
         mutual_information=None if predictive is None or expected is None else predictive - expected,
@@ -198,77 +197,6 @@ def require_finite(name: str, array: npt.NDArray[Any], *, rows_axis: int = 0) ->
 def needs_passes(card: ModelCard) -> bool:
     """Whether the parts of the variance, intervals or sets of some output cannot be told from its statistics."""
     return any(spec.task == "gaussian" or spec.scale == "logits" for spec in card.outputs)
-
-
-def calibrated_passes(card: ModelCard) -> int | None:
-    """Passes that every output was calibrated with, where all were; the most of them."""
-    counts = [spec.calibration.n_samples for spec in card.outputs if spec.calibration is not None]
-    return max(counts) if len(counts) == len(card.outputs) else None
-
-
-def check_coverage(card: ModelCard, coverage: float) -> None:
-    """Refuse a coverage that an output of the model cannot promise.
-
-    Raises:
-        CalibrationError: An output is not calibrated, or on too few rows for this coverage; says what to run.
-    """
-    for spec in card.outputs:
-        _factor(spec, coverage)
-
-
-def interval(
-    spec: OutputSpec, mean: npt.NDArray[Any], variance: npt.NDArray[Any], coverage: float
-) -> tuple[Array, Array]:
-    """The interval of stated coverage about each answer of a regression.
-
-    Args:
-        spec: The output, calibrated.
-        mean: Mean over passes, (B, *shape); of a gaussian output the means alone.
-        variance: Predictive variance, network and noise, of the same shape.
-        coverage: In (0, 1): how often, at least, a new row's target lies inside.
-
-    Returns:
-        Lower and upper ends, of the same shape.
-
-    Raises:
-        CalibrationError: The output is not calibrated, or on too few rows for this coverage.
-    """
-    shape = np.shape(mean)
-    flat = [np.asarray(x, np.float64).reshape(shape[0], -1) for x in (mean, variance)]
-    lower, upper = conformal.interval(flat[0], flat[1], _factor(spec, coverage))
-    return lower.reshape(shape), upper.reshape(shape)
-
-
-def prediction_set(spec: OutputSpec, probs: npt.NDArray[Any], coverage: float) -> npt.NDArray[np.bool_]:
-    """Which classes belong to the set of stated coverage of each row.
-
-    Args:
-        spec: The output, calibrated.
-        probs: Mean probabilities over passes, (B, ..., C), not yet tempered.
-        coverage: In (0, 1): how often, at least, a new row's class is in its set.
-
-    Returns:
-        Booleans of the same shape.
-
-    Raises:
-        CalibrationError: The output is not calibrated, or on too few rows for this coverage.
-    """
-    factor = float(_factor(spec, coverage)[0])
-    temperature = spec.calibration.temperature if spec.calibration is not None else None
-    return conformal.prediction_set(temper(np.asarray(probs, np.float64), temperature or 1.0), factor)
-
-
-def _factor(spec: OutputSpec, coverage: float) -> Array:
-    fitted = spec.calibration
-    if fitted is None or not fitted.scores:
-        why = "is not calibrated" if fitted is None else "has several labels at once, for which there are no sets"
-        raise CalibrationError(
-            f"the output {spec.name!r} {why}, so no coverage can be promised; run thinned calibrate NAME --data val.npz"
-        )
-    try:
-        return np.asarray(conformal.factor_for(np.asarray(fitted.scores), coverage, rows=fitted.rows))
-    except ValueError as error:
-        raise CalibrationError(f"the output {spec.name!r}: {error}") from None
 
 
 def _decompose(spec: OutputSpec, statistics: RunningStatistics, passes: npt.NDArray[Any] | None) -> Decomposition:

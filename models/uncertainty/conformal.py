@@ -3,8 +3,13 @@
 The promise is marginal: over calibration rows and a new row that come from the same source in any order, the answer
 holds the target with at least the stated probability. It says nothing of a single row, nor of rows from elsewhere.
 
+Where a unit (an image, a patient) has several scores, units are exchangeable and scores are not. The promise is then of
+a new unit's share of targets that are held, on average: conformal risk control with the share that is missed as the
+loss (Angelopoulos et al. 2024), which for one score a unit is split conformal prediction.
+
 References:
     Lei et al. 2018, Distribution-Free Predictive Inference for Regression, https://arxiv.org/abs/1604.04173
+    Angelopoulos, Bates, Fisch, Lei & Schuster 2024, Conformal Risk Control, https://arxiv.org/abs/2208.02814
     Sadinle, Lei & Wasserman 2019, Least Ambiguous Set-Valued Classifiers with Bounded Error Levels,
     https://arxiv.org/abs/1609.00451
 """
@@ -17,7 +22,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["class_scores", "factor_for", "interval", "least_rows", "prediction_set", "scaled_scores", "thin"]
+__all__ = [
+    "class_scores",
+    "factor_for",
+    "interval",
+    "largest_coverage",
+    "least_rows",
+    "prediction_set",
+    "scaled_scores",
+    "thin",
+]
 
 Array = NDArray[np.float64]
 TINY = 1e-12
@@ -78,12 +92,15 @@ def prediction_set(probs: NDArray[Any], factor: float) -> NDArray[np.bool_]:
 
 
 def factor_for(scores: NDArray[Any], coverage: float, *, rows: int | None = None) -> Array:
-    """The ceil((n + 1) coverage)-th smallest score: the bound that a new score keeps with that probability.
+    """The bound that a new score keeps with that probability: the ceil((n + 1) coverage)-th smallest of n scores.
+
+    Of units with several scores it is the least that a share (n + 1) coverage / n of each unit's scores keeps, on
+    average over the units.
 
     Args:
         scores: Scores of calibration rows, sorted, shape (M, ...): all n of them, or as `thin` leaves them.
         coverage: In (0, 1).
-        rows: n, where `scores` were thinned.
+        rows: n, the number of units, where `scores` were thinned.
 
     Returns:
         Shape (...).
@@ -95,15 +112,14 @@ def factor_for(scores: NDArray[Any], coverage: float, *, rows: int | None = None
         raise ValueError(f"expected a coverage between 0 and 1, both left out, received {coverage}")
     kept = np.asarray(scores, np.float64)
     count = len(kept) if rows is None else rows
-    # A hair less, so that 0.9 of 9 + 1 rows is the 9th whatever 0.9 * 10 rounds to.
-    rank = math.ceil((count + 1) * coverage - 1e-9)
-    if rank > count:
+    if count < least_rows(coverage):
         raise ValueError(
             f"a coverage of {coverage:g} needs {least_rows(coverage)} or more calibration rows, there are {count}; ask "
             "for less, or calibrate with more"
         )
-    ranks = _ranks(count, len(kept))
-    return np.asarray(kept[int(np.searchsorted(ranks, rank))])
+    # A hair less, so that 0.9 of 9 + 1 rows is the 9th whatever 0.9 * 10 rounds to.
+    place = math.ceil((count + 1) * coverage / count * len(kept) - 1e-9)
+    return np.asarray(kept[max(1, place) - 1])
 
 
 def least_rows(coverage: float) -> int:
@@ -111,24 +127,40 @@ def least_rows(coverage: float) -> int:
     return math.ceil(coverage / (1 - coverage) - 1e-9)
 
 
-def thin(scores: NDArray[Any], most: int) -> Array:
+def largest_coverage(rows: int) -> float:
+    """The largest coverage that so many rows can promise: n / (n + 1)."""
+    return rows / (rows + 1)
+
+
+def thin(scores: NDArray[Any], most: int, units: NDArray[np.int64] | None = None) -> Array:
     """Sorted scores, at most `most` of them; those between are given up upwards, so that no coverage falls.
+
+    The k-th of K is the least that a share k / K of the scores keep; of units with several scores, a share of each
+    unit's scores on average over the units.
 
     Args:
         scores: Shape (n, ...), in any order.
         most: At least 1.
+        units: The unit of each score, (n,), from 0 on; None where each is its own.
 
     Returns:
-        Shape (min(n, most), ...), sorted, the largest always among them.
+        Shape (K, ...), sorted, the largest always among them; K is `most`, or n where n is less and each score is its
+        own unit.
     """
-    ordered = np.sort(np.asarray(scores, np.float64), axis=0)
-    kept: Array = ordered[_ranks(len(ordered), min(most, len(ordered))) - 1]
-    return kept
-
-
-def _ranks(count: int, kept: int) -> NDArray[np.int64]:
-    """The ranks, from 1, of `kept` scores among `count`: evenly spread, the last always there."""
-    return -(-np.arange(1, kept + 1, dtype=np.int64) * count // kept)
+    values = np.asarray(scores, np.float64)
+    if units is None or len(np.unique(units)) == len(units):
+        ordered, kept = np.sort(values, axis=0), min(most, len(values))
+        ranks = -(-np.arange(1, kept + 1, dtype=np.int64) * len(values) // kept)
+        return np.asarray(ordered[ranks - 1])
+    sizes = np.bincount(units)
+    weights = 1.0 / (sizes[units] * np.count_nonzero(sizes))
+    levels = np.arange(1, most + 1) / most - 1e-9
+    columns = []
+    for column in values.reshape(len(values), -1).T:
+        order = np.argsort(column)
+        places = np.searchsorted(np.cumsum(weights[order]), levels)
+        columns.append(column[order][np.minimum(places, len(order) - 1)])
+    return np.stack(columns, axis=1).reshape(most, *values.shape[1:])
 
 
 def _deviation(variance: NDArray[Any]) -> Array:

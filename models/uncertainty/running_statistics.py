@@ -14,13 +14,12 @@ from scipy.special import ndtri, stdtrit
 from thinned.models.sampling import BLOCK, Sampling
 from thinned.models.uncertainty.moments import Moments
 
-__all__ = ["LEAST_BLOCKS", "BlockStatistics", "ErrorSource", "RunningStatistics"]
+__all__ = ["LEAST_BLOCKS", "BlockStatistics", "ErrorSource", "RunningStatistics", "widening"]
 
 Array = NDArray[np.float64]
 ErrorSource = Literal["passes", "blocks"]
 LEAST_BLOCKS = 4
 """Full blocks from which their spread tells the error of the mean; fewer say too little."""
-_LEVEL = 0.975
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +156,21 @@ class RunningStatistics:
         return None if self._entropy is None else self._entropy / self.count
 
     def standard_error(self, sampling: Sampling) -> tuple[Array, ErrorSource]:
-        """Standard error of the mean, and what told it: the spread of passes, or that of full blocks."""
+        """Standard error of the mean, and what told it: the spread of passes, or that of full blocks.
+
+        It is the plain estimate: an interval about the mean takes Student's t with `degrees_of_freedom`.
+        """
         if sampling == "stratified" and self.enough_blocks():
             return self.error_of_blocks, "blocks"
         return self.error_of_passes, "passes"
+
+    def degrees_of_freedom(self, sampling: Sampling) -> int:
+        """How many free deviations `standard_error` stands on: passes, or full blocks, less 1.
+
+        Passes beyond the last full block can only add to them (Welch & Satterthwaite), and are not counted.
+        """
+        by_blocks = sampling == "stratified" and self.enough_blocks()
+        return (self._means.count if by_blocks else self.count) - 1
 
     def enough_blocks(self) -> bool:
         """Whether the spread of blocks can tell the error of the mean."""
@@ -175,8 +185,7 @@ class RunningStatistics:
     def error_of_blocks(self) -> Array:
         """Standard error of the mean from the spread of full blocks.
 
-        It is widened by Student's t over the normal distribution, at 95 %, so that mean ± 1.96 standard errors covers
-        as often as it says however few blocks there are. Passes beyond the last full block count as independent ones.
+        Passes beyond the last full block count as independent ones, which overstates their part.
 
         Raises:
             ValueError: There are fewer than 4 full blocks.
@@ -185,13 +194,26 @@ class RunningStatistics:
         if not self.enough_blocks():
             raise ValueError(f"expected {LEAST_BLOCKS} full blocks or more, received {blocks}; use error_of_passes")
         within = blocks * BLOCK / self.count
-        widening = stdtrit(blocks - 1, _LEVEL) / ndtri(_LEVEL)
-        variance = within**2 * self._means.variance / blocks * widening**2
+        variance = within**2 * self._means.variance / blocks
         rest = 1.0 - within
         if rest > 0:
             variance = variance + rest**2 * self.variance / (self.count - blocks * BLOCK)
         error: Array = np.sqrt(variance)
         return error
+
+
+def widening(degrees_of_freedom: int, level: float = 0.95) -> float:
+    """By how much an interval of this level must be wider than a normal one, for an error that is estimated itself.
+
+    Args:
+        degrees_of_freedom: Of the standard error, 1 or more.
+        level: How often the interval is to hold the mean.
+
+    Returns:
+        Student's quantile over the normal one: 1.62 with 3 degrees of freedom at 95 %, towards 1 with many.
+    """
+    upper = (1 + level) / 2
+    return float(stdtrit(degrees_of_freedom, upper) / ndtri(upper))
 
 
 def _joined(counts: NDArray[np.int64], means: Array, deviations: Array) -> Moments:

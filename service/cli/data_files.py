@@ -25,10 +25,10 @@ from thinned.service.cli.column_files import (
     records_frame,
     wrong_file,
 )
-from thinned.service.cli.frame_inputs import INPUT_NAMES, inputs_of, targets_of
+from thinned.service.cli.frame_inputs import INPUT_NAMES, groups_of, inputs_of, targets_of
 from thinned.service.schema.input_arrays import check_inputs
 
-__all__ = ["STANDARD_INPUT", "SUFFIXES", "read_labelled", "read_rows"]
+__all__ = ["STANDARD_INPUT", "SUFFIXES", "read_grouped", "read_labelled", "read_rows"]
 
 Array = npt.NDArray[Any]
 TARGET_NAMES = ("y", "Y", "target", "targets", "labels", "y_test")
@@ -74,13 +74,37 @@ def read_labelled(path: Path, specs: Sequence[InputSpec], target: str | None) ->
     Raises:
         InputError: The file cannot be read, does not fit the model, or a row has no target.
     """
+    return read_grouped(path, specs, target, None)[:2]
+
+
+def read_grouped(
+    path: Path, specs: Sequence[InputSpec], target: str | None, group: str | None
+) -> tuple[dict[str, Array], Array, Array | None]:
+    """Rows, their answers, and what each row belongs to.
+
+    Args:
+        path: As for `read_labelled`.
+        specs: The model's inputs.
+        target: As for `read_labelled`.
+        group: Name of the column, or array, that says which group each row belongs to; None for no groups.
+
+    Returns:
+        The inputs by name, (B, *shape), the targets, (B, ...), and the groups, (B,), or None.
+
+    Raises:
+        InputError: As `read_labelled`, or a row has no group.
+    """
     read = _read(path, specs)
+    groups: Array | None = None
     if isinstance(read, Frame):
         frame, targets = targets_of(read, target)
+        if group is not None:
+            frame, groups = groups_of(frame, group, specs)
         inputs = inputs_of(frame, specs, target)
         place = frame.place
     elif isinstance(read, _Arrays):
         targets = _targets_of(path, read, target)
+        groups = None if group is None else _groups_of(path, read, group, len(targets))
         inputs = _checked(path, _inputs_of(path, read, specs), specs)
         place = "row {}".format
     else:
@@ -90,11 +114,11 @@ def read_labelled(path: Path, specs: Sequence[InputSpec], target: str | None) ->
     if len(targets) != count:
         raise wrong_file(_name(path), f"expected as many targets as rows, received {len(targets)} and {count}")
     _refuse_gaps(targets, _name(path), place)
-    return inputs, targets
+    return inputs, targets, groups
 
 
-def _refuse_gaps(targets: Array, where: str, place: Callable[[int], str]) -> None:
-    """Refuse targets that are NaN or infinite, by the first row of them."""
+def _refuse_gaps(targets: Array, where: str, place: Callable[[int], str], what: str = "target") -> None:
+    """Refuse targets, or groups, that are NaN or infinite, by the first row of them."""
     if targets.dtype.kind != "f":
         return
     finite = np.isfinite(targets).reshape(len(targets), -1).all(axis=1)
@@ -102,7 +126,7 @@ def _refuse_gaps(targets: Array, where: str, place: Callable[[int], str]) -> Non
         first = int(np.argmin(finite))
         received = targets[first].ravel()[~np.isfinite(targets[first].ravel())][0]
         rows = f"{int((~finite).sum())} of {len(targets)} rows have none that is; leave them out"
-        raise wrong_file(where, f"{place(first)}: expected a finite target, received {received}; {rows}")
+        raise wrong_file(where, f"{place(first)}: expected a finite {what}, received {received}; {rows}")
 
 
 def _checked(path: Path, raw: object, specs: Sequence[InputSpec]) -> dict[str, Array]:
@@ -198,6 +222,17 @@ def _targets_of(path: Path, arrays: _Arrays, target: str | None) -> Array:
             _name(path), f"expected an array of targets named {' or '.join(names[:2])}, received {received}"
         )
     return np.atleast_1d(np.asarray(arrays[found[0]]))
+
+
+def _groups_of(path: Path, arrays: _Arrays, group: str, rows: int) -> Array:
+    if group not in arrays:
+        received = ", ".join(arrays) or "none"
+        raise wrong_file(_name(path), f"expected an array of groups named {group}, received {received}")
+    groups = np.asarray(arrays[group])
+    if groups.shape != (rows,):
+        raise wrong_file(_name(path), f"{group}: expected one group for each of {rows} rows, received {groups.shape}")
+    _refuse_gaps(groups, f"{_name(path)}, {group}", "row {}".format, "group")
+    return groups
 
 
 def _numpy(file: IO[bytes], where: str) -> Any:

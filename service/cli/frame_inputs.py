@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -17,7 +18,7 @@ from thinned.service.cli.column_files import Frame, wrong_file
 from thinned.service.schema.input_arrays import check_inputs
 from thinned.service.schema.records import check_columns, columns_of, named_columns, numbered
 
-__all__ = ["INPUT_NAMES", "inputs_of", "targets_of"]
+__all__ = ["INPUT_NAMES", "groups_of", "inputs_of", "targets_of"]
 
 Array = npt.NDArray[Any]
 INPUT_NAMES = ("x", "X", "inputs", "x_test")
@@ -96,6 +97,31 @@ def targets_of(frame: Frame, target: str | None) -> tuple[Frame, Array]:
         kind = type(values[0]).__name__ if values else "nothing"
         raise wrong_file(frame.where, f"column {target!r}: expected numbers or words as targets, received {kind}")
     return frame, targets
+
+
+def groups_of(frame: Frame, group: str, specs: Sequence[InputSpec]) -> tuple[Frame, Array]:
+    """The groups in the column of that name, as text, and the table without it, unless it is an input too.
+
+    Args:
+        frame: A table with names.
+        group: The column.
+        specs: The model's inputs.
+
+    Raises:
+        InputError: There is no such column, or a row has no group; names the row.
+    """
+    names = frame.names or []
+    if group not in names:
+        known = ", ".join(names[:20]) or "none"
+        raise wrong_file(frame.where, f"expected a column {group!r} of groups among its columns, which are {known}")
+    place = names.index(group)
+    values = ["" if value is None else str(value).strip() for value in frame.columns[place]]
+    if "" in values:
+        raise wrong_file(frame.where, f"{frame.place(values.index(''))}, column {group!r}: the group is missing")
+    if not any(group == spec.name or group in (columns_of(spec) or ()) for spec in specs):
+        columns = [column for i, column in enumerate(frame.columns) if i != place]
+        frame = replace(frame, names=[name for name in names if name != group], columns=columns)
+    return frame, np.asarray(values)
 
 
 def _names_itself(names: Sequence[str], spec: InputSpec) -> bool:

@@ -98,7 +98,8 @@ def predict(
     tolerance: Annotated[
         float | None,
         typer.Option(
-            help="Stop where every row's standard errors of the mean are below this, in the outputs' units; "
+            help="Stop where every row's standard errors of the mean, widened by Student's t, are below this, in the "
+            "outputs' units; "
             "--n-samples is then the most passes there may be, THINNED_MAX_SAMPLES by default.",
             show_default=False,
         ),

@@ -10,6 +10,7 @@ import numpy as np
 from rich.text import Text
 
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, RowRecipe, SiteSpec, SplitSpec
+from thinned.models.uncertainty.promises import describe_promise
 from thinned.service.cli.findings import print_short_audit
 from thinned.service.cli.output import console, table
 from thinned.service.cli.tables import number, shape
@@ -100,6 +101,8 @@ def print_model(stored: StoredModel, entry: Entry | None = None) -> None:
     table("output", "shape of a row", "dtype", "task", "read as", "labels", rows=[_output_row(o) for o in card.outputs])
     for output in card.outputs:
         out.print(Text(_calibration(output)), soft_wrap=True)
+        if output.calibration is not None:
+            out.print(Text(describe_promise(output)), soft_wrap=True)
     if card.sites:
         table("site", "kind", "rate", "mask of a pass", "calls", "", rows=[_site_row(s) for s in card.sites])
         _print_split(card.split)

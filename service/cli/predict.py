@@ -12,7 +12,8 @@ from thinned.models.errors import NoSitesError
 from thinned.models.sampling import Sampling, draw_seed
 from thinned.models.storage.model_store import StoredModel, find
 from thinned.models.uncertainty import answer_output
-from thinned.models.uncertainty.answer import calibrated_passes, check_coverage, needs_passes
+from thinned.models.uncertainty.answer import needs_passes
+from thinned.models.uncertainty.promises import calibrated_passes, check_coverage, check_passes
 from thinned.service.cli.answer_files import check_output, write_answers
 from thinned.service.cli.data_files import read_rows
 from thinned.service.cli.output import console, print_json
@@ -65,7 +66,9 @@ def predict_file(
         check_output(output)
     if coverage is not None:
         check_coverage(stored.card, coverage)
-        n_samples = calibrated_passes(stored.card) if n_samples is None else n_samples
+        n_samples = (calibrated_passes(stored.card) or 2) if n_samples is None else n_samples
+        adaptive = tolerance is not None
+        check_passes(stored.card, n_samples=n_samples, sampling=sampling, adaptive=adaptive, limit=NO_LIMIT)
     inputs = read_rows(path, stored.card.inputs)
     if n_samples is not None and not stored.card.sites:
         raise NoSitesError(

@@ -10,6 +10,7 @@ import numpy as np
 
 from thinned.models.card import ModelCard
 from thinned.models.errors import AdminError, ReloadError
+from thinned.models.uncertainty.promises import calibrated_passes
 from thinned.service.schema.json_schema import Schema, array, object_of, reference
 from thinned.service.schema.openapi_fields import (
     inputs,
@@ -91,6 +92,8 @@ def _predict(card: ModelCard, settings: Settings) -> dict[str, Any]:
 
 def _predict_mc(card: ModelCard, settings: Settings) -> dict[str, Any]:
     example = _example(card)
+    # As many as a coverage needs that someone adds to the example.
+    passes = min(calibrated_passes(card) or settings.default_samples, settings.max_samples)
     return {
         "operationId": "predict_mc",
         "summary": "Mean and variance over n_samples Monte Carlo passes",
@@ -99,7 +102,7 @@ def _predict_mc(card: ModelCard, settings: Settings) -> dict[str, Any]:
         "tolerance or a budget_ms the answer may stand on fewer passes than n_samples; it is then the very answer "
         "that this many passes of its seed give when they are asked for. A request that stops on its own estimate of "
         "its error has an estimate that is small a little too often: read its standard errors as somewhat optimistic.",
-        "requestBody": _body("PredictMcRequest", example and {**example, "n_samples": settings.default_samples}),
+        "requestBody": _body("PredictMcRequest", example and {**example, "n_samples": passes}),
         "responses": _responses(_json(reference("PredictMcAnswer")), _POST_REFUSALS),
     }
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from thinned.models.card import InputSpec, ModelCard, OutputSpec
 from thinned.models.sampling import SAMPLINGS, SEEDS
-from thinned.models.uncertainty.answer import calibrated_passes
+from thinned.models.uncertainty.promises import calibrated_passes, describe_promise
 from thinned.service.schema.calibrated_fields import calibrated_request, tempered_answer
 from thinned.service.schema.input_arrays import describe, largest_number, numpy_dtype
 from thinned.service.schema.json_schema import Schema, array, by_output, object_of, or_null, reference, rows
@@ -127,7 +127,8 @@ def predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
             "maximum": sys.float_info.max,
             "default": None,
             "description": "Stop when every row's largest standard error of the mean is below this, in the outputs' "
-            "units; looked at after each 32 passes, from 128 passes on. Without n_samples up to the limits.",
+            "units, widened by Student's t for its degrees of freedom: mean ± 1.96 tolerance is then an interval of "
+            "about 95 %. Looked at after each 32 passes, from 128 passes on. Without n_samples up to the limits.",
         },
         "budget_ms": {
             "type": ["number", "null"],
@@ -180,6 +181,12 @@ def predict_mc_answer(card: ModelCard) -> Schema:
             "description": "passes: the variance over passes by their number, which overstates the error of "
             "stratified passes. blocks: the spread of the means of four or more blocks of 32.",
         },
+        "degrees_of_freedom": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "Of the standard error: passes, or full blocks, less 1. An interval about the mean is mean "
+            "± t × standard_error, with Student's t for as many.",
+        },
         "seed": {"type": "integer", "minimum": 0, "maximum": SEEDS - 1, "description": "Send it to get this again."},
         "model": reference("ModelRef"),
     }
@@ -193,12 +200,13 @@ def predict_mc_answer(card: ModelCard) -> Schema:
         "converged": {
             "type": "array",
             "items": {"type": "boolean"},
-            "description": "For each row, whether its standard errors are below the tolerance.",
+            "description": "For each row, whether its standard errors, widened by Student's t, are below the "
+            "tolerance.",
         },
         "stopped_by": {
             "enum": ["tolerance", "budget_ms", "n_samples", "limit"],
             "description": "What ended an answer with a tolerance or a budget_ms: that the tolerance was met, the "
-            "time, the n_samples asked for (or calibrated), or the most passes that the service's limits allow.",
+            "time, the n_samples asked for, or the most passes that the service's limits allow.",
         },
         "quantiles": {
             "description": "One array for each level asked for, in that order.",
@@ -249,8 +257,10 @@ def _request_parts(card: ModelCard) -> dict[str, Schema]:
             "exclusiveMaximum": 1,
             "default": None,
             "description": "Give an interval, or a set of classes, that holds a new row's truth with at least this "
-            "probability: over rows like those of the calibration, not for each row by itself. n_samples is then "
-            f"{passes} by default, as it was calibrated. 409 where there were too few calibration rows for it.",
+            "probability: over rows like those of the calibration, not for each row by itself. "
+            f"{' '.join(describe_promise(output) for output in card.outputs)} n_samples is then {passes} by default; "
+            "another number, independent passes, a tolerance or a budget_ms are answered 409, and so is a coverage "
+            "that there were too few calibration rows for.",
         }
     return {
         "separate": {

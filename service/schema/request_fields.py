@@ -14,8 +14,9 @@ import numpy.typing as npt
 from thinned.models.card import ModelCard
 from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import SAMPLINGS, SEEDS, Sampling
-from thinned.models.uncertainty.answer import calibrated_passes, check_coverage, needs_passes
+from thinned.models.uncertainty.answer import needs_passes
 from thinned.models.uncertainty.mean_probabilities import check_temperature, has_temperature
+from thinned.models.uncertainty.promises import calibrated_passes, check_coverage, check_passes
 from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_inputs, describe
 from thinned.service.settings import Settings
 
@@ -91,7 +92,8 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
 
     Raises:
         InputError: With everything that is wrong with it.
-        CalibrationError: A coverage is asked for, or calibrated answers, for which the model is not calibrated.
+        CalibrationError: A coverage is asked for, or calibrated answers, for which the model is not calibrated, or a
+            coverage of other passes than were calibrated.
     """
     problems = _unknown_fields(document, _SAMPLE_FIELDS)
     coverage = _read_coverage(document, problems)
@@ -119,6 +121,13 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     _refuse(problems)
     if coverage is not None:
         check_coverage(card, coverage)
+        check_passes(
+            card,
+            n_samples=cast(int, n_samples),
+            sampling=cast(Sampling, sampling),
+            adaptive=tolerance is not None or budget_ms is not None,
+            limit=settings.max_samples,
+        )
     if calibrated:
         check_temperature(card.outputs)
     kept = bool(quantiles) or bool(return_samples) or ((bool(separate) or coverage is not None) and needs_passes(card))

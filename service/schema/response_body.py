@@ -105,12 +105,14 @@ def predict_mc_answer(
     if coverage is not None:
         document["coverage"] = coverage
         document |= _promises(answers, card)
+    first = next(iter(answers.values()))  # All outputs have the same passes.
     return {
         **document,
         "n_samples": n_samples,
         "seed": seed,
         "sampling": sampling,
-        "standard_error_from": next(iter(answers.values())).standard_error_from,
+        "standard_error_from": first.standard_error_from,
+        "degrees_of_freedom": first.degrees_of_freedom,
         "model": {"name": card.name, "version": version},
     }
 

@@ -12,12 +12,13 @@ from thinned.loadtest.studies.coverage import COVERAGES, measure
 from thinned.models.calibration import calibrate_classes, calibrate_values, fit, store_calibrated
 from thinned.models.card import OutputSpec
 from thinned.models.dropout import enable_mc_dropout
-from thinned.models.errors import CalibrationError, NoSitesError
+from thinned.models.errors import CalibrationError, InputError, NoSitesError
+from thinned.models.evaluation.own_passes import own_passes
 from thinned.models.evaluation.predictive import Values
 from thinned.models.storage import model_store
 from thinned.models.storage.importing import import_model
 from thinned.models.uncertainty import temper
-from thinned.models.uncertainty.answer import interval, prediction_set
+from thinned.models.uncertainty.promises import describe_promise, interval, prediction_set, scored_as
 
 REGRESSION = OutputSpec(name="y", shape=(2,), dtype="float32", task="regression")
 CLASSES = OutputSpec(name="y", shape=(4,), dtype="float32", task="classification", scale="probabilities")
@@ -73,7 +74,7 @@ def test_intervals_hold_what_they_promise_whatever_the_network() -> None:
     means = 10 * draw.normal(size=(32, 4000, 2))
     targets = draw.standard_t(3, size=(4000, 2))
     spec = calibrate_values(Values(means[:, :1000], None), targets[:1000], REGRESSION, 32).spec
-    rest = Values(means[:, 1000:], np.asarray(spec.noise))
+    rest = Values(means[:, 1000:], np.asarray(scored_as(spec).noise))
     for coverage in COVERAGES:
         low, high = interval(spec, rest.mean, rest.variance, coverage)
         assert ((targets[1000:] >= low) & (targets[1000:] <= high)).mean() == pytest.approx(coverage, abs=0.03)
@@ -94,9 +95,15 @@ def test_what_cannot_be_promised_is_refused() -> None:
         interval(REGRESSION, np.zeros((1, 2)), np.ones((1, 2)), 0.9)
     draw = np.random.default_rng(5)
     few = calibrate_values(Values(draw.normal(size=(8, 12, 2)), None), np.zeros((12, 2)), REGRESSION, 8).spec
-    with pytest.raises(CalibrationError, match=r"0\.95 needs 19 or more calibration rows, there are 12"):
+    with pytest.raises(CalibrationError, match=r"0\.95 needs the scores of 19 .* there are 8; .* with 28 or more rows"):
         interval(few, np.zeros((1, 2)), np.ones((1, 2)), 0.95)
     interval(few, np.zeros((1, 2)), np.ones((1, 2)), 0.8)
+    assert "for C up to 0.8889. n = 8 counts rows," in describe_promise(few)
+    assert few.calibration is not None
+    old = few.model_copy(update={"calibration": few.calibration.model_copy(update={"promise": None})})
+    with pytest.raises(CalibrationError, match=r"earlier version of Thinned.*calibrate again"):
+        interval(old, np.zeros((1, 2)), np.ones((1, 2)), 0.8)
+    assert "promises no coverage" in describe_promise(old)
 
 
 def test_a_calibrated_model_is_a_new_version(files: Path, store: Path) -> None:
@@ -111,8 +118,27 @@ def test_a_calibrated_model_is_a_new_version(files: Path, store: Path) -> None:
     assert card.outputs[0].noise is not None
     assert len(card.outputs[0].noise) == 2
     assert card.outputs[0].calibration == found.spec.calibration
-    with pytest.raises(CalibrationError, match="10 or more rows"):
+    with pytest.raises(CalibrationError, match=r"10 or more rows.* needs 13, one of 0\.95 28"):
         fit(stochastic, first.card.outputs[0], {"x": rows["x"][:9]}, np.zeros((9, 2)))
+    with pytest.raises(CalibrationError, match="10 or more groups to calibrate with, received 5"):
+        fit(stochastic, first.card.outputs[0], rows, np.zeros((50, 2)), groups=np.arange(50) % 5)
+    grouped = fit(stochastic, first.card.outputs[0], rows, np.zeros((50, 2)), n_samples=8, groups=np.arange(50) % 25)
+    promise = grouped.spec.calibration.promise if grouped.spec.calibration else None
+    assert promise is not None
+    assert (promise.n, promise.counted) == (17, "groups")
+
+
+def test_each_calibration_row_has_passes_of_its_own(files: Path, store: Path) -> None:
+    """As requests have; rows that share their masks would share the error of the mean."""
+    model = enable_mc_dropout(
+        model_store.load_keras(import_model(files / "sound.keras", name="sound-own", tasks={None: "regression"}))
+    )
+    output, rows = model.outputs[0].name, {"x": np.ones((100, 4), "float32")}
+    passes = own_passes(model, output, rows, n_samples=8, seed=3)
+    assert passes.shape[:2] == (8, 100)
+    assert len(np.unique(passes.mean(axis=0), axis=0)) > 50
+    again = own_passes(model, output, {"x": rows["x"][:2]}, n_samples=8, seed=3)
+    np.testing.assert_allclose(again, passes[:, :2], rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_without_sites_has_nothing_to_calibrate(files: Path, store: Path) -> None:
@@ -166,3 +192,27 @@ def test_diabetes_keeps_its_promise_over_50_splits() -> None:
     found = measure(passes, stochastic.predict(rows)[output.name], split.y_test, spec)
     assert within_two_points(found)
     assert found.nll_after <= found.nll_before
+
+
+def test_a_map_of_classes_is_calibrated_by_images() -> None:
+    import keras
+
+    keras.utils.set_random_seed(2)
+    image = keras.Input((4, 4, 1), name="image")
+    hidden = keras.layers.Dropout(0.3)(keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image))
+    model = enable_mc_dropout(
+        keras.Model(image, keras.layers.Conv2D(3, 1, activation="softmax", name="kind")(hidden)),
+        classes={"kind": "probabilities"},
+    )
+    draw = np.random.default_rng(3)
+    rows, kinds = {"image": draw.normal(size=(30, 4, 4, 1)).astype("float32")}, draw.integers(0, 3, (30, 4, 4))
+    spec = OutputSpec(name="kind", shape=(4, 4, 3), dtype="float32", task="classification", scale="probabilities")
+    fitted = fit(model, spec, rows, kinds, n_samples=4).spec
+    assert fitted.calibration is not None
+    assert fitted.calibration.promise is not None
+    assert (fitted.calibration.rows, fitted.calibration.promise.n, fitted.calibration.promise.positions) == (30, 20, 16)
+    assert prediction_set(fitted, np.full((2, 4, 4, 3), 1 / 3), 0.9).shape == (2, 4, 4, 3)
+    with pytest.raises(CalibrationError, match=r"0\.99 needs the scores of 99 or more rows, there are 20"):
+        prediction_set(fitted, np.full((2, 4, 4, 3), 1 / 3), 0.99)
+    with pytest.raises(InputError, match="expected 16 targets for each of 30 rows, received 30 in all"):
+        fit(model, spec, rows, kinds[:, 0, 0], n_samples=4)

@@ -12,7 +12,7 @@ import pytest
 
 from thinned.models.dropout import MonteCarloRun, StochasticModel, complete, enable_mc_dropout
 from thinned.models.sampling import BLOCK
-from thinned.models.uncertainty import RunningStatistics
+from thinned.models.uncertainty import RunningStatistics, widening
 
 L = keras.layers
 OUTPUT = "y"
@@ -64,7 +64,7 @@ def test_an_adaptive_answer_is_the_fixed_answer_of_its_passes(
     same(run.statistics()[OUTPUT], expected)
     converged = run.converged()
     assert converged is not None
-    errors = expected.standard_error(sampling)[0]
+    errors = expected.standard_error(sampling)[0] * widening(expected.degrees_of_freedom(sampling))
     assert converged.tolist() == (errors.max(axis=1) < tolerance).tolist()
     if run.drawn < 5000:
         assert converged.all()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from thinned.models.card import Calibration, OutputSpec
+from thinned.models.card import Calibration, OutputSpec, Promise
 from thinned.models.dropout import StochasticModel, enable_mc_dropout
 from thinned.models.errors import InputError
 from thinned.models.evaluation import Evaluation, evaluate
@@ -99,6 +99,12 @@ def test_scores_are_those_of_the_first_passes() -> None:
     assert "thinned calibrate" in found.notes[0]
 
 
+SCORES = tuple((i / 20,) for i in range(20))
+TWO = tuple((i / 5, i / 4) for i in range(20))
+OF_CLASSES = Promise(n=20, counted="rows", temperature=1.5)
+OF_VALUES = Promise(n=20, counted="rows", noise=(1.5, 1.0))
+
+
 def answered(spec: OutputSpec, n_samples: int, coverage: float) -> OutputAnswer:
     """What the service computes for a request with `coverage`."""
     activation, units, _ = TASKS[spec.task]
@@ -110,7 +116,7 @@ def answered(spec: OutputSpec, n_samples: int, coverage: float) -> OutputAnswer:
 
 
 def test_sets_that_are_served_are_scored() -> None:
-    fitted = Calibration(rows=20, n_samples=48, temperature=2.0, scores=tuple((i / 20,) for i in range(20)))
+    fitted = Calibration(rows=20, n_samples=48, temperature=2.0, scores=SCORES, promise=OF_CLASSES)
     found = evaluated("classification", calibration=fitted)
     assert [series.name for series in found.series] == ["deterministic", "passes", "calibrated"]
     assert found.series[2].n_samples == (1, 8, 48, 64)
@@ -131,7 +137,7 @@ def test_sets_that_are_served_are_scored() -> None:
 
 
 def test_intervals_that_are_served_stand_in_place_of_a_normal_s() -> None:
-    two = Calibration(rows=20, n_samples=48, scores=tuple((i / 5, i / 4) for i in range(20)))
+    two = Calibration(rows=30, n_samples=48, scores=TWO, promise=OF_VALUES)
     found = evaluated("regression", calibration=two, noise=(1.0, 2.0))
     assert [series.name for series in found.series][-1] == "calibrated passes"
     names = {name for series in found.series for scores in series.scores for name in scores}
@@ -158,8 +164,15 @@ def test_intervals_that_are_served_stand_in_place_of_a_normal_s() -> None:
     assert "normal 90%" not in told
 
 
+def test_a_calibration_of_an_earlier_version_has_no_sets_to_score() -> None:
+    old = Calibration(rows=20, n_samples=48, temperature=2.0, scores=SCORES)
+    found = evaluated("classification", calibration=old)
+    assert not [name for name in found.series[2].scores[0] if name.startswith("set_")]
+    assert "coverage" not in found.series[2].curves
+
+
 def test_a_coverage_with_too_few_calibration_rows_has_no_score() -> None:
-    few = Calibration(rows=10, n_samples=8, scores=tuple((i / 5, i / 4) for i in range(10)))
+    few = Calibration(rows=15, n_samples=8, scores=TWO[:10], promise=OF_VALUES.model_copy(update={"n": 10}))
     found = evaluated("regression", calibration=few, noise=(1.0, 2.0))
     scores = found.series[-1].scores[-1]
     assert scores["conformal_coverage_0.95"] is None
@@ -168,7 +181,7 @@ def test_a_coverage_with_too_few_calibration_rows_has_no_score() -> None:
 
 def test_passes_are_ticked_by_their_numbers_and_none_hides_another() -> None:
     drawn, (ax,) = figure(1, 1, (4.4, 3.3))
-    fitted = Calibration(rows=20, n_samples=128, temperature=1.0, scores=tuple((i / 20,) for i in range(20)))
+    fitted = Calibration(rows=20, n_samples=128, temperature=1.0, scores=SCORES, promise=OF_CLASSES)
     found = evaluated("classification", calibration=fitted, counts=[1, 10, 30, 100, 300])
     _score("nll")(ax, found, LIGHT)
     drawn.canvas.draw()

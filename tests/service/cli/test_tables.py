@@ -260,11 +260,25 @@ def test_calibrated_intervals_and_what_cannot_be_calibrated_with(
     )
     status, out, _ = thinned("calibrate", name, "--data", path, "--target", "price", "--n-samples", "16", "--json")
     made = f"{name}:{json.loads(out)['version']}"
+    grouped = "\n".join(f"{line},{'who' if i == 0 else i // 3}" for i, line in enumerate(text.split("\n")))
+    asked = ("calibrate", name, "--data", write(tmp_path / "g.csv", grouped), "--target", "price", "--n-samples", "4")
+    status, out, err = thinned(*asked, "--group", "who")
+    assert status == 0, err
+    assert "n = 14 counts groups, not rows" in out
+    assert "counts groups, not rows" in thinned("show", name)[1]
+    model_store.delete(model_store.find(name).tag)
+    assert "expected a column 'whose' of groups" in thinned(*asked, "--group", "whose")[2]
+    write(tmp_path / "g.csv", grouped.replace(",1\n", ",\n", 1))
+    assert "line 4, column 'who': the group is missing" in thinned(*asked, "--group", "who")[2]
     rows = write(tmp_path / "x.json", json.dumps(RECORDS))
     status, out, err = thinned("predict", made, "--input", rows, "--coverage", "0.8")
     assert (status, err) == (0, "")
     assert "interval of 80 %" in out
     assert "16 passes" in out
+    for other in (("--n-samples", "8"), ("--tolerance", "1"), ("--sampling", "independent")):
+        status, _, err = thinned("predict", made, "--input", rows, "--coverage", "0.8", *other)
+        assert status != 0
+        assert "holds for answers of 16 stratified passes" in err
     written = tmp_path / "y.csv"
     assert thinned("predict", made, "--input", rows, "--coverage", "0.8", "--seed", "1", "--output", written)[0] == 0
     assert written.read_text().splitlines()[0] == "mean,variance,standard_error,lower,upper"

@@ -18,7 +18,7 @@ from thinned.models.storage.model_store import StoredModel, load_keras
 from thinned.models.uncertainty import entropy, softmax, split_gaussian, temper
 
 X = np.random.default_rng(0).normal(size=(60, 3)).astype("float32")
-ASK = {"inputs": X[:4].tolist(), "n_samples": 64, "seed": 3, "return_samples": True}
+ASK = {"inputs": X[:4].tolist(), "n_samples": 32, "seed": 3, "return_samples": True}
 Serve = Callable[..., Served]
 TASKS: dict[str, tuple[Any, int, str | None, Any]] = {
     "part-classes": ("classification", 3, "softmax", None),
@@ -121,7 +121,25 @@ def test_a_coverage_brings_the_passes_that_were_calibrated(calibrated: Callable[
     assert served.ask("POST", "/predict_mc", json=body).json()["n_samples"] == 32
     refused = served.ask("POST", "/predict_mc", json={**body, "coverage": 0.999})
     assert refused.status_code == 409
-    assert "999 or more calibration rows, there are 60" in refused.json()["detail"]
+    assert "needs the scores of 999 or more rows, there are 40" in refused.json()["detail"]
+    for other in ({"n_samples": 64}, {"sampling": "independent"}, {"tolerance": 1.0}, {"budget_ms": 5}):
+        refused = served.ask("POST", "/predict_mc", json={**body, **other})
+        assert refused.status_code == 409
+        assert "holds for answers of 32 stratified passes" in refused.json()["detail"]
+    assert served.ask("POST", "/predict_mc", json={**body, "n_samples": 32}).status_code == 200
+
+
+def test_a_calibration_of_an_earlier_version_is_read_and_its_coverage_refused(
+    stored: dict[str, StoredModel], calibrated: Callable[[str], Served], serve: Serve
+) -> None:
+    spec = calibrated("part-values").manager.stored.card.outputs[0]
+    assert spec.calibration is not None
+    old = spec.model_copy(update={"calibration": spec.calibration.model_copy(update={"promise": None})})
+    served = serve(store_calibrated(stored["part-values"], old).tag)
+    assert served.ask("POST", "/predict_mc", json={**ASK, "separate": True}).json()["aleatoric"] is not None
+    refused = served.ask("POST", "/predict_mc", json={**ASK, "coverage": 0.9})
+    assert refused.status_code == 409
+    assert "calibrate again" in refused.json()["detail"]
 
 
 def test_a_model_that_is_not_calibrated_says_what_to_run(serve: Serve, stored: dict[str, StoredModel]) -> None:

@@ -56,6 +56,7 @@ def test_an_answer_without_a_seed_can_be_replayed_from_the_one_it_names(classes:
     assert first["n_samples"] == 32
     assert set(first) == {
         "mean", "variance", "standard_error", "n_samples", "seed", "model", "sampling", "standard_error_from",
+        "degrees_of_freedom",
         "predictive_entropy", "expected_entropy", "mutual_information",
     }  # fmt: skip
     again = classes.ask("POST", "/predict_mc", json={"inputs": ROWS, "seed": first["seed"]}).json()

@@ -1,0 +1,196 @@
+"""What a calibrated output promises: intervals and sets of a stated coverage, for whom, and on how many rows.
+
+The scores of a calibration hold for answers that are made as they were: of as many passes, stratified.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from thinned.models.card import Calibration, ModelCard, OutputSpec, Promise
+from thinned.models.errors import CalibrationError
+from thinned.models.sampling import Sampling
+from thinned.models.uncertainty import conformal
+from thinned.models.uncertainty.entropy import temper
+from thinned.models.uncertainty.folds import units_for
+
+__all__ = [
+    "CALIBRATED_SAMPLING",
+    "calibrated_passes",
+    "check_coverage",
+    "check_passes",
+    "describe_promise",
+    "interval",
+    "prediction_set",
+    "scored_as",
+]
+
+Array = npt.NDArray[np.float64]
+CALIBRATED_SAMPLING: Sampling = "stratified"
+
+
+def calibrated_passes(card: ModelCard) -> int | None:
+    """Passes that every output was calibrated with; None where one has no promise, or they differ."""
+    fitted = [spec.calibration for spec in card.outputs if spec.calibration and spec.calibration.promise]
+    counts = {calibration.n_samples for calibration in fitted}
+    return counts.pop() if len(fitted) == len(card.outputs) and len(counts) == 1 else None
+
+
+def check_coverage(card: ModelCard, coverage: float) -> None:
+    """Refuse a coverage that an output of the model cannot promise.
+
+    Raises:
+        CalibrationError: An output is not calibrated, or on too few rows for this coverage, or the outputs with
+            different numbers of passes; says what to run.
+    """
+    for spec in card.outputs:
+        _factor(spec, coverage)
+    if calibrated_passes(card) is None:
+        told = ", ".join(f"{o.name} with {o.calibration.n_samples}" for o in card.outputs if o.calibration is not None)
+        raise CalibrationError(
+            f"the outputs were calibrated with different numbers of passes ({told}), and one answer has as many for "
+            "all; run thinned calibrate with the same --n-samples for each --output"
+        )
+
+
+def check_passes(card: ModelCard, *, n_samples: int, sampling: Sampling, adaptive: bool, limit: int) -> None:
+    """Refuse a coverage for answers that are made otherwise than those that were calibrated.
+
+    Args:
+        card: Of a model whose coverage `check_coverage` lets pass.
+        n_samples: The passes asked for.
+        sampling: How they relate to each other.
+        adaptive: Whether a tolerance or a budget may end them sooner.
+        limit: The most passes that may be asked for.
+
+    Raises:
+        CalibrationError: They differ; says what to leave out.
+    """
+    passes = calibrated_passes(card)
+    if passes is None:
+        return
+    if passes > limit:
+        raise CalibrationError(
+            f"the coverage holds for answers of {passes} passes, as calibrated, and at most {limit} may be asked for "
+            f"here; raise THINNED_MAX_SAMPLES, or run thinned calibrate with --n-samples {limit}"
+        )
+    asked = [
+        *([f"{n_samples} passes"] if n_samples != passes else []),
+        *([f"{sampling} passes"] if sampling != CALIBRATED_SAMPLING else []),
+        *(["a tolerance or a budget of time"] if adaptive else []),
+    ]
+    if asked:
+        raise CalibrationError(
+            f"the coverage holds for answers of {passes} {CALIBRATED_SAMPLING} passes, as calibrated, and this asks "
+            f"for one with {' and '.join(asked)}; leave that out, or run thinned calibrate with another --n-samples"
+        )
+
+
+def describe_promise(spec: OutputSpec) -> str:
+    """In two sentences what the coverage of an output promises, and what its n counts."""
+    fitted = spec.calibration
+    if fitted is None or not fitted.scores:
+        return f"Output {spec.name} promises no coverage."
+    if fitted.promise is None:
+        return f"Output {spec.name} promises no coverage: {_OLD}."
+    promise, n = fitted.promise, fitted.promise.n
+    what = "interval holds a number" if spec.task in ("regression", "gaussian") else "set holds the class"
+    positions = promise.positions > 1
+    if promise.counted == "groups":
+        whose, unit = "of the rows of a new group, on average over them", "groups, not rows"
+    elif positions:
+        whose, unit = "of the positions of a new row, on average over them", "rows, not positions"
+    else:
+        whose, unit = "of a new row", "rows"
+    slack = 1 if promise.counted == "rows" and not positions else 2
+    return (
+        f"Coverage C of {spec.name}: an {what} {whose}, with probability C at least and about C + {slack}/(n + 1) at "
+        f"most, for C up to {conformal.largest_coverage(n):.4g}. n = {n} counts {unit}, whose scores another fold of "
+        f"the rows did not fit; it holds for answers of {fitted.n_samples} {CALIBRATED_SAMPLING} passes."
+    ).replace("an set", "a set")
+
+
+def scored_as(spec: OutputSpec) -> OutputSpec:
+    """The output with what its scores were made with: the noise, factor and temperature that other rows fitted.
+
+    Raises:
+        CalibrationError: The output has no scores that hold a promise.
+    """
+    fitted, promise = _promise(spec)
+    scale = {"temperature": promise.temperature, "variance_factor": promise.variance_factor}
+    return spec.model_copy(update={"noise": promise.noise, "calibration": fitted.model_copy(update=scale)})
+
+
+def interval(
+    spec: OutputSpec, mean: npt.NDArray[Any], variance: npt.NDArray[Any], coverage: float
+) -> tuple[Array, Array]:
+    """The interval of stated coverage about each answer of a regression.
+
+    Args:
+        spec: The output, calibrated.
+        mean: Mean over passes, (B, *shape); of a gaussian output the means alone.
+        variance: Predictive variance of `scored_as(spec)`, network and noise, of the same shape.
+        coverage: In (0, 1): how often, at least, a new row's target lies inside.
+
+    Returns:
+        Lower and upper ends, of the same shape.
+
+    Raises:
+        CalibrationError: The output is not calibrated, or on too few rows for this coverage.
+    """
+    shape = np.shape(mean)
+    flat = [np.asarray(x, np.float64).reshape(shape[0], -1) for x in (mean, variance)]
+    lower, upper = conformal.interval(flat[0], flat[1], _factor(spec, coverage))
+    return lower.reshape(shape), upper.reshape(shape)
+
+
+def prediction_set(spec: OutputSpec, probs: npt.NDArray[Any], coverage: float) -> npt.NDArray[np.bool_]:
+    """Which classes belong to the set of stated coverage of each row.
+
+    Args:
+        spec: The output, calibrated.
+        probs: Mean probabilities over passes, (B, ..., C), not yet tempered.
+        coverage: In (0, 1): how often, at least, a new row's class is in its set.
+
+    Returns:
+        Booleans of the same shape.
+
+    Raises:
+        CalibrationError: The output is not calibrated, or on too few rows for this coverage.
+    """
+    factor = float(_factor(spec, coverage)[0])
+    temperature = _promise(spec)[1].temperature
+    return conformal.prediction_set(temper(np.asarray(probs, np.float64), temperature or 1.0), factor)
+
+
+_OLD = (
+    "it was calibrated by an earlier version of Thinned, whose scores were made of the rows that had fitted the scale; "
+    "calibrate again (thinned calibrate NAME --data val.npz)"
+)
+
+
+def _promise(spec: OutputSpec) -> tuple[Calibration, Promise]:
+    fitted = spec.calibration
+    if fitted is None or not fitted.scores:
+        why = "is not calibrated" if fitted is None else "has several labels at once, for which there are no sets"
+        raise CalibrationError(
+            f"the output {spec.name!r} {why}, so no coverage can be promised; run thinned calibrate NAME --data val.npz"
+        )
+    if fitted.promise is None:
+        raise CalibrationError(f"the output {spec.name!r} promises no coverage: {_OLD}")
+    return fitted, fitted.promise
+
+
+def _factor(spec: OutputSpec, coverage: float) -> Array:
+    fitted, promise = _promise(spec)
+    least = conformal.least_rows(coverage)
+    if promise.n < least:
+        raise CalibrationError(
+            f"the output {spec.name!r}: a coverage of {coverage:g} needs the scores of {least} or more "
+            f"{promise.counted}, there are {promise.n}; ask for {conformal.largest_coverage(promise.n):.4g} or less, "
+            f"or calibrate with {units_for(least)} or more {promise.counted}, of which a third fits the scale"
+        )
+    return np.asarray(conformal.factor_for(np.asarray(fitted.scores), coverage, rows=promise.n))

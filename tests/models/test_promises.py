@@ -1,0 +1,177 @@
+"""The law of coverage: over repeated calibrations the answers hold the truth as often as is stated, and hardly more."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from thinned.models.calibration import calibrate_classes, calibrate_values
+from thinned.models.card import InputSpec, ModelCard, OutputSpec, SplitSpec
+from thinned.models.errors import CalibrationError
+from thinned.models.evaluation.predictive import Values
+from thinned.models.uncertainty import temper
+from thinned.models.uncertainty.folds import Units, units_for
+from thinned.models.uncertainty.promises import (
+    calibrated_passes,
+    check_coverage,
+    check_passes,
+    describe_promise,
+    interval,
+    prediction_set,
+    scored_as,
+)
+
+REPEATS = 500
+FRESH = 200
+COVERAGES = (0.8, 0.9)
+Draw = np.random.Generator
+Measured = dict[float, list[float]]
+
+
+def spec(task: str, shape: tuple[int, ...]) -> OutputSpec:
+    scale = "probabilities" if task == "classification" else "values"
+    return OutputSpec.model_validate({"name": "y", "shape": shape, "dtype": "float32", "task": task, "scale": scale})
+
+
+def values(task: str, n: int, draw: Draw) -> Iterator[tuple[float, float]]:
+    """A network that errs in a way of its own for each row, is too sure, and has noise with heavy tails."""
+    rows = n + FRESH
+    mean = draw.normal(size=(rows, 1))
+    means = mean + draw.gamma(2, 0.2, size=(rows, 1)) * draw.normal(size=(4, rows, 1))
+    noises = np.exp(draw.normal(-1, 0.5, size=(1, rows, 1))) * np.ones((4, 1, 1)) if task == "gaussian" else None
+    targets = mean + draw.standard_t(3, size=(rows, 1)) * (0.5 + np.abs(mean))
+    own = spec(task, (2,) if task == "gaussian" else (1,))
+    known = Values(means[:, :n], None if noises is None else noises[:, :n])
+    fitted = calibrate_values(known, targets[:n], own, 4).spec
+    scored = scored_as(fitted)
+    factor = scored.calibration.variance_factor if scored.calibration is not None else None
+    noise = np.asarray(scored.noise) if noises is None else noises[:, n:] * (factor or 1.0)
+    rest = Values(means[:, n:], noise)
+    for coverage in COVERAGES:
+        low, high = interval(fitted, rest.mean, rest.variance, coverage)
+        yield coverage, float(((targets[n:] >= low) & (targets[n:] <= high)).mean())
+
+
+def classes(per_row: int, n: int, draw: Draw) -> Iterator[tuple[float, float]]:
+    """Probabilities that are too sure; of several positions in a row, all of a row are about as hard."""
+    rows = n + FRESH
+    hard = draw.normal(size=(rows, 1, 1)) if per_row > 1 else np.zeros((rows, 1, 1))
+    logits = 2.0 * np.exp(-hard) * draw.normal(size=(rows, per_row, 3))
+    right = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    labels = (right.cumsum(axis=-1) > draw.uniform(size=(rows, per_row, 1))).argmax(axis=-1)
+    probs = temper(right.reshape(-1, 3), 0.5).reshape(right.shape)
+    own = spec("classification", (per_row, 3) if per_row > 1 else (3,))
+    known = probs[:n].reshape(1, -1, 3)
+    fitted = calibrate_classes(known, labels[:n].ravel(), own, 2, Units.of_rows(n, per_row)).spec
+    for coverage in COVERAGES:
+        members = prediction_set(fitted, probs[n:], coverage)
+        yield coverage, float(np.take_along_axis(members, labels[n:, :, np.newaxis], axis=-1).mean())
+
+
+KINDS: dict[str, Callable[[int, Draw], Iterator[tuple[float, float]]]] = {
+    "regression": lambda n, draw: values("regression", n, draw),
+    "gaussian": lambda n, draw: values("gaussian", n, draw),
+    "classification": lambda n, draw: classes(1, n, draw),
+    "positions": lambda n, draw: classes(9, n, draw),
+}
+
+
+@pytest.mark.parametrize("n", [20, 50, 200])
+@pytest.mark.parametrize("kind", KINDS)
+def test_over_500_calibrations_coverage_is_what_is_stated(kind: str, n: int) -> None:
+    draw = np.random.default_rng([n, len(kind)])
+    measured: Measured = {coverage: [] for coverage in COVERAGES}
+    for _ in range(REPEATS):
+        for coverage, share in KINDS[kind](n, draw):
+            measured[coverage].append(share)
+    for coverage, shares in measured.items():
+        error = np.std(shares) / REPEATS**0.5  # of the mean over repeats
+        assert np.mean(shares) >= coverage - 3 * error
+        assert np.mean(shares) <= coverage + 0.02 + 1 / (n + 1) + 3 * error
+
+
+def test_rows_of_a_group_are_not_counted_as_rows() -> None:
+    """10 patients with 30 rows each, each patient off by an error of its own: rows would promise too much."""
+    draw = np.random.default_rng(5)
+    share: dict[str, list[float]] = {"rows": [], "groups": []}
+    for _ in range(200):
+        off = np.repeat(draw.normal(size=(110, 1)), 30, axis=0) + 0.1 * draw.normal(size=(3300, 1))
+        known = Values(np.zeros((2, 300, 1)), None)
+        groups = np.repeat(np.arange(10), 30)
+        for name, units in {"rows": Units.of_rows(300), "groups": Units.of_groups(groups)}.items():
+            fitted = calibrate_values(known, off[:300], spec("regression", (1,)), 2, units).spec
+            noise = np.asarray(scored_as(fitted).noise)
+            low, high = interval(fitted, np.zeros((3000, 1)), np.ones((3000, 1)) * noise, 0.8)
+            share[name].append(float(((off[300:] >= low) & (off[300:] <= high)).mean()))
+    assert np.mean(share["rows"]) < 0.78
+    assert 0.8 <= np.mean(share["groups"]) <= 0.8 + 2 / 8
+
+
+@pytest.mark.parametrize("n", [10, 11, 12, 13, 200])
+def test_no_unit_fits_and_is_scored(n: int) -> None:
+    units = Units.of_groups(np.arange(3 * n) % n)
+    fits, scored = units.parted(1)
+    assert not set(units.of[fits]) & set(units.of[~fits])
+    assert scored.count == len(set(units.of[~fits])) == n - n // 3
+    assert set(scored.of) == set(range(scored.count))
+    assert units_for(scored.count) <= n
+    assert units_for(scored.count) - units_for(scored.count) // 3 == scored.count
+
+
+def card(*outputs: OutputSpec) -> ModelCard:
+    return ModelCard(
+        name="c",
+        inputs=(InputSpec(name="x", shape=(1,), dtype="float32"),),
+        outputs=outputs,
+        sites=(),
+        split=SplitSpec(prefix_layers=(), suffix_layers=(), frontier=()),
+        sha256="0" * 64,
+        keras_version="3",
+        thinned_version="0",
+        created=datetime.datetime.now(datetime.UTC),
+    )
+
+
+def fitted_with(n_samples: int, name: str) -> OutputSpec:
+    off = np.random.default_rng(1).normal(size=(60, 1))
+    found = calibrate_values(Values(np.zeros((2, 60, 1)), None), off, spec("regression", (1,)), n_samples)
+    return found.spec.model_copy(update={"name": name})
+
+
+def test_a_coverage_of_other_passes_is_refused() -> None:
+    held = card(fitted_with(64, "y"))
+    check_coverage(held, 0.9)
+    check_passes(held, n_samples=64, sampling="stratified", adaptive=False, limit=100)
+    for asked, said in (
+        ({"n_samples": 2}, "64 stratified passes, as calibrated, and this asks for one with 2 passes"),
+        ({"sampling": "independent"}, "one with independent passes; leave that out"),
+        ({"adaptive": True}, "a tolerance or a budget of time"),
+        ({"limit": 32}, "at most 32 may be asked for"),
+    ):
+        given = {"n_samples": 64, "sampling": "stratified", "adaptive": False, "limit": 100, **asked}
+        with pytest.raises(CalibrationError, match=said):
+            check_passes(held, **given)  # type: ignore[arg-type]
+
+
+def test_outputs_that_were_calibrated_with_different_passes_promise_nothing_together() -> None:
+    apart = card(fitted_with(64, "y"), fitted_with(128, "z"))
+    assert calibrated_passes(apart) is None
+    with pytest.raises(CalibrationError, match=r"y with 64, z with 128.*the same --n-samples"):
+        check_coverage(apart, 0.9)
+
+
+def test_a_card_says_what_it_promises_and_what_is_counted() -> None:
+    probs = np.random.default_rng(2).dirichlet(np.ones(3), size=(2, 30 * 4))
+    made = spec("classification", (2, 2, 3))
+    fitted = calibrate_classes(probs, np.zeros(120, np.int64), made, 2, Units.of_rows(30, 4)).spec
+    calibration = fitted.calibration
+    assert calibration is not None
+    assert calibration.promise is not None
+    assert (calibration.rows, calibration.promise.n, calibration.promise.positions) == (30, 20, 4)
+    said = describe_promise(fitted)
+    assert "the class of the positions of a new row, on average over them" in said
+    assert "n = 20 counts rows, not positions" in said
+    assert OutputSpec.model_validate_json(fitted.model_dump_json()) == fitted
