@@ -1,6 +1,7 @@
 # What a person does here. Everything runs in .venv, made from requirements.lock by the first target that needs it.
 #   make serve            serve the example model `digits` on http://127.0.0.1:3000 (PORT=3001 for another port)
-#   make test             all tests
+#   make test             all tests but the long ones
+#   make test-long        the long ones
 #   make check            ruff, mypy and the floors of the house
 #   make load             what each sample count costs and buys: tables and a report (ARGS='mine --baseline' for more)
 #   make bench            what passes cost: the engine beside the loops and the floor (QUICK=--quick for a short run)
@@ -34,7 +35,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test check format load bench bench-service bench-sampling zoo zoo-hub faults readme lock clean
+.PHONY: help serve test test-long check format load bench bench-service bench-sampling zoo zoo-hub faults readme lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -59,6 +60,9 @@ serve: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest
+
+test-long: $(STAMP)
+	@$(BIN)/python -m pytest -m long
 
 check: $(STAMP)
 	@$(BIN)/ruff check .

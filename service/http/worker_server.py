@@ -45,6 +45,7 @@ class WorkerServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._beginning: set[asyncio.Task[None]] = set()
+        self._parent = os.getppid()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until the end of the process."""
@@ -72,6 +73,10 @@ class WorkerServer(uvicorn.Server):
         """Ten times a second: take connections or leave them to others; end where it is time to."""
         if self._worker is not None:
             self._worker.beat()
+            if os.getppid() != self._parent and self._asked_to_leave is None:
+                # Killed, or out of memory: a worker that went on would keep the address from the next service.
+                log.error("the process that starts the workers has gone; this one ends")
+                self._asked_to_leave = time.monotonic()
             self._follow(self._worker)
         ends = await super().on_tick(counter)
         if self._asked_to_leave is not None and _CLOSE not in self.server_state.default_headers:

@@ -32,6 +32,7 @@ def test_a_rotation_by_90_degrees_is_that_of_the_array() -> None:
     assert noisy(images, 9).max() <= 16
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("left_out", [(8, 9)])
 def test_uncertainty_detects_digits_left_out_of_training(left_out: tuple[int, int]) -> None:
     found = ood_scores(left_out, epochs=20)  # with fewer the batch normalisation has not converged

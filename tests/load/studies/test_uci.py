@@ -137,6 +137,7 @@ def test_splits_of_unlike_length_are_stacked() -> None:
     assert_array_equal(same_length([np.arange(3), np.arange(2)]), [[0, 1, 2], [0, 1, 0]])
 
 
+@pytest.mark.long
 def test_an_interrupted_run_gives_the_result_of_an_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
     def stop_at_the_last_networks(what: str, share: float) -> None:
         if "final" in what:

@@ -89,6 +89,7 @@ def test_open_load_sees_a_stall_that_closed_load_hides(tmp_path: Path) -> None:
     assert opened["seeds"][0]["arrivals"][0] == 1
 
 
+@pytest.mark.long
 def test_arrivals_beyond_the_largest_number_in_flight_are_dropped_and_counted(tmp_path: Path) -> None:
     with fake_service(every_s=1.0, stall_s=0.6) as url:
         loads = ["--samples", "10", "--clients", "", "--rate", "100", "--duration", "2", "--max-in-flight", "5"]
@@ -121,6 +122,7 @@ def test_the_exit_status(
     assert cells[0]["server_timing_ms"]["queue"]["p50"] == 0.25
 
 
+@pytest.mark.long
 def test_the_largest_rate_is_searched(tmp_path: Path) -> None:
     with fake_service() as url:
         loads = ["--samples", "10", "--clients", "1", "--duration", "0.2", "--slo-ms", "p50=0.001"]
@@ -155,6 +157,7 @@ def test_more_samples_than_the_service_answers_are_refused(tmp_path: Path) -> No
     assert "at most 1000 samples" in done.stderr
 
 
+@pytest.mark.long
 def test_interrupted_it_leaves_partial_results_and_no_process(digits: str, tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -188,6 +191,7 @@ def test_interrupted_it_leaves_partial_results_and_no_process(digits: str, tmp_p
     assert "Partial results" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("file", "users"),
     [("load/locustfile.py", ["Mc10User"]), ("load/locustfile_open.py", ["--rate", "20", "Mc10Arrivals"])],

@@ -129,3 +129,12 @@ def test_an_administrator_has_it_follow_and_a_second_signal_ends_it_at_once(digi
         os.kill(service.pid, signal.SIGTERM)
         assert service.process.wait(10) == 1
         assert not worker.is_running()
+
+
+def test_no_worker_outlives_the_process_that_started_it(digits: str) -> None:
+    """One that did would keep the address from the next service."""
+    with start_service(digits) as service:
+        (worker,) = workers(service)
+        service.process.kill()
+        worker.wait(20)
+        assert "the process that starts the workers has gone" in service.log()
