@@ -16,7 +16,7 @@ from thinned.models.storage.model_store import StoredModel, find
 from thinned.service.inference.memory import MemoryBudget, machine_memory
 from thinned.service.inference.served_model import ServedModel
 from thinned.service.inference.siblings import Siblings
-from thinned.service.inference.threads import set_threads, threads_for
+from thinned.service.inference.threads import give_way, set_threads, threads_for
 from thinned.service.metrics import Metrics
 from thinned.service.settings import Settings
 
@@ -66,7 +66,11 @@ class ModelManager:
 
     def start(self) -> None:
         """Begin to load the model, and return at once."""
-        threading.Thread(target=self.load, name="thinned-load", daemon=True).start()
+        threading.Thread(target=self._load_in_background, name="thinned-load", daemon=True).start()
+
+    def _load_in_background(self) -> None:
+        give_way()  # TensorFlow's threads are started here.
+        self.load()
 
     def load(self) -> None:
         """Load the model and check it. A failure is kept for requests to be told, and logged in one line."""

@@ -23,6 +23,7 @@ from thinned.models.errors import NotReadyError
 from thinned.models.sampling import draw_seed
 from thinned.service.inference.call_costs import CallCosts
 from thinned.service.inference.jobs import Job, PredictJob, SampleJob, Share
+from thinned.service.inference.threads import give_way
 from thinned.service.inference.waiting_line import WaitingLine
 from thinned.service.metrics import Metrics
 
@@ -161,6 +162,7 @@ class Scheduler:
     def _work(self) -> None:
         # Answers that are not finite are refused when they are written; NumPy need not warn of them in the log.
         np.seterr(over="ignore", invalid="ignore")
+        give_way()
         while True:
             with self._wake:
                 due = self._wake.wait_for(self._is_due, timeout=_BEAT_S)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
+from contextlib import suppress
 
-__all__ = ["set_threads", "threads_for"]
+__all__ = ["give_way", "set_threads", "threads_for"]
 
 _VARIABLE = "TF_NUM_INTRAOP_THREADS"
+NICENESS = 5
+"""Of the threads that compute. With 10 the event loop took so much that at four times the load less was computed."""
 
 
 def threads_for(workers: int) -> int:
@@ -26,6 +31,16 @@ def set_threads(count: int) -> None:
         count: 1 or more; 0 for what suits one worker on this machine. TensorFlow's own variable comes first.
     """
     os.environ.setdefault(_VARIABLE, str(count or threads_for(1)))
+
+
+def give_way() -> None:
+    """Have this thread, and those that it starts from now on, compute only where the event loop leaves time.
+
+    Else a machine whose cores all compute would let refusals and health wait for their turn like everything else.
+    """
+    if sys.platform == "linux":  # Elsewhere priorities are those of processes.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _cores() -> int:

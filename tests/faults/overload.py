@@ -26,9 +26,9 @@ TIMES = 4.0
 
 
 def overload(options: Options) -> Iterator[Figure]:
-    """4 x capacity of `cnn` with 100 passes, each request with a deadline of 2 s."""
+    """4 x capacity of `cnn` with 1,000 passes, each request with a deadline of 2 s."""
     pixels = [[[[round(random.Random(i).random(), 2)] for _ in range(28)] for i in range(28)]]
-    body = {"inputs": pixels, "n_samples": 100, "timeout_ms": DEADLINE_MS}
+    body = {"inputs": pixels, "n_samples": 1000, "timeout_ms": DEADLINE_MS}
     sent = post("/predict_mc", body)
     seconds = 10.0 if options.short else options.overload_s
     with start_service("cnn") as service:
