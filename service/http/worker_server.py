@@ -81,6 +81,11 @@ class WorkerServer(uvicorn.Server):
         ends = await super().on_tick(counter)
         if self._asked_to_leave is not None and _CLOSE not in self.server_state.default_headers:
             self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+            for connection in self.server_state.connections:
+                # What has begun has the headers of before, and would have its client stay.
+                cycle = getattr(connection, "cycle", None)
+                if cycle is not None and not cycle.response_complete:
+                    cycle.keep_alive = False
         return ends
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -47,9 +47,14 @@ def listening() -> socket.socket:
     return own
 
 
-async def ask(port: int) -> str:
+async def slow(_: object) -> PlainTextResponse:
+    await asyncio.sleep(0.4)
+    return PlainTextResponse("at last")
+
+
+async def ask(port: int, path: bytes = b"/") -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    writer.write(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path)
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     writer.close()
     return head
@@ -90,7 +95,7 @@ def test_connections_are_taken_left_to_others_and_at_the_end_refused() -> None:
     async def main() -> None:
         worker, own = Worker(), listening()
         port = own.getsockname()[1]
-        app = Starlette(routes=[Route("/", hello)])
+        app = Starlette(routes=[Route("/", hello), Route("/slow", slow)])
         app.state.worker = lambda: worker
         server = WorkerServer(uvicorn.Config(app, log_config=None))
         serving = asyncio.create_task(server._serve([own]))
@@ -103,11 +108,14 @@ def test_connections_are_taken_left_to_others_and_at_the_end_refused() -> None:
         assert not waits.done()  # It stands in line, for another worker.
         worker.takes = True
         assert "200 ok" in await waits
+        under_way = asyncio.create_task(ask(port, b"/slow"))
+        await asyncio.sleep(0.1)
         server.handle_exit(15, None)
         server.handle_exit(15, None)
         await until(lambda: worker.left)
         await until(lambda: (b"connection", b"close") in server.server_state.default_headers)
         assert "connection: close" in await ask(port)
+        assert "connection: close" in await under_way
         await asyncio.wait_for(serving, 10)
         try:
             await ask(port)
