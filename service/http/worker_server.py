@@ -13,7 +13,6 @@ import os
 import socket
 import sys
 import time
-from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -158,8 +157,13 @@ class WorkerServer(uvicorn.Server):
 
     async def _begin(self, connection: socket.socket) -> None:
         connection.setblocking(False)
-        with suppress(OSError):  # It has gone already, or speaks no TLS where that is expected.
+        try:
             await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
+        except OSError:  # It has gone already, or speaks no TLS where that is expected.
+            connection.close()
+        except Exception:
+            connection.close()  # Nobody waits for an answer that will not come.
+            log.exception("a connection could not be served")
 
     def _protocol(self) -> asyncio.Protocol:
         make = self.config.http_protocol_class

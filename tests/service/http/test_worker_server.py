@@ -55,7 +55,8 @@ async def slow(_: object) -> PlainTextResponse:
 async def ask(port: int, path: bytes = b"/") -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path)
-    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    async with asyncio.timeout(20):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     writer.close()
     return head
 
@@ -97,7 +98,7 @@ def test_connections_are_taken_left_to_others_and_at_the_end_refused() -> None:
         port = own.getsockname()[1]
         app = Starlette(routes=[Route("/", hello), Route("/slow", slow)])
         app.state.worker = lambda: worker
-        server = WorkerServer(uvicorn.Config(app, log_config=None))
+        server = WorkerServer(uvicorn.Config(app, log_config=None, http="httptools"))
         serving = asyncio.create_task(server._serve([own]))
         assert "connection: close" not in await ask(port)
         assert len(await asyncio.gather(*[ask(port) for _ in range(3 * worker_server.AT_ONCE)])) == 300
