@@ -30,8 +30,7 @@ async def reload_model(request: Request) -> Response:
             "THINNED_TOKENS names; or send SIGHUP to the process of the service"
         )
     manager = cast(ModelManager, request.app.state.manager)
-    tag, changed = await run_sync(manager.reload)
+    stored, changed = await run_sync(manager.reload)
     if hasattr(signal, "SIGHUP"):
         manager.siblings.send(signal.SIGHUP)
-    name, _, version = tag.partition(":")
-    return JSONResponse({"model": {"name": name, "version": version}, "changed": changed})
+    return JSONResponse({"model": {"name": stored.card.name, "version": stored.version}, "changed": changed})

@@ -110,11 +110,11 @@ def _read_again(app: Starlette) -> None:
     """At SIGHUP: read the tokens again, and serve what the model's name stands for today."""
     reread_tokens(app.state.tokens)
     try:
-        tag, changed = app.state.manager.reload()
+        stored, changed = app.state.manager.reload()
     except ReloadError as error:
         log.error("%s", error)
     else:
-        log.info("%s is served%s", tag, "" if changed else " already")
+        log.info("%s is served%s", stored.tag, "" if changed else " already")
 
 
 def reread_tokens(tokens: Tokens | None) -> None:

@@ -89,11 +89,11 @@ class ModelManager:
         self.engine.warm_up_rest()
         gc.freeze()
 
-    def reload(self) -> tuple[str, bool]:
+    def reload(self) -> tuple[StoredModel, bool]:
         """Load what the name stands for today beside what is served, and exchange them between two calls.
 
         Returns:
-            The tag that is served, and whether it is another one than before.
+            The model that is served, and whether it is another one than before.
 
         Raises:
             ReloadError: The newer one cannot be served; the older one goes on.
@@ -103,7 +103,7 @@ class ModelManager:
             try:
                 stored = find(self.settings.model)
                 if before is not None and before.stored.tag == stored.tag:
-                    return stored.tag, False
+                    return before.stored, False
                 engine = self._load(stored)
                 engine.warm_up_rest()
             except Exception as error:
@@ -114,7 +114,7 @@ class ModelManager:
         if before is not None:
             before.retire()
             threading.Thread(target=_forget, args=(before,), name="thinned-forget", daemon=True).start()
-        return stored.tag, True
+        return stored, True
 
     def _in_force(self) -> StoredModel:
         """What the siblings serve, so that a worker that is started again serves no other; else what is named."""
