@@ -1,6 +1,6 @@
 # What a person does here. Everything runs in .venv, made from requirements.lock by the first target that needs it.
 #   make serve            serve the example model `digits` on http://127.0.0.1:3000 (PORT=3001 for another port)
-#   make test             all tests but the long ones
+#   make test             all tests but the long ones, by two processes (JOBS=1 for one)
 #   make test-long        the long ones
 #   make check            ruff, mypy and the floors of the house
 #   make load             what each sample count costs and buys: tables and a report (ARGS='mine --baseline' for more)
@@ -22,6 +22,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := $(VENV)/.locked
 STAMP := $(VENV)/.installed
 PORT ?= 3000
+JOBS ?= 2
 UPGRADE ?=
 ARGS ?=
 QUICK ?=
@@ -59,7 +60,7 @@ serve: $(STAMP)
 	@exec $(BIN)/thinned serve --port $(PORT)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-long: $(STAMP)
 	@$(BIN)/python -m pytest -m long
