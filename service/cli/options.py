@@ -12,6 +12,7 @@ import typer
 
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, Scale, Task
 from thinned.models.errors import UsageError
+from thinned.service.cli.completion import stored_names
 
 __all__ = [
     "ModelName",
@@ -29,7 +30,10 @@ __all__ = [
 ]
 
 # What commands on labelled rows have in common.
-ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model's name, NAME:VERSION or NAME@ALIAS.")]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The model's name, NAME:VERSION or NAME@ALIAS.", autocompletion=stored_names),
+]
 TargetName = Annotated[
     str | None,
     typer.Option(metavar="COLUMN|ARRAY", help="Where the targets are; y in a .npz by default.", show_default=False),
@@ -38,7 +42,11 @@ OutputName = Annotated[str | None, typer.Option(help="Which output, where the mo
 
 StoredName = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="The model's name, NAME:VERSION or NAME@ALIAS. `thinned models` lists them."),
+    typer.Argument(
+        metavar="NAME",
+        help="The model's name, NAME:VERSION or NAME@ALIAS. `thinned models` lists them.",
+        autocompletion=stored_names,
+    ),
 ]
 
 MAX_LABEL_FILE_BYTES = 64 * 1024 * 1024
