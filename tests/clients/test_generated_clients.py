@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +62,10 @@ def run(*command: Any, cwd: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def document(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def document(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("clients") / "openapi.json"
     place.write_bytes(httpx.get(f"{service.url}/openapi.json").content)
-    yield place
+    return place
 
 
 def schemas(document: Path) -> list[str]:
