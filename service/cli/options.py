@@ -21,6 +21,7 @@ __all__ = [
     "TargetName",
     "choose_output",
     "columns",
+    "dropout_rates",
     "input_specs",
     "labels",
     "padding",
@@ -102,6 +103,27 @@ def scales(values: Sequence[str]) -> dict[str | None, Scale]:
             raise UsageError(f"--scale expects probabilities, logits or values (or OUTPUT=...), received {scale!r}")
         chosen[output] = cast(Scale, scale)
     return chosen
+
+
+def dropout_rates(values: Sequence[str]) -> dict[str, float]:
+    """Read `--insert-dropout RATE:LAYER`.
+
+    Raises:
+        UsageError: A value has another form, a rate is not between 0 and 1, or one layer is named twice.
+    """
+    rates: dict[str, float] = {}
+    for value in values:
+        rate, _, layer = value.partition(":")
+        try:
+            number = float(rate)
+        except ValueError:
+            number = -1.0
+        if not (0 < number < 1 and layer):
+            raise UsageError(f"--insert-dropout expects RATE:LAYER with a rate between 0 and 1, received {value!r}")
+        if layer in rates:
+            raise UsageError(f"--insert-dropout names layer {layer!r} twice")
+        rates[layer] = number
+    return rates
 
 
 def labels(values: Sequence[str]) -> dict[str | None, tuple[str, ...]]:
