@@ -17,6 +17,8 @@ __all__ = [
     "OutputSpec",
     "Promise",
     "RowRecipe",
+    "SetKind",
+    "SetRule",
     "ShortAudit",
     "SiteSpec",
     "SplitSpec",
@@ -99,18 +101,36 @@ class RowRecipe(_Frozen):
         return {"normal": "standard normal numbers", "booleans": "true and false", "given": "of the data"}[self.values]
 
 
+SetKind = Literal["plain", "aps", "raps"]
+
+
+class SetRule(_Frozen):
+    """How the sets of a classification are made."""
+
+    kind: SetKind = "plain"
+    may_be_empty: bool = Field(
+        default=False, description="Whether a plain set may hold no class; else it holds the likeliest in any case."
+    )
+    penalty: float | None = Field(default=None, ge=0, description="Of raps, for each class after the first ones.")
+    unpenalised: int | None = Field(default=None, ge=1, description="Of raps, the number of classes without penalty.")
+
+
 class Promise(_Frozen):
     """What the intervals or sets of a coverage stand on: scores of rows that had no part in what the scores are of.
 
     A third of the rows (or groups) fits a temperature, a noise or a factor for the scores alone; the others are scored.
     The answer holds a new row's truth with probability C to about C + 1/(n + 1). Where a row has several positions, or
     rows come in groups, it holds a share of C to about C + 2/(n + 1) of a new row's positions, or of a new group's
-    rows, on average; n counts rows, or groups.
+    rows, on average; n counts rows, or groups. Of several labels it is the share of the true labels of a new row (of
+    the rows of a new group); a row without any counts as held.
     """
 
     n: int = Field(ge=1, description="Rows, or groups, whose scores are kept; a coverage up to n/(n + 1) can be given.")
     counted: Literal["rows", "groups"] = Field(description="What n counts.")
-    positions: int = Field(default=1, ge=1, description="Classifications in one row, such as the pixels of a map.")
+    positions: int = Field(
+        default=1, ge=1, description="Classifications in one row: the pixels of a map, or several labels."
+    )
+    sets: SetRule = Field(default=SetRule(may_be_empty=True), description="How the sets of a classification are made.")
     temperature: float | None = Field(default=None, gt=0, description="That the scores were made with.")
     variance_factor: float | None = Field(default=None, gt=0, description="That the scores were made with.")
     noise: tuple[float, ...] | None = Field(default=None, description="That the scores were made with.")
@@ -120,8 +140,8 @@ class Calibration(_Frozen):
     """What was fitted on rows that the model was not trained on, by `thinned calibrate`.
 
     `scores` holds, sorted, a line for each kept score and in it a number for each unit (for a classification one): how
-    many predictive deviations the target lay off, or 1 less the probability of the true class. The bound for a coverage
-    is one of them (split conformal prediction).
+    many predictive deviations the target lay off, the score of the true class by the rule of its sets, or of several
+    labels 1 less the probability of each true one. The bound for a coverage is one of them.
     """
 
     created: AwareDatetime | None = Field(default=None, description="When it was fitted.")
@@ -136,8 +156,7 @@ class Calibration(_Frozen):
     scores: tuple[tuple[float, ...], ...] = ()
     promise: Promise | None = Field(
         default=None,
-        description="What coverage stands on; null for several labels, and for calibrations of earlier versions, whose "
-        "coverage does not hold.",
+        description="What coverage stands on; null for calibrations of earlier versions, whose coverage does not hold.",
     )
 
 

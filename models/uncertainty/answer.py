@@ -128,7 +128,7 @@ def answer_output(
     ends = members = None
     if coverage is not None and spec.task in ("classification", "multilabel"):
         plain = statistics.mean if found is None else found.plain
-        members = prediction_set(spec, probabilities(plain, "probabilities"), coverage)
+        members = prediction_set(spec, plain, coverage)
     elif coverage is not None:
         parts = _decompose(scored_as(spec), statistics, passes)
         ends = interval(

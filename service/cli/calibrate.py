@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from thinned.models.card import SetKind
 from thinned.service.cli.options import ModelName, OutputName, TargetName
 from thinned.service.cli.output import console, print_json
 
@@ -26,6 +27,7 @@ Examples:
   thinned calibrate digits --data validation.npz
   thinned calibrate house --data validation.csv --target price --n-samples 64
   thinned calibrate health --data visits.csv --target pressure --group patient
+  thinned calibrate digits --data validation.npz --sets raps
 """
 
 
@@ -57,6 +59,17 @@ def _calibrate(
     n_samples: Annotated[
         int, typer.Option(min=2, max=100_000, help="Passes to calibrate; the promise is for answers of as many.")
     ] = 128,
+    sets: Annotated[
+        SetKind | None,
+        typer.Option(
+            help="How the sets of a classification are made: plain ones are the smallest, aps and raps are larger "
+            "where the model is less sure. plain by default.",
+            show_default=False,
+        ),
+    ] = None,
+    empty_sets: Annotated[
+        bool, typer.Option("--empty-sets", help="Let plain sets be empty, else the likeliest class is in each.")
+    ] = False,
     note: Annotated[
         str | None,
         typer.Option(help="A few words on the new version; those of the old one by default.", show_default=False),
@@ -71,7 +84,16 @@ def _calibrate(
     from thinned.models.uncertainty.promises import describe_promise
 
     stored, inputs = labelled.stored, labelled.inputs
-    found = fit(labelled.model, labelled.spec, inputs, labelled.targets, n_samples=n_samples, groups=labelled.groups)
+    found = fit(
+        labelled.model,
+        labelled.spec,
+        inputs,
+        labelled.targets,
+        n_samples=n_samples,
+        groups=labelled.groups,
+        sets=sets,
+        empty_sets=empty_sets,
+    )
     made = store_calibrated(stored, found.spec, note=note)
     fitted = found.spec.calibration
     if as_json:
