@@ -115,6 +115,18 @@ def test_a_calibrated_classification_gives_sets(calibrated: Callable[[str], Serv
     assert all(0 <= member < 3 for row in large for member in row)
 
 
+def test_several_labels_have_sets_of_their_true_ones(calibrated: Callable[[str], Served]) -> None:
+    served = calibrated("part-labels")
+    large, small = (asked(served, coverage=coverage)["prediction_set"] for coverage in (0.95, 0.4))
+    assert all(set(few) <= set(many) for few, many in zip(small, large, strict=True))
+    assert all(0 <= member < 3 for row in large for member in row)
+    calibration = served.manager.stored.card.outputs[0].calibration
+    assert calibration is not None
+    assert calibration.promise is not None
+    # 40 of 60 rows with 3 labels each are scored: rows are counted, not labels.
+    assert (calibration.promise.n, calibration.promise.positions) == (40, 3)
+
+
 def test_a_coverage_brings_the_passes_that_were_calibrated(calibrated: Callable[[str], Served]) -> None:
     served = calibrated("part-values")
     body = {"inputs": ASK["inputs"], "coverage": 0.9}
