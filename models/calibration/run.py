@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
 from thinned.models.calibration.classes import calibrate_classes
 from thinned.models.calibration.fitted import SEED, Fit, now
+from thinned.models.calibration.policy import PolicyRequest, check_request, fit_policy
 from thinned.models.calibration.values import calibrate_values
-from thinned.models.card import OutputSpec, SetKind
+from thinned.models.card import OutputSpec, Policy, SetKind
 from thinned.models.errors import CalibrationError, InputError, Problem
+from thinned.models.evaluation.losses import class_losses, value_losses
 from thinned.models.evaluation.own_passes import own_passes
 from thinned.models.evaluation.predictive import class_targets, classes_of, is_classes, value_targets, values_of
+from thinned.models.evaluation.rows import ClassRows
 from thinned.models.storage.model_store import StoredModel, load_rows, store
 from thinned.models.uncertainty import conformal
 from thinned.models.uncertainty.folds import Units, units_for
@@ -37,6 +41,7 @@ def fit(
     groups: npt.NDArray[Any] | None = None,
     sets: SetKind | None = None,
     empty_sets: bool = False,
+    policy: PolicyRequest | None = None,
 ) -> Fit:
     """Calibrate one output.
 
@@ -54,9 +59,11 @@ def fit(
         groups: For each row what it belongs to, (B,), where rows are not exchangeable but groups of them are.
         sets: How the sets of a classification are made; plain by default.
         empty_sets: Whether plain sets may be empty.
+        policy: The risk that accepted rows are to keep, where a policy is asked for.
 
     Raises:
-        CalibrationError: There are too few rows or groups, or too many numbers a row; or the output has no such sets.
+        CalibrationError: There are too few rows or groups, or too many numbers a row; the output has no such sets, or
+            these rows cannot promise the risk.
         NoSitesError: The model has no site.
         InputError: The targets do not fit.
 
@@ -65,11 +72,9 @@ def fit(
         https://arxiv.org/abs/1905.02928
     """
     rows = len(next(iter(inputs.values())))
-    if not is_classes(spec) and (sets is not None or empty_sets):
-        raise CalibrationError(
-            f"the output {spec.name!r} tells numbers, and has intervals, not sets: leave --sets and --empty-sets out"
-        )
-    require_units(Units.of_rows(rows) if groups is None else Units.of_groups(groups))
+    _check_options(spec, sets, empty_sets, policy)
+    of_rows = Units.of_rows(rows) if groups is None else Units.of_groups(groups)
+    require_units(of_rows)
     passes = own_passes(model, spec.name, inputs, n_samples=n_samples, seed=seed)
 
     def units(per_row: int) -> Units:
@@ -81,10 +86,43 @@ def fit(
             what = f"expected {probs.shape[1] // rows} targets for each of {rows} rows, received {len(labels)} in all"
             raise InputError([Problem(("targets",), what)])
         per_row = units(len(labels) // rows)
-        return calibrate_classes(probs, labels, spec, n_samples, per_row, sets=sets or "plain", empty_sets=empty_sets)
+        found = calibrate_classes(probs, labels, spec, n_samples, per_row, sets=sets or "plain", empty_sets=empty_sets)
+        if policy is None:
+            return found
+        lost = class_losses(ClassRows.of(probs), labels, rows, several=spec.task == "multilabel")
+        return _with_policy(found, fit_policy(policy, lost, of_rows))
     bare = spec.model_copy(update={"noise": None, "calibration": None})
     values = values_of(passes, bare, calibrated=False)
-    return calibrate_values(values, value_targets(targets, *values.mean.shape), bare, n_samples, units(1))
+    truth = value_targets(targets, *values.mean.shape)
+    found = calibrate_values(values, truth, bare, n_samples, units(1))
+    if policy is None or policy.max_error is None:
+        return found
+    lost = value_losses(values.mean, values.variance, truth, policy.max_error)
+    return _with_policy(found, fit_policy(policy, lost, of_rows))
+
+
+def _check_options(spec: OutputSpec, sets: SetKind | None, empty_sets: bool, policy: PolicyRequest | None) -> None:
+    """Refuse options that are not for this output."""
+    if not is_classes(spec) and (sets is not None or empty_sets):
+        raise CalibrationError(
+            f"the output {spec.name!r} tells numbers, and has intervals, not sets: leave --sets and --empty-sets out"
+        )
+    if policy is None:
+        return
+    check_request(policy)
+    if is_classes(spec) and policy.max_error is not None:
+        raise CalibrationError(f"the output {spec.name!r} tells classes, right or wrong: leave --max-error out")
+    if not is_classes(spec) and policy.max_error is None:
+        raise CalibrationError(
+            f"the output {spec.name!r} tells numbers: say with --max-error which error, in units of the target, counts "
+            "as a loss; --risk is the share of accepted rows that may be off by more"
+        )
+
+
+def _with_policy(found: Fit, policy: Policy) -> Fit:
+    fitted = found.spec.calibration
+    made = None if fitted is None else fitted.model_copy(update={"policy": policy})
+    return replace(found, spec=found.spec.model_copy(update={"calibration": made}))
 
 
 def require_units(units: Units) -> None:

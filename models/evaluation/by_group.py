@@ -13,7 +13,7 @@ from thinned.models.errors import CalibrationError, InputError, Problem
 from thinned.models.evaluation.predictive import Array
 from thinned.models.evaluation.resampling import LEVEL
 
-__all__ = ["LEAST_ROWS", "ByGroup", "GroupScores", "by_group"]
+__all__ = ["LEAST_ROWS", "ByGroup", "GroupScores", "by_group", "clopper_pearson"]
 
 LEAST_ROWS = 10
 """A group of fewer rows is not scored: its coverage could be nearly anything."""
@@ -113,7 +113,7 @@ def by_group(
     score = levels[stated]
     worst = min(scored, key=lambda group: (group.scores[score], -group.rows))
     # One in 20 of all comparisons together.
-    upper = _clopper_pearson(worst.scores[score], worst.rows, 1 - (1 - LEVEL) / len(scored))[1]
+    upper = clopper_pearson(worst.scores[score], worst.rows, 1 - (1 - LEVEL) / len(scored))[1]
     few = counts[counts < LEAST_ROWS]
     return ByGroup(column, stated, score, scored, worst.group, upper < stated, len(few), int(few.sum()))
 
@@ -122,13 +122,13 @@ def _scores(group: str, by_row: Mapping[str, Array]) -> GroupScores:
     rows = len(next(iter(by_row.values())))
     scores = {name: float(each.mean()) for name, each in by_row.items()}
     intervals = {
-        name: _clopper_pearson(scores[name], rows, LEVEL) if "coverage_" in name else _of_mean(each)
+        name: clopper_pearson(scores[name], rows) if "coverage_" in name else _of_mean(each)
         for name, each in by_row.items()
     }
     return GroupScores(group, rows, scores, intervals)
 
 
-def _clopper_pearson(share: float, rows: int, level: float) -> tuple[float, float]:
+def clopper_pearson(share: float, rows: int, level: float = LEVEL) -> tuple[float, float]:
     """The exact interval of a share of rows; of a mean of shares, which varies less, it is too wide."""
     held, tail = share * rows, (1 - level) / 2
     low = 0.0 if held <= 0 else float(stats.beta.ppf(tail, held, rows - held + 1))

@@ -63,6 +63,7 @@ def page(found: Evaluation, drawings: Iterable[Drawing]) -> str:
             _about(found),
             *(f'<p class="note">{html.escape(note)}</p>' for note in found.notes),
             *_tables(found),
+            f"<h2>Decisions</h2><p>{html.escape(found.policy.told)}</p>" if found.policy else "",
             _by_group(found.by),
             "<h2>Drawings</h2>" if drawn else "",
             _figures([drawing for drawing in drawn if drawing not in maps]),

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from thinned.models.card import OutputSpec
+from thinned.models.card import Calibration, OutputSpec
 from thinned.models.evaluation.by_group import by_group
 from thinned.models.evaluation.class_series import class_answers, class_series
 from thinned.models.evaluation.classification import held_by_sets
 from thinned.models.evaluation.gathering import Inputs, OnRows
 from thinned.models.evaluation.images import maps_of, scored_images
-from thinned.models.evaluation.predictive import class_targets, is_classes, value_targets, values_of
+from thinned.models.evaluation.losses import PolicyScores, class_losses, policy_scores, value_losses
+from thinned.models.evaluation.predictive import Array, class_targets, is_classes, value_targets, values_of
 from thinned.models.evaluation.regression import held_by_normal_intervals, held_by_served_intervals
 from thinned.models.evaluation.report import Evaluation
 from thinned.models.evaluation.resampling import LEAST_UNITS, REPLICATES, Resampling
+from thinned.models.evaluation.rows import ValueRows
 from thinned.models.evaluation.value_series import value_series
 
 if TYPE_CHECKING:
@@ -109,7 +111,14 @@ def _classes(
     held: Held = {}
     if counts and spec.calibration is not None and spec.calibration.promise is not None:
         held = held_by_sets(shown.probs, labels, spec.calibration, rows if spec.task == "multilabel" else None)
-    return {"series": tuple(series), "unit": answers.unit, "answers": each, "images": images, "maps": maps}, held
+    policy = None
+    if counts and spec.calibration is not None and spec.calibration.policy is not None:
+        plain = answers.sampled[[*counts, curves_at].index(curves_at)]
+        policy = policy_scores(
+            spec.calibration.policy, class_losses(plain, labels, rows, several=spec.task == "multilabel")
+        )
+    more = {"unit": answers.unit, "images": images, "maps": maps, "policy": policy}
+    return {"series": tuple(series), "answers": each, **more}, held
 
 
 def _values(
@@ -131,7 +140,16 @@ def _values(
     fitted, held = spec.calibration, held_by_normal_intervals(truth, shown)
     if counts and fitted is not None and fitted.promise is not None:
         held = held_by_served_intervals(truth, shown, fitted)
-    return {"series": tuple(series), "answers": truth.shape[1]}, held
+    return {"series": tuple(series), "answers": truth.shape[1], "policy": _of_values(fitted, shown, truth)}, held
+
+
+def _of_values(fitted: Calibration | None, shown: ValueRows, truth: Array) -> PolicyScores | None:
+    """What the policy of a regression does, by the passes as they are."""
+    policy = None if fitted is None else fitted.policy
+    if fitted is None or policy is None or policy.max_error is None:
+        return None
+    own = 0.0 if shown.aleatoric is None or fitted.variance_factor is None else shown.aleatoric / fitted.variance_factor
+    return policy_scores(policy, value_losses(shown.mean, shown.epistemic + own, truth, policy.max_error))
 
 
 def _resamplings(rows: int, answers: int, ood: Inputs | None, seed: int) -> tuple[Resampling, Resampling | None]:

@@ -25,6 +25,7 @@ __all__ = [
     "describe_promise",
     "interval",
     "prediction_set",
+    "refuse_other_passes",
     "scored_as",
 ]
 
@@ -70,11 +71,21 @@ def check_passes(card: ModelCard, *, n_samples: int, sampling: Sampling, adaptiv
         CalibrationError: They differ; says what to leave out.
     """
     passes = calibrated_passes(card)
-    if passes is None:
-        return
+    if passes is not None:
+        refuse_other_passes("coverage", passes, n_samples=n_samples, sampling=sampling, adaptive=adaptive, limit=limit)
+
+
+def refuse_other_passes(
+    what: str, passes: int, *, n_samples: int, sampling: Sampling, adaptive: bool, limit: int
+) -> None:
+    """Refuse what holds for answers of so many stratified passes where others are asked for.
+
+    Raises:
+        CalibrationError: They differ; says what to leave out.
+    """
     if passes > limit:
         raise CalibrationError(
-            f"the coverage holds for answers of {passes} passes, as calibrated, and at most {limit} may be asked for "
+            f"the {what} holds for answers of {passes} passes, as calibrated, and at most {limit} may be asked for "
             f"here; raise THINNED_MAX_SAMPLES, or run thinned calibrate with --n-samples {limit}"
         )
     asked = [
@@ -84,7 +95,7 @@ def check_passes(card: ModelCard, *, n_samples: int, sampling: Sampling, adaptiv
     ]
     if asked:
         raise CalibrationError(
-            f"the coverage holds for answers of {passes} {CALIBRATED_SAMPLING} passes, as calibrated, and this asks "
+            f"the {what} holds for answers of {passes} {CALIBRATED_SAMPLING} passes, as calibrated, and this asks "
             f"for one with {' and '.join(asked)}; leave that out, or run thinned calibrate with another --n-samples"
         )
 

