@@ -5,7 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Field
+
+from thinned.models.calibration_card import Calibration, Frozen, Policy, PolicyScore, Promise, SetKind, SetRule
 
 __all__ = [
     "AuditedSite",
@@ -15,8 +17,12 @@ __all__ = [
     "Level",
     "ModelCard",
     "OutputSpec",
+    "Policy",
+    "PolicyScore",
     "Promise",
     "RowRecipe",
+    "SetKind",
+    "SetRule",
     "ShortAudit",
     "SiteSpec",
     "SplitSpec",
@@ -27,11 +33,7 @@ Task = Literal["regression", "gaussian", "classification", "multilabel"]
 Scale = Literal["values", "probabilities", "logits"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class InputSpec(_Frozen):
+class InputSpec(Frozen):
     """One input. `shape` leaves out the axis of rows; `None` is a length that may vary."""
 
     name: str
@@ -65,7 +67,7 @@ class InputSpec(_Frozen):
         return prod(lengths) if len(lengths) == len(self.shape) else None
 
 
-class RowRecipe(_Frozen):
+class RowRecipe(Frozen):
     """How example rows of one input are made up; "given" where they are rows of the user's data, kept in rows.npz."""
 
     name: str
@@ -99,49 +101,7 @@ class RowRecipe(_Frozen):
         return {"normal": "standard normal numbers", "booleans": "true and false", "given": "of the data"}[self.values]
 
 
-class Promise(_Frozen):
-    """What the intervals or sets of a coverage stand on: scores of rows that had no part in what the scores are of.
-
-    A third of the rows (or groups) fits a temperature, a noise or a factor for the scores alone; the others are scored.
-    The answer holds a new row's truth with probability C to about C + 1/(n + 1). Where a row has several positions, or
-    rows come in groups, it holds a share of C to about C + 2/(n + 1) of a new row's positions, or of a new group's
-    rows, on average; n counts rows, or groups.
-    """
-
-    n: int = Field(ge=1, description="Rows, or groups, whose scores are kept; a coverage up to n/(n + 1) can be given.")
-    counted: Literal["rows", "groups"] = Field(description="What n counts.")
-    positions: int = Field(default=1, ge=1, description="Classifications in one row, such as the pixels of a map.")
-    temperature: float | None = Field(default=None, gt=0, description="That the scores were made with.")
-    variance_factor: float | None = Field(default=None, gt=0, description="That the scores were made with.")
-    noise: tuple[float, ...] | None = Field(default=None, description="That the scores were made with.")
-
-
-class Calibration(_Frozen):
-    """What was fitted on rows that the model was not trained on, by `thinned calibrate`.
-
-    `scores` holds, sorted, a line for each kept score and in it a number for each unit (for a classification one): how
-    many predictive deviations the target lay off, or 1 less the probability of the true class. The bound for a coverage
-    is one of them (split conformal prediction).
-    """
-
-    created: AwareDatetime | None = Field(default=None, description="When it was fitted.")
-    rows: int = Field(ge=1, description="Calibration rows, all of them.")
-    n_samples: int = Field(ge=2, description="Passes whose mean and variance were calibrated.")
-    temperature: float | None = Field(
-        default=None, gt=0, description="Divides the logarithms of the mean probabilities (Guo et al. 2017)."
-    )
-    variance_factor: float | None = Field(
-        default=None, gt=0, description="Multiplies the variances that a gaussian output answers."
-    )
-    scores: tuple[tuple[float, ...], ...] = ()
-    promise: Promise | None = Field(
-        default=None,
-        description="What coverage stands on; null for several labels, and for calibrations of earlier versions, whose "
-        "coverage does not hold.",
-    )
-
-
-class OutputSpec(_Frozen):
+class OutputSpec(Frozen):
     """One output, and how its numbers are to be read.
 
     `scale` is "values" for regression. For classification the last axis holds one entry a class, either
@@ -164,7 +124,7 @@ class OutputSpec(_Frozen):
     calibration: Calibration | None = None
 
 
-class SiteSpec(_Frozen):
+class SiteSpec(Frozen):
     """One place where the network draws noise.
 
     `rate` is the probability that a unit is dropped; for `GaussianNoise` there is none and `stddev` is given. `calls`
@@ -184,7 +144,7 @@ class SiteSpec(_Frozen):
     )
 
 
-class SplitSpec(_Frozen):
+class SplitSpec(Frozen):
     """How much of the model runs once (the prefix), and how much runs in every pass (the suffix).
 
     `prefix_share` is the share of floating-point operations, measured by TensorFlow's profiler on one row; null where
@@ -200,7 +160,7 @@ class SplitSpec(_Frozen):
 Level = Literal["error", "warning", "note"]
 
 
-class Finding(_Frozen):
+class Finding(Frozen):
     """Something that an audit found. Errors make answers wrong, warnings make them doubtful, notes explain them."""
 
     level: Level
@@ -211,7 +171,7 @@ class Finding(_Frozen):
     remedy: str | None = None
 
 
-class AuditedSite(_Frozen):
+class AuditedSite(Frozen):
     """One site as measured. `low` and `high` bound the true frequency of drops with 99 % confidence."""
 
     path: str
@@ -226,7 +186,7 @@ class AuditedSite(_Frozen):
     )
 
 
-class ShortAudit(_Frozen):
+class ShortAudit(Frozen):
     """The short form of an audit: `thinned audit NAME` measures more."""
 
     verdict: str
@@ -234,7 +194,7 @@ class ShortAudit(_Frozen):
     findings: tuple[Finding, ...] = ()
 
 
-class ModelCard(_Frozen):
+class ModelCard(Frozen):
     """All that is known of a stored model. Stored beside `model.keras` as `card.json`."""
 
     name: str

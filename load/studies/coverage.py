@@ -100,7 +100,7 @@ Indices = npt.NDArray[np.int64]
 def _measure_classes(
     passes: Array, labels: Indices, spec: OutputSpec, calibrating: Indices, measuring: Indices
 ) -> SplitResult:
-    fitted = calibrate_classes(passes[:, calibrating], labels[calibrating], spec, len(passes)).spec
+    fitted = calibrate_classes(passes[:, calibrating], labels[calibrating], spec, len(passes), empty_sets=True).spec
     mean, truth = passes[:, measuring].mean(axis=0), labels[measuring]
     sets = [prediction_set(fitted, mean, coverage) for coverage in COVERAGES]
     temperature = fitted.calibration.temperature if fitted.calibration else None

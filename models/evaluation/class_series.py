@@ -117,7 +117,8 @@ def class_series(
         each = "x".join(map(str, answers.shape)) or "1"
         what = f"expected {len(answers.plain.probs)} targets, {each} for each of {rows} rows, received {len(labels)}"
         raise InputError([Problem(("targets",), what)])
-    scorer = _Scorer(labels, rows, answers.are_images, resampling, resampling_ood)
+    several = spec.task == "multilabel"
+    scorer = _Scorer(labels, rows, answers.are_images, several, resampling, resampling_ood)
     series = [scorer.series("deterministic", (0,), [answers.plain], [answers.plain_ood], 0)]
     if not counts:
         return series, answers.plain
@@ -133,7 +134,7 @@ def class_series(
         for of in (answers.sampled, others)
     )
     served = [some for some in tempered if some is not None]
-    sets = fitted if spec.task == "classification" and fitted.promise else None
+    sets = fitted if fitted.promise else None
     series.append(scorer.series("calibrated", tuple(counts), served, tempered_others, place, sets))
     return series, served[place]
 
@@ -146,10 +147,12 @@ class _Scorer:
         labels: npt.NDArray[np.int64],
         rows: int,
         images: bool,
+        several: bool,
         resampling: Resampling,
         resampling_ood: Resampling | None,
     ) -> None:
         self._labels, self._rows, self._images = labels, rows, images
+        self._label_rows = rows if several else None
         self._resampling, self._resampling_ood = resampling, resampling_ood
 
     def series(
@@ -169,7 +172,7 @@ class _Scorer:
             **{f"risk_coverage_{what}": risk_coverage(u, wrong) for what, u in _uncertainties(name, shown)},
         }
         if sets is not None:
-            curves["coverage"] = set_coverage_curve(shown.probs, self._labels, sets)
+            curves["coverage"] = set_coverage_curve(shown.probs, self._labels, sets, self._label_rows)
         return Series(name, counts, tuple(s for s, _ in found), tuple(i for _, i in found), curves)
 
     def _scores(
@@ -193,10 +196,11 @@ class _Scorer:
                 scores[f"auroc_strange_{what}"] = auroc_of_ood(uncertainty, strange)
                 drawn[f"auroc_strange_{what}"] = auroc_of_ood_drawn(uncertainty, strange, both)
         if sets is not None:
-            for name_, held in held_by_sets(own.probs, labels, sets).items():
+            for name_, held in held_by_sets(own.probs, labels, sets, self._label_rows).items():
                 scores[name_] = None if held is None else float(held.mean())
                 if held is not None:
-                    drawn[name_] = resampling.mean(held)
+                    by_row = resampling if self._label_rows is None else resampling.by_unit()
+                    drawn[name_] = by_row.mean(held)
         return scores, {key: resampling.interval(value, drawn.get(key)) for key, value in scores.items()}
 
 

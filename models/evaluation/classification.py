@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from thinned.models.card import Calibration
+from thinned.models.card import Calibration, SetRule
 from thinned.models.evaluation.predictive import Array
 from thinned.models.evaluation.regression import COVERAGES, scored_units, served_levels
 from thinned.models.evaluation.resampling import Resampling
 from thinned.models.uncertainty import temper
-from thinned.models.uncertainty.conformal import class_scores, factor_for, prediction_set
+from thinned.models.uncertainty.class_sets import class_scores, of_labels
+from thinned.models.uncertainty.conformal import factor_for
 
 __all__ = [
     "BINS",
@@ -86,46 +87,70 @@ def classification_drawn(probs: Array, labels: npt.NDArray[np.int64], resampling
 
 
 def held_by_sets(
-    probs: Array, labels: npt.NDArray[np.int64], calibration: Calibration
+    probs: Array, labels: npt.NDArray[np.int64], calibration: Calibration, rows: int | None = None
 ) -> dict[str, npt.NDArray[Any] | None]:
-    """Of each row whether its set holds the true class, and the number of classes in it, for each coverage.
+    """Of each answer whether its set holds the true class, and the number of classes in it, for each coverage.
 
     Args:
         probs: The mean over passes with the fitted temperature, (M, C).
         labels: (M,).
         calibration: What was fitted, with a promise.
+        rows: Of several labels the rows that they are of, B; then the share of a row's true labels that its set holds,
+            and the number of labels in it, (B,).
 
     Returns:
         By the name of a score, whose value is the mean, (M,); None where there were too few calibration rows.
     """
     found: dict[str, npt.NDArray[Any] | None] = {}
-    probs = _as_scored(probs, calibration)
-    kept: npt.NDArray[Any] = np.asarray(calibration.scores)[:, 0]
-    rows = np.arange(len(labels))
+    held = _Held(probs, labels, calibration, rows)
     for coverage in COVERAGES:
         names = f"set_coverage_{coverage:g}", f"set_size_{coverage:g}"
         try:
-            factor = float(factor_for(kept, coverage, rows=scored_units(calibration)))
+            found |= dict(zip(names, held.at(coverage), strict=True))
         except ValueError:
             found |= dict.fromkeys(names)
-            continue
-        members = prediction_set(probs, factor)
-        found |= dict(zip(names, (members[rows, labels], members.sum(axis=1)), strict=True))
     return found
 
 
-def set_coverage_curve(probs: Array, labels: npt.NDArray[np.int64], calibration: Calibration) -> dict[str, list[float]]:
+def set_coverage_curve(
+    probs: Array, labels: npt.NDArray[np.int64], calibration: Calibration, rows: int | None = None
+) -> dict[str, list[float]]:
     """How often served sets hold the true class and how large they are, by the coverage that was asked for."""
-    probs = _as_scored(probs, calibration)
-    scores = class_scores(probs, labels)
-    kept = np.asarray(calibration.scores)[:, 0]
     curve: dict[str, list[float]] = {"stated": [], "measured": [], "size": []}
+    held = _Held(probs, labels, calibration, rows)
     for level in served_levels(calibration):
-        factor = float(factor_for(kept, level, rows=scored_units(calibration)))
+        inside, size = held.at(level)
         curve["stated"].append(level)
-        curve["measured"].append(float((scores <= factor).mean()))
-        curve["size"].append(float(prediction_set(probs, factor).sum(axis=1).mean()))
+        curve["measured"].append(float(inside.mean()))
+        curve["size"].append(float(size.mean()))
     return curve
+
+
+class _Held:
+    """What sets hold, at one coverage after another."""
+
+    def __init__(self, probs: Array, labels: npt.NDArray[np.int64], calibration: Calibration, rows: int | None) -> None:
+        probs, promise = _as_scored(probs, calibration), calibration.promise
+        if rows is not None:
+            self._scores = 1.0 - probs[:, 1].reshape(rows, -1)
+        else:
+            self._scores = class_scores(probs, SetRule(may_be_empty=True) if promise is None else promise.sets)
+        self._labels, self._several = labels, rows is not None
+        self._kept, self._n = np.asarray(calibration.scores)[:, 0], scored_units(calibration)
+
+    def at(self, coverage: float) -> tuple[Array, npt.NDArray[np.int64]]:
+        """The share that is held and the size, of each answer, or of each row of several labels.
+
+        Raises:
+            ValueError: There were too few calibration rows.
+        """
+        factor = float(factor_for(self._kept, coverage, rows=self._n))
+        members = self._scores <= factor
+        if not self._several:
+            return (of_labels(self._scores, self._labels) <= factor).astype(np.float64), members.sum(axis=1)
+        true = self._labels.reshape(members.shape) == 1
+        held = np.where(true.any(axis=1), (members & true).sum(axis=1) / np.maximum(true.sum(axis=1), 1), 1.0)
+        return held, members.sum(axis=1)
 
 
 def _as_scored(probs: Array, calibration: Calibration) -> Array:

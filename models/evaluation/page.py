@@ -6,6 +6,7 @@ import base64
 import html
 from collections.abc import Iterable, Iterator, Sequence
 
+from thinned.models.evaluation.by_group import ByGroup, GroupScores
 from thinned.models.evaluation.meanings import meaning_of
 from thinned.models.evaluation.plots import Drawing
 from thinned.models.evaluation.report import Evaluation, Series
@@ -62,6 +63,8 @@ def page(found: Evaluation, drawings: Iterable[Drawing]) -> str:
             _about(found),
             *(f'<p class="note">{html.escape(note)}</p>' for note in found.notes),
             *_tables(found),
+            f"<h2>Decisions</h2><p>{html.escape(found.policy.told)}</p>" if found.policy else "",
+            _by_group(found.by),
             "<h2>Drawings</h2>" if drawn else "",
             _figures([drawing for drawing in drawn if drawing not in maps]),
             "<h2>A few images, from the worst to the best by IoU</h2>" if maps else "",
@@ -132,6 +135,35 @@ def _table(series: Sequence[Series], calibrated_with: int | None) -> str:
         for name in names
     )
     return f'<table><thead><tr><th scope="col"></th>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _by_group(by: ByGroup | None) -> str:
+    if by is None:
+        return ""
+    names = list(by.groups[0].scores)
+    head = "".join(f'<th scope="col">{html.escape(word)}</th>' for word in ("rows", *map(_words, names)))
+    rows = "".join(
+        f'<tr{" class=served" if group.group == by.worst else ""}><th scope="row">{html.escape(group.group)}</th>'
+        f'<td data-column="rows"><span>{group.rows:,}</span></td>'
+        + "".join(_group_cell(group, name) for name in names)
+        + "</tr>"
+        for group in by.groups
+    )
+    return (
+        f"<h2>By {html.escape(by.column)}</h2>"
+        f'<p class="{"note" if by.worst_is_below else "hint"}">{html.escape(by.told)}</p>'
+        f'<table><thead><tr><th scope="col"></th>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    )
+
+
+def _group_cell(group: GroupScores, name: str) -> str:
+    low, high = group.intervals[name]
+    told = f"<span>{group.scores[name]:.4g}</span><small>{low:.3g} to {high:.3g}</small>"
+    return f'<td data-column="{html.escape(_words(name))}">{told}</td>'
+
+
+def _words(name: str) -> str:
+    return meaning_of(name).words
 
 
 def _mark(column: str) -> str:

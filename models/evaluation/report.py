@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from thinned.models.evaluation.by_group import ByGroup
     from thinned.models.evaluation.images import ImageMap, ScoredImage
+    from thinned.models.evaluation.losses import PolicyScores
 
 __all__ = ["Evaluation", "Series"]
 
@@ -49,7 +51,8 @@ class Evaluation:
     `answers` is the number of answers in a row: pixels of an image, labels of several. `curves_at` is the number of
     passes that curves and images are of, and `calibrated_with` that of the calibration, None without one. `images` has
     a line for each image of a segmentation; `maps`, of a few of them, are left out of the JSON. `about` says what was
-    run, where and when.
+    run, where and when. `by` are scores by group, None where none were asked for, and
+    `policy` those of a policy that was calibrated.
     """
 
     model: str
@@ -68,6 +71,8 @@ class Evaluation:
     images: tuple[ScoredImage, ...] = ()
     maps: tuple[ImageMap, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
+    by: ByGroup | None = None
+    policy: PolicyScores | None = None
 
     @property
     def title(self) -> str:

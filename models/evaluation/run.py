@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from thinned.models.card import OutputSpec
+from thinned.models.card import Calibration, OutputSpec
+from thinned.models.evaluation.by_group import by_group
 from thinned.models.evaluation.class_series import class_answers, class_series
+from thinned.models.evaluation.classification import held_by_sets
 from thinned.models.evaluation.gathering import Inputs, OnRows
 from thinned.models.evaluation.images import maps_of, scored_images
-from thinned.models.evaluation.predictive import class_targets, is_classes, value_targets, values_of
+from thinned.models.evaluation.losses import PolicyScores, class_losses, policy_scores, value_losses
+from thinned.models.evaluation.predictive import Array, class_targets, is_classes, value_targets, values_of
+from thinned.models.evaluation.regression import held_by_normal_intervals, held_by_served_intervals
 from thinned.models.evaluation.report import Evaluation
 from thinned.models.evaluation.resampling import LEAST_UNITS, REPLICATES, Resampling
+from thinned.models.evaluation.rows import ValueRows
 from thinned.models.evaluation.value_series import value_series
 
 if TYPE_CHECKING:
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["SEED", "evaluate"]
 
 SEED = 20160604
+Held = dict[str, npt.NDArray[Any] | None]
+"""By the name of a score, for each answer whether an interval or set holds its target, or its size."""
 
 
 def evaluate(
@@ -35,6 +42,7 @@ def evaluate(
     seed: int = SEED,
     ood: Inputs | None = None,
     on_rows: OnRows | None = None,
+    by: tuple[str, npt.NDArray[Any]] | None = None,
     name: str = "",
     version: str = "",
 ) -> Evaluation:
@@ -49,11 +57,13 @@ def evaluate(
         seed: Of the passes, and of the draws that intervals are computed from.
         ood: Rows from elsewhere, which uncertainty ought to tell from the others.
         on_rows: Called with the rows done, and the rows in all.
+        by: A column's name and the group of each row, (B,), to score coverage by.
         name: Name of the model, for the report.
         version: Its version, for the report.
 
     Raises:
-        InputError: The targets do not fit.
+        InputError: The targets do not fit, or no group has rows enough.
+        CalibrationError: Coverage is to be scored by group, and there is none.
     """
     rows = len(next(iter(inputs.values())))
     fitted = spec.calibration
@@ -61,7 +71,7 @@ def evaluate(
     drawn = sorted(asked) if model.sites else []
     curves_at = 0 if not drawn else drawn[-1] if fitted is None else fitted.n_samples
     score = _classes if is_classes(spec) else _values
-    found = score(model, spec, inputs, targets, drawn, curves_at, seed, ood, on_rows)
+    found, held = score(model, spec, inputs, targets, drawn, curves_at, seed, ood, on_rows)
     return Evaluation(
         model=name,
         version=version,
@@ -73,6 +83,7 @@ def evaluate(
         curves_at=curves_at or None,
         calibrated_with=None if fitted is None or not drawn else fitted.n_samples,
         replicates=REPLICATES if rows >= LEAST_UNITS else 0,
+        by=None if by is None else by_group(*by, held),
         **found,
     )
 
@@ -87,7 +98,7 @@ def _classes(
     seed: int,
     ood: Inputs | None,
     on_rows: OnRows | None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Held]:
     rows = len(next(iter(inputs.values())))
     labels = class_targets(targets, spec, rows)
     answers = class_answers(model, spec, inputs, counts, seed, ood, on_rows)
@@ -97,7 +108,17 @@ def _classes(
     images = tuple(scored_images(shown, labels, rows)) if answers.are_images else ()
     flat = answers.are_images and len(answers.shape) == 2
     maps = maps_of(images, shown, labels, spec, answers.shape[:2], inputs) if flat else ()
-    return {"series": tuple(series), "unit": answers.unit, "answers": each, "images": images, "maps": maps}
+    held: Held = {}
+    if counts and spec.calibration is not None and spec.calibration.promise is not None:
+        held = held_by_sets(shown.probs, labels, spec.calibration, rows if spec.task == "multilabel" else None)
+    policy = None
+    if counts and spec.calibration is not None and spec.calibration.policy is not None:
+        plain = answers.sampled[[*counts, curves_at].index(curves_at)]
+        policy = policy_scores(
+            spec.calibration.policy, class_losses(plain, labels, rows, several=spec.task == "multilabel")
+        )
+    more = {"unit": answers.unit, "images": images, "maps": maps, "policy": policy}
+    return {"series": tuple(series), "answers": each, **more}, held
 
 
 def _values(
@@ -110,13 +131,25 @@ def _values(
     seed: int,
     ood: Inputs | None,
     on_rows: OnRows | None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Held]:
     rows = len(next(iter(inputs.values())))
     answer = model.predict(inputs)[spec.name][np.newaxis]
     truth = value_targets(targets, *values_of(answer, spec, calibrated=False).mean.shape)
     resamplings = _resamplings(rows, truth.shape[1], ood, seed)
-    series = value_series(model, spec, inputs, truth, answer, counts, curves_at, seed, ood, resamplings, on_rows)
-    return {"series": tuple(series), "answers": truth.shape[1]}
+    series, shown = value_series(model, spec, inputs, truth, answer, counts, curves_at, seed, ood, resamplings, on_rows)
+    fitted, held = spec.calibration, held_by_normal_intervals(truth, shown)
+    if counts and fitted is not None and fitted.promise is not None:
+        held = held_by_served_intervals(truth, shown, fitted)
+    return {"series": tuple(series), "answers": truth.shape[1], "policy": _of_values(fitted, shown, truth)}, held
+
+
+def _of_values(fitted: Calibration | None, shown: ValueRows, truth: Array) -> PolicyScores | None:
+    """What the policy of a regression does, by the passes as they are."""
+    policy = None if fitted is None else fitted.policy
+    if fitted is None or policy is None or policy.max_error is None:
+        return None
+    own = 0.0 if shown.aleatoric is None or fitted.variance_factor is None else shown.aleatoric / fitted.variance_factor
+    return policy_scores(policy, value_losses(shown.mean, shown.epistemic + own, truth, policy.max_error))
 
 
 def _resamplings(rows: int, answers: int, ood: Inputs | None, seed: int) -> tuple[Resampling, Resampling | None]:

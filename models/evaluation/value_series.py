@@ -42,8 +42,11 @@ def value_series(
     ood: Inputs | None,
     resamplings: tuple[Resampling, Resampling | None],
     on_rows: OnRows | None,
-) -> list[Series]:
+) -> tuple[list[Series], ValueRows]:
     """Ask the model, and score all ways to answer.
+
+    Returns:
+        The series, and the answers that curves are of.
 
     Args:
         model: The model.
@@ -62,7 +65,7 @@ def value_series(
     served = spec.calibration if spec.calibration is not None and spec.calibration.promise else None
     scorer = _Scorer(truth, served, resamplings)
     place = [*counts, curves_at].index(curves_at)
-    series = []
+    series, shown = [], ValueRows.of(values_of(answer, spec, calibrated=False), None)
     for calibrated in readings:
         prefix = "calibrated " if calibrated else ""
         own = ValueRows.of(values_of(answer, spec, calibrated=calibrated), truth)
@@ -81,7 +84,8 @@ def value_series(
         if ood is not None:
             others = [ValueRows.joined(parts) for parts in gather(model, spec, ood, counts, seed, other_rows)]
         series.append(scorer.series(f"{prefix}passes", tuple(counts), sampled, others, place))
-    return series
+        shown = sampled[place]
+    return series, shown
 
 
 class _Scorer:

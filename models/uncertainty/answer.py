@@ -26,6 +26,7 @@ from thinned.models.uncertainty.decomposition import (
 )
 from thinned.models.uncertainty.entropy import probabilities
 from thinned.models.uncertainty.mean_probabilities import in_own_shape, mean_probabilities
+from thinned.models.uncertainty.policies import Decision, decide
 from thinned.models.uncertainty.promises import interval, prediction_set, scored_as
 from thinned.models.uncertainty.running_statistics import ErrorSource, RunningStatistics
 
@@ -56,8 +57,8 @@ class OutputAnswer:
     mean, and `mean_probabilities` (and `plain_mean_probabilities`) the mean over passes of the probabilities.
 
     What was asked for besides: `quantiles` (Q, B, *output_shape); `samples` (S, B, *output_shape); `decomposition`, the
-    parts of the variance; and for a coverage `interval`, lower and upper ends (B, *output_shape), of a regression, or
-    `prediction_set`, booleans (B, ..., C), of a classification.
+    parts of the variance; for a coverage `interval`, lower and upper ends (B, *output_shape), of a regression, or
+    `prediction_set`, booleans (B, ..., C), of a classification; and `decision`, of an output with a policy.
     """
 
     mean: Array
@@ -74,6 +75,7 @@ class OutputAnswer:
     decomposition: Decomposition | None = None
     interval: tuple[Array, Array] | None = None
     prediction_set: npt.NDArray[np.bool_] | None = None
+    decision: Decision | None = None
     plain_mean: Array | None = None
     mean_probabilities: Array | None = None
     plain_mean_probabilities: Array | None = None
@@ -91,6 +93,7 @@ def answer_output(
     separate: bool = False,
     coverage: float | None = None,
     calibrated: bool = False,
+    policy: bool = False,
 ) -> OutputAnswer:
     """Compute what an answer says of one output.
 
@@ -104,6 +107,7 @@ def answer_output(
         separate: Whether to give the parts of the variance.
         coverage: How often, at least, the interval or set is to hold a new row's truth; None for neither.
         calibrated: Whether to give the mean with the temperature that was fitted, where one was.
+        policy: Whether to give what the output's policy says of each row.
 
     Raises:
         AnswerNotFiniteError: A pass is NaN or infinite.
@@ -128,7 +132,7 @@ def answer_output(
     ends = members = None
     if coverage is not None and spec.task in ("classification", "multilabel"):
         plain = statistics.mean if found is None else found.plain
-        members = prediction_set(spec, probabilities(plain, "probabilities"), coverage)
+        members = prediction_set(spec, plain, coverage)
     elif coverage is not None:
         parts = _decompose(scored_as(spec), statistics, passes)
         ends = interval(
@@ -152,6 +156,7 @@ def answer_output(
         decomposition=_decompose(spec, statistics, passes) if separate else None,
         interval=ends,
         prediction_set=members,
+        decision=decide(spec, statistics, found, passes) if policy else None,
         plain_mean=None if tempered is None or logits is not None else tempered.plain,
         mean_probabilities=None if logits is None else logits.best,
         plain_mean_probabilities=None if tempered is None or logits is None else logits.plain,

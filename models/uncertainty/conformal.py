@@ -1,4 +1,4 @@
-"""Split conformal prediction: intervals and sets that hold the target as often as they say, whatever the model.
+"""Split conformal prediction: answers that hold the target as often as they say, whatever the model.
 
 The promise is marginal: over calibration rows and a new row that come from the same source in any order, the answer
 holds the target with at least the stated probability. It says nothing of a single row, nor of rows from elsewhere.
@@ -10,8 +10,6 @@ loss (Angelopoulos et al. 2024), which for one score a unit is split conformal p
 References:
     Lei et al. 2018, Distribution-Free Predictive Inference for Regression, https://arxiv.org/abs/1604.04173
     Angelopoulos, Bates, Fisch, Lei & Schuster 2024, Conformal Risk Control, https://arxiv.org/abs/2208.02814
-    Sadinle, Lei & Wasserman 2019, Least Ambiguous Set-Valued Classifiers with Bounded Error Levels,
-    https://arxiv.org/abs/1609.00451
 """
 
 from __future__ import annotations
@@ -23,12 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "class_scores",
     "factor_for",
     "interval",
     "largest_coverage",
     "least_rows",
-    "prediction_set",
     "scaled_scores",
     "thin",
 ]
@@ -60,35 +56,6 @@ def interval(mean: NDArray[Any], variance: NDArray[Any], factor: float | NDArray
     half = np.asarray(factor, np.float64) * _deviation(variance)
     centre = np.asarray(mean, np.float64)
     return centre - half, centre + half
-
-
-def class_scores(probs: NDArray[Any], labels: NDArray[Any]) -> Array:
-    """One less the probability of the true class (Sadinle, Lei & Wasserman 2019), the score behind `prediction_set`.
-
-    Args:
-        probs: Probabilities, shape (B, C).
-        labels: The true classes, integers, shape (B,).
-    """
-    values = np.asarray(probs, np.float64)
-    scores: Array = 1.0 - values[np.arange(len(values)), np.asarray(labels, np.int64)]
-    return scores
-
-
-def prediction_set(probs: NDArray[Any], factor: float) -> NDArray[np.bool_]:
-    """Which classes are as probable as the stated share of true classes was.
-
-    No other sets of this coverage hold fewer classes on average. A set may be empty: at a coverage below the model's
-    accuracy, that marks the rows that are unlike the rest.
-
-    Args:
-        probs: Probabilities, shape (B, C).
-        factor: From `factor_for`.
-
-    Returns:
-        Booleans of the same shape.
-    """
-    members: NDArray[np.bool_] = 1.0 - np.asarray(probs, np.float64) <= factor
-    return members
 
 
 def factor_for(scores: NDArray[Any], coverage: float, *, rows: int | None = None) -> Array:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from thinned.models.card import Calibration, ModelCard, OutputSpec, Promise
 from thinned.models.errors import CalibrationError
 from thinned.models.sampling import Sampling
-from thinned.models.uncertainty import conformal
-from thinned.models.uncertainty.entropy import temper
+from thinned.models.uncertainty import class_sets, conformal
+from thinned.models.uncertainty.entropy import probabilities, temper
 from thinned.models.uncertainty.folds import units_for
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "describe_promise",
     "interval",
     "prediction_set",
+    "refuse_other_passes",
     "scored_as",
 ]
 
@@ -70,11 +71,21 @@ def check_passes(card: ModelCard, *, n_samples: int, sampling: Sampling, adaptiv
         CalibrationError: They differ; says what to leave out.
     """
     passes = calibrated_passes(card)
-    if passes is None:
-        return
+    if passes is not None:
+        refuse_other_passes("coverage", passes, n_samples=n_samples, sampling=sampling, adaptive=adaptive, limit=limit)
+
+
+def refuse_other_passes(
+    what: str, passes: int, *, n_samples: int, sampling: Sampling, adaptive: bool, limit: int
+) -> None:
+    """Refuse what holds for answers of so many stratified passes where others are asked for.
+
+    Raises:
+        CalibrationError: They differ; says what to leave out.
+    """
     if passes > limit:
         raise CalibrationError(
-            f"the coverage holds for answers of {passes} passes, as calibrated, and at most {limit} may be asked for "
+            f"the {what} holds for answers of {passes} passes, as calibrated, and at most {limit} may be asked for "
             f"here; raise THINNED_MAX_SAMPLES, or run thinned calibrate with --n-samples {limit}"
         )
     asked = [
@@ -84,21 +95,24 @@ def check_passes(card: ModelCard, *, n_samples: int, sampling: Sampling, adaptiv
     ]
     if asked:
         raise CalibrationError(
-            f"the coverage holds for answers of {passes} {CALIBRATED_SAMPLING} passes, as calibrated, and this asks "
+            f"the {what} holds for answers of {passes} {CALIBRATED_SAMPLING} passes, as calibrated, and this asks "
             f"for one with {' and '.join(asked)}; leave that out, or run thinned calibrate with another --n-samples"
         )
 
 
 def describe_promise(spec: OutputSpec) -> str:
-    """In two sentences what the coverage of an output promises, and what its n counts."""
+    """In a few sentences what the coverage of an output promises, and what its n counts."""
     fitted = spec.calibration
     if fitted is None or not fitted.scores:
         return f"Output {spec.name} promises no coverage."
     if fitted.promise is None:
         return f"Output {spec.name} promises no coverage: {_OLD}."
     promise, n = fitted.promise, fitted.promise.n
-    what = "interval holds a number" if spec.task in ("regression", "gaussian") else "set holds the class"
+    numbers, several = spec.task in ("regression", "gaussian"), spec.task == "multilabel"
+    what = "interval holds a number" if numbers else "set holds the class"
     positions = promise.positions > 1
+    if several:
+        return _of_labels(spec.name, fitted, promise)
     if promise.counted == "groups":
         whose, unit = "of the rows of a new group, on average over them", "groups, not rows"
     elif positions:
@@ -106,11 +120,31 @@ def describe_promise(spec: OutputSpec) -> str:
     else:
         whose, unit = "of a new row", "rows"
     slack = 1 if promise.counted == "rows" and not positions else 2
+    most = f"about C + {slack}/(n + 1) at most"
+    if not numbers and not promise.sets.may_be_empty:
+        most += ", or as often as the likeliest class is right"
+    kind = "" if numbers else f" They are {class_sets.describe_rule(promise.sets)}."
     return (
-        f"Coverage C of {spec.name}: an {what} {whose}, with probability C at least and about C + {slack}/(n + 1) at "
-        f"most, for C up to {conformal.largest_coverage(n):.4g}. n = {n} counts {unit}, whose scores another fold of "
-        f"the rows did not fit; it holds for answers of {fitted.n_samples} {CALIBRATED_SAMPLING} passes."
-    ).replace("an set", "a set")
+        f"Coverage C of {spec.name}: {'an' if numbers else 'a'} {what} {whose}, with probability C at least and "
+        f"{most}, for C up to {conformal.largest_coverage(n):.4g}.{kind} {_counted(n, unit, fitted)}"
+    )
+
+
+def _of_labels(name: str, fitted: Calibration, promise: Promise) -> str:
+    whose = "a new row" if promise.counted == "rows" else "the rows of a new group"
+    unit = "rows, not labels" if promise.counted == "rows" else "groups, not rows"
+    return (
+        f"Coverage C of {name}: a set holds a share of C at least and about C + 2/(n + 1) at most of the true labels "
+        f"of {whose}, on average, for C up to {conformal.largest_coverage(promise.n):.4g}; without true labels all are "
+        f"held, and a set may be empty. {_counted(promise.n, unit, fitted)}"
+    )
+
+
+def _counted(n: int, unit: str, fitted: Calibration) -> str:
+    return (
+        f"n = {n} counts {unit}, whose scores another fold of the rows did not fit; it holds for answers of "
+        f"{fitted.n_samples} {CALIBRATED_SAMPLING} passes."
+    )
 
 
 def scored_as(spec: OutputSpec) -> OutputSpec:
@@ -152,18 +186,27 @@ def prediction_set(spec: OutputSpec, probs: npt.NDArray[Any], coverage: float) -
 
     Args:
         spec: The output, calibrated.
-        probs: Mean probabilities over passes, (B, ..., C), not yet tempered.
-        coverage: In (0, 1): how often, at least, a new row's class is in its set.
+        probs: Mean probabilities over passes in the output's own shape, (B, *shape), not yet tempered.
+        coverage: In (0, 1): how often, at least, a new row's class is in its set; of several labels, the share of its
+            true labels that is.
 
     Returns:
-        Booleans of the same shape.
+        Booleans (B, ..., C); of a single unit for both classes.
 
     Raises:
         CalibrationError: The output is not calibrated, or on too few rows for this coverage.
     """
-    factor = float(_factor(spec, coverage)[0])
-    temperature = _promise(spec)[1].temperature
-    return conformal.prediction_set(temper(np.asarray(probs, np.float64), temperature or 1.0), factor)
+    factor, promise = float(_factor(spec, coverage)[0]), _promise(spec)[1]
+    values, several = np.asarray(probs, np.float64), spec.task == "multilabel"
+    tempered = temper(probabilities(values[..., np.newaxis] if several else values, "probabilities"), _scale(promise))
+    if several:
+        members: npt.NDArray[np.bool_] = 1.0 - tempered[..., 1] <= factor
+        return members
+    return class_sets.prediction_set(tempered, factor, promise.sets)
+
+
+def _scale(promise: Promise) -> float:
+    return promise.temperature or 1.0
 
 
 _OLD = (
@@ -175,9 +218,9 @@ _OLD = (
 def _promise(spec: OutputSpec) -> tuple[Calibration, Promise]:
     fitted = spec.calibration
     if fitted is None or not fitted.scores:
-        why = "is not calibrated" if fitted is None else "has several labels at once, for which there are no sets"
         raise CalibrationError(
-            f"the output {spec.name!r} {why}, so no coverage can be promised; run thinned calibrate NAME --data val.npz"
+            f"the output {spec.name!r} is not calibrated for a coverage, so no coverage can be promised; run thinned "
+            "calibrate NAME --data val.npz"
         )
     if fitted.promise is None:
         raise CalibrationError(f"the output {spec.name!r} promises no coverage: {_OLD}")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from thinned.models.card import PolicyScore, SetKind
+from thinned.models.errors import UsageError
 from thinned.service.cli.options import ModelName, OutputName, TargetName
 from thinned.service.cli.output import console, print_json
 
@@ -26,6 +28,8 @@ Examples:
   thinned calibrate digits --data validation.npz
   thinned calibrate house --data validation.csv --target price --n-samples 64
   thinned calibrate health --data visits.csv --target pressure --group patient
+  thinned calibrate digits --data validation.npz --sets raps
+  thinned calibrate digits --data validation.npz --risk 0.05
 """
 
 
@@ -57,21 +61,68 @@ def _calibrate(
     n_samples: Annotated[
         int, typer.Option(min=2, max=100_000, help="Passes to calibrate; the promise is for answers of as many.")
     ] = 128,
+    sets: Annotated[
+        SetKind | None,
+        typer.Option(
+            help="How the sets of a classification are made: plain ones are the smallest, aps and raps are larger "
+            "where the model is less sure. plain by default.",
+            show_default=False,
+        ),
+    ] = None,
+    empty_sets: Annotated[
+        bool, typer.Option("--empty-sets", help="Let plain sets be empty, else the likeliest class is in each.")
+    ] = False,
+    risk: Annotated[
+        float | None,
+        typer.Option(
+            help="Fit a policy too: accept rows of which at most this share is wrong, abstain from the others.",
+            show_default=False,
+        ),
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="How sure it is that accepted rows keep the --risk.")] = 0.95,
+    score: Annotated[
+        PolicyScore | None,
+        typer.Option(
+            help="What the policy goes by; by default what ranks wrong answers best on a fold of the rows.",
+            show_default=False,
+        ),
+    ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a regression the error, in units of the target, beyond which an answer counts as wrong.",
+            show_default=False,
+        ),
+    ] = None,
     note: Annotated[
         str | None,
         typer.Option(help="A few words on the new version; those of the old one by default.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was fitted as JSON.")] = False,
 ) -> None:
+    from thinned.models.calibration import PolicyRequest, fit, store_calibrated
     from thinned.service.cli.labelled import load_labelled
 
+    if risk is None and (score is not None or max_error is not None):
+        raise UsageError("--score and --max-error are of a policy: say with --risk which risk it is to keep")
+    policy = None if risk is None else PolicyRequest(risk, confidence, score, max_error)
     labelled = load_labelled(model, data, target=target, output=output, group=group)
-    from thinned.models.calibration import fit, store_calibrated
     from thinned.models.storage.versions import aliases_of
+    from thinned.models.uncertainty.policies import describe_policy
     from thinned.models.uncertainty.promises import describe_promise
 
     stored, inputs = labelled.stored, labelled.inputs
-    found = fit(labelled.model, labelled.spec, inputs, labelled.targets, n_samples=n_samples, groups=labelled.groups)
+    found = fit(
+        labelled.model,
+        labelled.spec,
+        inputs,
+        labelled.targets,
+        n_samples=n_samples,
+        groups=labelled.groups,
+        sets=sets,
+        empty_sets=empty_sets,
+        policy=policy,
+    )
     made = store_calibrated(stored, found.spec, note=note)
     fitted = found.spec.calibration
     if as_json:
@@ -97,12 +148,15 @@ def _calibrate(
     before = "not defined (the noise was not known)" if found.nll_before is None else f"{found.nll_before:.4f}"
     out.print(f"Negative log-likelihood on these {rows} rows, in nats: {before} before, {found.nll_after:.4f} after")
     out.print(describe_promise(found.spec), markup=False, soft_wrap=True)
+    told = describe_policy(found.spec)
+    if told is not None:
+        out.print(told, markup=False, soft_wrap=True)
     name = stored.card.name
     out.print(f"Stored as {made.tag}, which is the latest version of {name} now; {stored.tag} stays.", soft_wrap=True)
     for alias in aliases_of(made.path.parent, stored.version):
         move = f"thinned alias {made.tag} {alias}"
         out.print(f"{name}@{alias} stays with {stored.tag}; to move it: {move}", soft_wrap=True)
     chosen = [*(["--target", target] if target else []), *(["--output", output] if output else [])]
-    score = shlex.join(["thinned", "evaluate", name, "--data", f"OTHER{data.suffix}", *chosen])
+    scoring = shlex.join(["thinned", "evaluate", name, "--data", f"OTHER{data.suffix}", *chosen])
     out.print(f"Next: thinned serve {name}")
-    out.print(f"To score it, on rows of neither this file nor the training: {score}", markup=False, soft_wrap=True)
+    out.print(f"To score it, on rows of neither this file nor the training: {scoring}", markup=False, soft_wrap=True)

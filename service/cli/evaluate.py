@@ -19,6 +19,7 @@ from thinned.service.cli.report_folder import check_folder, write_whole
 
 if TYPE_CHECKING:
     from thinned.models.evaluation import Evaluation, Series
+    from thinned.models.evaluation.by_group import ByGroup
 
 __all__ = ["register"]
 
@@ -38,6 +39,7 @@ Examples:
   thinned evaluate digits --data test.npz --out report
   thinned evaluate house --data test.csv --target price --n-samples 1,10,100
   thinned evaluate digits --data test.npz --ood letters.npz --json
+  thinned evaluate house --data test.csv --target price --by district
 """
 DEFAULT_COUNTS = "1,10,30,100,300"
 MOST_PASSES = 100_000
@@ -64,6 +66,14 @@ def _evaluate(
         Path | None,
         typer.Option(metavar="other.npz", help="Rows from elsewhere, to be told from the others.", show_default=False),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN|ARRAY",
+            help="Score the coverage of each group of rows, by the values of this.",
+            show_default=False,
+        ),
+    ] = None,
     n_samples: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of passes.")] = DEFAULT_COUNTS,
     seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Seed of the passes.")] = 20160604,
     out: Annotated[
@@ -84,7 +94,7 @@ def _evaluate(
         check_folder(out)
     other = None if ood is None else read_rows(ood, find(model).card.inputs)  # before the model, which takes seconds
     with progress_line("reading the rows and the model") as tell:
-        labelled = load_labelled(model, data, target=target, output=output)
+        labelled = load_labelled(model, data, target=target, output=output, group=by)
         from thinned.models.evaluation import evaluate
 
         card = labelled.stored.card
@@ -98,6 +108,7 @@ def _evaluate(
             seed=seed,
             ood=other,
             on_rows=lambda done, total: tell(f"passes of {done} of {total} rows are drawn; scoring comes after"),
+            by=None if by is None or labelled.groups is None else (by, labelled.groups),
             name=card.name,
             version=labelled.stored.version,
         )
@@ -147,6 +158,10 @@ def print_evaluation(found: Evaluation) -> None:
     _print_series([series for series in found.series if series not in calibrated], found.title, found)
     if calibrated:
         _print_series(calibrated, "Calibrated, as served", found)
+    if found.policy is not None:
+        console().print(found.policy.told, soft_wrap=True, markup=False)
+    if found.by is not None:
+        _print_groups(found.by)
     out = console()
     if found.replicates:
         out.print(
@@ -181,6 +196,23 @@ def _print_series(series: Sequence[Series], title: str, found: Evaluation) -> No
         title=title,
         right=heads,
     )
+
+
+def _print_groups(by: ByGroup) -> None:
+    from thinned.models.evaluation.meanings import meaning_of
+
+    names = list(by.groups[0].scores)
+    heads = ["rows", *(meaning_of(name).words for name in names)]
+    rows = [
+        (
+            f"{group.group} *" if group.group == by.worst else group.group,
+            str(group.rows),
+            *("{:.4g}\n[{:.3g}, {:.3g}]".format(group.scores[name], *group.intervals[name]) for name in names),
+        )
+        for group in by.groups
+    ]
+    table(by.column, *heads, rows=rows, title=f"By {by.column}, * the lowest", right=heads)
+    console().print(by.told, soft_wrap=True, markup=False)
 
 
 def _head(count: int, series: Series, found: Evaluation) -> str:

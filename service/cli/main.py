@@ -112,6 +112,10 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    policy: Annotated[
+        bool,
+        typer.Option("--policy", help="Of a model with a policy (calibrate --risk): which rows to accept."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -125,7 +129,7 @@ def predict(
     """Ask a model without a server."""
     if coverage is not None and not 0 < coverage < 1:
         raise UsageError(f"--coverage expects a number between 0 and 1, both left out, received {coverage:g}")
-    if seed is not None and n_samples is None and tolerance is None and coverage is None:
+    if seed is not None and n_samples is None and tolerance is None and coverage is None and not policy:
         raise UsageError("--seed is for passes and there are none without --n-samples; add --n-samples 50")
     if tolerance is not None and not 0 < tolerance < float("inf"):
         raise UsageError(f"--tolerance expects a number above 0, received {tolerance:g}")
@@ -140,6 +144,7 @@ def predict(
         sampling=sampling,
         tolerance=tolerance,
         coverage=coverage,
+        policy=policy,
         output=output,
     )
 

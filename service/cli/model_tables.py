@@ -10,6 +10,7 @@ import numpy as np
 from rich.text import Text
 
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, RowRecipe, SiteSpec, SplitSpec
+from thinned.models.uncertainty.policies import describe_policy
 from thinned.models.uncertainty.promises import describe_promise
 from thinned.service.cli.findings import print_short_audit
 from thinned.service.cli.output import console, table
@@ -103,6 +104,9 @@ def print_model(stored: StoredModel, entry: Entry | None = None) -> None:
         out.print(Text(_calibration(output)), soft_wrap=True)
         if output.calibration is not None:
             out.print(Text(describe_promise(output)), soft_wrap=True)
+            policy = describe_policy(output)
+            if policy is not None:
+                out.print(Text(policy), soft_wrap=True)
     if card.sites:
         table("site", "kind", "rate", "mask of a pass", "calls", "", rows=[_site_row(s) for s in card.sites])
         _print_split(card.split)

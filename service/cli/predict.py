@@ -13,7 +13,8 @@ from thinned.models.sampling import Sampling, draw_seed
 from thinned.models.storage.model_store import StoredModel, find
 from thinned.models.uncertainty import answer_output
 from thinned.models.uncertainty.answer import needs_passes
-from thinned.models.uncertainty.promises import calibrated_passes, check_coverage, check_passes
+from thinned.models.uncertainty.policies import check_promises, policy_passes
+from thinned.models.uncertainty.promises import calibrated_passes
 from thinned.service.cli.answer_files import check_output, write_answers
 from thinned.service.cli.data_files import read_rows
 from thinned.service.cli.output import console, print_json
@@ -40,6 +41,7 @@ def predict_file(
     sampling: Sampling = "stratified",
     tolerance: float | None = None,
     coverage: float | None = None,
+    policy: bool = False,
     output: Path | None = None,
 ) -> None:
     """Print, or write to a file, the answers to the rows of a file.
@@ -47,28 +49,36 @@ def predict_file(
     Args:
         name: The model, "name" or "name:version".
         path: The file of rows; "-" for standard input.
-        n_samples: Passes to take the mean and variance over; None for the deterministic answer, with a coverage for
-            as many as were calibrated, or with a tolerance for as many as a request may ask for.
+        n_samples: Passes to take the mean and variance over; None for the deterministic answer, with a coverage or a
+            policy for as many as were calibrated, or with a tolerance for as many as a request may ask for.
         seed: Seed of the passes; one is drawn and printed if None.
         sampling: How passes relate to each other.
         tolerance: Stop where every row's standard errors are below this; n_samples is then the most there may be.
         coverage: Of the intervals or sets to answer too.
+        policy: Whether to answer which rows to accept too.
         as_json: Print what the service would answer, not a table.
         output: The file to write the answers of all rows to.
 
     Raises:
         ThinnedError: There is no such model, the file does not fit it, or the answers cannot be written.
     """
-    at_limit = n_samples is None and tolerance is not None and coverage is None
+    at_limit = n_samples is None and tolerance is not None and coverage is None and not policy
     n_samples = Settings.read().max_samples if at_limit else n_samples
     stored = find(name)
     if output is not None:
         check_output(output)
-    if coverage is not None:
-        check_coverage(stored.card, coverage)
-        n_samples = (calibrated_passes(stored.card) or 2) if n_samples is None else n_samples
-        adaptive = tolerance is not None
-        check_passes(stored.card, n_samples=n_samples, sampling=sampling, adaptive=adaptive, limit=NO_LIMIT)
+    if coverage is not None or policy:
+        calibrated = calibrated_passes(stored.card) if coverage is not None else policy_passes(stored.card)
+        n_samples = (calibrated or 2) if n_samples is None else n_samples
+        check_promises(
+            stored.card,
+            coverage,
+            policy,
+            n_samples=n_samples,
+            sampling=sampling,
+            adaptive=tolerance is not None,
+            limit=NO_LIMIT,
+        )
     inputs = read_rows(path, stored.card.inputs)
     if n_samples is not None and not stored.card.sites:
         raise NoSitesError(
@@ -92,6 +102,7 @@ def predict_file(
             sampling=sampling,
             tolerance=tolerance,
             coverage=coverage,
+            policy=policy,
             at_limit=at_limit,
             show=show,
         )
@@ -123,6 +134,7 @@ def _predict_mc(
     sampling: Sampling,
     tolerance: float | None,
     coverage: float | None,
+    policy: bool,
     at_limit: bool,
     show: bool,
 ) -> dict[str, Any]:
@@ -137,7 +149,7 @@ def _predict_mc(
         n_samples=n_samples,
         seed=seed,
         sampling=sampling,
-        keep_passes=coverage is not None and needs_passes(card),
+        keep_passes=(coverage is not None or policy) and needs_passes(card),
         tolerance=tolerance,
     )
     statistics = complete(run, model).statistics()
@@ -151,6 +163,7 @@ def _predict_mc(
             passes=passes.get(spec.name),
             coverage=coverage,
             calibrated=True,
+            policy=policy,
         )
         for spec in card.outputs
     }

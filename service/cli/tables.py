@@ -61,6 +61,9 @@ def print_statistics(
         if coverage is not None:
             head.append(f"{'set' if found.interval is None else 'interval'} of {100 * coverage:g} %")
             rows = [[*row, _promise(found, i, spec)] for i, row in enumerate(rows)]
+        if found.decision is not None:
+            head.append("decision")
+            rows = [[*row, "accept" if found.decision.accepted[i] else "abstain"] for i, row in enumerate(rows)]
         table(*head, rows=rows, title=_title(spec, card), right=head[2:])
     console().print(f"{n_samples} passes, seed {seed} (pass --seed {seed} for the same answer again)")
     _print_rest(len(next(iter(answers.values())).mean))

@@ -86,6 +86,7 @@ def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: 
             separate=request.separate,
             coverage=request.coverage,
             calibrated=request.calibrated,
+            policy=request.policy,
         )
         for spec in card.outputs
     }

@@ -13,6 +13,7 @@ from thinned.models.uncertainty.promises import calibrated_passes, describe_prom
 from thinned.service.schema.calibrated_fields import calibrated_request, tempered_answer
 from thinned.service.schema.input_arrays import describe, largest_number, numpy_dtype
 from thinned.service.schema.json_schema import Schema, array, by_output, object_of, or_null, reference, rows
+from thinned.service.schema.policy_fields import decision_fields, policy_request
 from thinned.service.schema.request_fields import LEAST_TIMEOUT_MS, MAX_QUANTILES
 from thinned.service.schema.response_body import MOMENTS, PARTS, UNCERTAINTIES, has_label
 from thinned.service.settings import Settings
@@ -269,6 +270,7 @@ def _request_parts(card: ModelCard) -> dict[str, Schema]:
             "description": "Return epistemic, aleatoric and total variance.",
         },
         "coverage": coverage,
+        "policy": policy_request(card),
     }
 
 
@@ -284,6 +286,7 @@ def _answer_parts(card: ModelCard) -> dict[str, Schema]:
         **({"type": "object", "additionalProperties": {"type": "string"}} if named else {"type": "string"}),
     }
     found["coverage"] = {"type": "number", "description": "The coverage that was asked for."}
+    found |= decision_fields(card)
     values = [output for output in outputs if output.task in ("regression", "gaussian")]
     classes = [output for output in outputs if output not in values]
     if values:
@@ -291,7 +294,7 @@ def _answer_parts(card: ModelCard) -> dict[str, Schema]:
         found["interval"] = {"description": "Ends of the intervals of this coverage.", **ends}
     if classes:
         members = by_output(classes, _members, named=named)
-        found["prediction_set"] = {"description": "For each row the classes in its set; it may be empty.", **members}
+        found["prediction_set"] = {"description": "For each row the classes in its set.", **members}
     return found
 
 

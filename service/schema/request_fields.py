@@ -16,7 +16,8 @@ from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import SAMPLINGS, SEEDS, Sampling
 from thinned.models.uncertainty.answer import needs_passes
 from thinned.models.uncertainty.mean_probabilities import check_temperature, has_temperature
-from thinned.models.uncertainty.promises import calibrated_passes, check_coverage, check_passes
+from thinned.models.uncertainty.policies import check_promises, policy_passes
+from thinned.models.uncertainty.promises import calibrated_passes
 from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_inputs, describe
 from thinned.service.settings import Settings
 
@@ -51,6 +52,7 @@ class SampleRequest:
     separate: bool = False
     coverage: float | None = None
     calibrated: bool = False
+    policy: bool = False
     at_limit: bool = False
     """Whether `n_samples` is no number that was sent, but the most that the limits allow."""
     needs_passes: bool = False
@@ -70,6 +72,7 @@ _SAMPLE_FIELDS = (
     "separate",
     "coverage",
     "calibrated",
+    "policy",
 )
 
 
@@ -92,12 +95,13 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
 
     Raises:
         InputError: With everything that is wrong with it.
-        CalibrationError: A coverage is asked for, or calibrated answers, for which the model is not calibrated, or a
-            coverage of other passes than were calibrated.
+        CalibrationError: A coverage is asked for, calibrated answers or a policy, for which the model is not
+            calibrated, or a coverage or a policy of other passes than were calibrated.
     """
     problems = _unknown_fields(document, _SAMPLE_FIELDS)
     coverage = _read_coverage(document, problems)
-    n_samples = _whole(document.get("n_samples", _usual_samples(card, settings, coverage)))
+    policy = document.get("policy", False)
+    n_samples = _whole(document.get("n_samples", _usual_samples(card, settings, coverage, policy=policy is True)))
     seed = _whole(document.get("seed"))
     quantiles = document.get("quantiles")
     return_samples = document.get("return_samples", False)
@@ -107,7 +111,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     problems += _check_quantiles(quantiles)
     separate = document.get("separate", False)
     calibrated = document.get("calibrated", any(map(has_temperature, card.outputs)))
-    flags = {"return_samples": return_samples, "separate": separate, "calibrated": calibrated}
+    flags = {"return_samples": return_samples, "separate": separate, "calibrated": calibrated, "policy": policy}
     for name, value in flags.items():
         if not isinstance(value, bool):
             problems.append(Problem((name,), f"expected true or false, received {describe(value)}"))
@@ -119,19 +123,21 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     timeout_ms = _read_timeout(document, settings, problems)
     inputs = _read_inputs(document, card, settings, problems)
     _refuse(problems)
-    if coverage is not None:
-        check_coverage(card, coverage)
-        check_passes(
-            card,
-            n_samples=cast(int, n_samples),
-            sampling=cast(Sampling, sampling),
-            adaptive=tolerance is not None or budget_ms is not None,
-            limit=settings.max_samples,
-        )
+    adaptive = tolerance is not None or budget_ms is not None
+    check_promises(
+        card,
+        coverage,
+        bool(policy),
+        n_samples=cast(int, n_samples),
+        sampling=cast(Sampling, sampling),
+        adaptive=adaptive,
+        limit=settings.max_samples,
+    )
     if calibrated:
         check_temperature(card.outputs)
-    kept = bool(quantiles) or bool(return_samples) or ((bool(separate) or coverage is not None) and needs_passes(card))
-    at_limit = "n_samples" not in document and coverage is None and (tolerance is not None or budget_ms is not None)
+    computed = bool(separate) or coverage is not None or bool(policy)
+    kept = bool(quantiles) or bool(return_samples) or (computed and needs_passes(card))
+    at_limit = "n_samples" not in document and coverage is None and not policy and adaptive
     request = SampleRequest(
         inputs,
         n_samples=cast(int, n_samples),
@@ -145,6 +151,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
         separate=bool(separate),
         coverage=coverage,
         calibrated=bool(calibrated),
+        policy=bool(policy),
         at_limit=at_limit,
         needs_passes=kept,
     )
@@ -216,9 +223,9 @@ def _read_coverage(document: Mapping[str, object], problems: list[Problem]) -> f
     return float(cast(float, value))
 
 
-def _usual_samples(card: ModelCard, settings: Settings, coverage: float | None) -> int:
-    """Passes where the request does not say: with a coverage as many as were calibrated."""
-    calibrated = None if coverage is None else calibrated_passes(card)
+def _usual_samples(card: ModelCard, settings: Settings, coverage: float | None, *, policy: bool) -> int:
+    """Passes where the request does not say: with a coverage or a policy as many as were calibrated."""
+    calibrated = calibrated_passes(card) if coverage is not None else policy_passes(card) if policy else None
     return settings.default_samples if calibrated is None else max(2, min(calibrated, settings.max_samples))
 
 
@@ -248,7 +255,7 @@ def _check_work(request: SampleRequest, card: ModelCard, settings: Settings) -> 
 
 def _copies(request: SampleRequest) -> int:
     """Arrays of the outputs' shapes in an answer, beside the passes themselves."""
-    parts = 3 * request.separate + 2 * (request.coverage is not None) + 2 * request.calibrated
+    parts = 3 * request.separate + 2 * (request.coverage is not None) + 2 * request.calibrated + request.policy
     return 3 + parts + len(request.quantiles or ())
 
 

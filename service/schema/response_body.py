@@ -105,6 +105,7 @@ def predict_mc_answer(
     if coverage is not None:
         document["coverage"] = coverage
         document |= _promises(answers, card)
+    document |= _decisions(answers, card)
     first = next(iter(answers.values()))  # All outputs have the same passes.
     return {
         **document,
@@ -181,6 +182,25 @@ def _promises(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str,
         if answer.prediction_set is not None
     }
     return {field: _named(found, card) for field, found in (("interval", ends), ("prediction_set", sets)) if found}
+
+
+def _decisions(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str, Any]:
+    """Of each row whether it is accepted, by what score and threshold, and what was promised of those that are."""
+    found = {name: answer.decision for name, answer in answers.items() if answer.decision is not None}
+    if not found:
+        return {}
+    for name, decision in found.items():
+        require_finite(name, decision.score)
+    words = {name: np.where(decision.accepted, "accept", "abstain").tolist() for name, decision in found.items()}
+    promised = {
+        name: decision.policy.model_dump(exclude={"threshold"}, exclude_none=True) for name, decision in found.items()
+    }
+    return {
+        "decision": _named(words, card),
+        "score": _named({name: decision.score.tolist() for name, decision in found.items()}, card),
+        "threshold": _named({name: decision.policy.threshold for name, decision in found.items()}, card),
+        "promised": _named(promised, card),
+    }
 
 
 def _members(members: npt.NDArray[np.bool_], spec: OutputSpec) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ Measured = dict[float, list[float]]
 
 
 def spec(task: str, shape: tuple[int, ...]) -> OutputSpec:
-    scale = "probabilities" if task == "classification" else "values"
+    scale = "probabilities" if task in ("classification", "multilabel") else "values"
     return OutputSpec.model_validate({"name": "y", "shape": shape, "dtype": "float32", "task": task, "scale": scale})
 
 
@@ -55,26 +56,45 @@ def values(task: str, n: int, draw: Draw) -> Iterator[tuple[float, float]]:
         yield coverage, float(((targets[n:] >= low) & (targets[n:] <= high)).mean())
 
 
-def classes(per_row: int, n: int, draw: Draw) -> Iterator[tuple[float, float]]:
+def classes(per_row: int, n: int, draw: Draw, *, count: int = 3, **sets: Any) -> Iterator[tuple[float, float]]:
     """Probabilities that are too sure; of several positions in a row, all of a row are about as hard."""
     rows = n + FRESH
     hard = draw.normal(size=(rows, 1, 1)) if per_row > 1 else np.zeros((rows, 1, 1))
-    logits = 2.0 * np.exp(-hard) * draw.normal(size=(rows, per_row, 3))
+    logits = 2.0 * np.exp(-hard) * draw.normal(size=(rows, per_row, count))
     right = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     labels = (right.cumsum(axis=-1) > draw.uniform(size=(rows, per_row, 1))).argmax(axis=-1)
-    probs = temper(right.reshape(-1, 3), 0.5).reshape(right.shape)
-    own = spec("classification", (per_row, 3) if per_row > 1 else (3,))
-    known = probs[:n].reshape(1, -1, 3)
-    fitted = calibrate_classes(known, labels[:n].ravel(), own, 2, Units.of_rows(n, per_row)).spec
+    probs = temper(right.reshape(-1, count), 0.5).reshape(right.shape)
+    own = spec("classification", (per_row, count) if per_row > 1 else (count,))
+    known = probs[:n].reshape(1, -1, count)
+    fitted = calibrate_classes(known, labels[:n].ravel(), own, 2, Units.of_rows(n, per_row), **sets).spec
     for coverage in COVERAGES:
         members = prediction_set(fitted, probs[n:], coverage)
         yield coverage, float(np.take_along_axis(members, labels[n:, :, np.newaxis], axis=-1).mean())
 
 
+def labels_of(n: int, draw: Draw) -> Iterator[tuple[float, float]]:
+    """Five labels that hold together by rows, one row in three has none; the probabilities are too sure."""
+    rows = n + FRESH
+    right = 1 / (1 + np.exp(1.5 - draw.normal(size=(rows, 1)) - 1.5 * draw.normal(size=(rows, 5))))
+    truth = (draw.uniform(size=right.shape) < right).astype(np.int64)
+    probs = temper(np.stack([1 - right, right], axis=-1), 0.5)
+    own = spec("multilabel", (5,))
+    known, units = probs[:n].reshape(1, -1, 2), Units.of_rows(n, 5)
+    fitted = calibrate_classes(known, truth[:n].ravel(), own, 2, units).spec
+    for coverage in COVERAGES:
+        members, true = prediction_set(fitted, probs[n:, :, 1], coverage), truth[n:] == 1
+        held = (members & true).sum(axis=1) / np.maximum(true.sum(axis=1), 1)
+        yield coverage, float(np.where(true.any(axis=1), held, 1.0).mean())
+
+
 KINDS: dict[str, Callable[[int, Draw], Iterator[tuple[float, float]]]] = {
     "regression": lambda n, draw: values("regression", n, draw),
     "gaussian": lambda n, draw: values("gaussian", n, draw),
-    "classification": lambda n, draw: classes(1, n, draw),
+    "classification": lambda n, draw: classes(1, n, draw, empty_sets=True),
+    "never empty": lambda n, draw: classes(1, n, draw, count=6),
+    "aps": lambda n, draw: classes(1, n, draw, count=6, sets="aps"),
+    "raps": lambda n, draw: classes(1, n, draw, count=6, sets="raps"),
+    "labels": labels_of,
     "positions": lambda n, draw: classes(9, n, draw),
 }
 
@@ -91,6 +111,47 @@ def test_over_500_calibrations_coverage_is_what_is_stated(kind: str, n: int) -> 
         error = np.std(shares) / REPEATS**0.5  # of the mean over repeats
         assert np.mean(shares) >= coverage - 3 * error
         assert np.mean(shares) <= coverage + 0.02 + 1 / (n + 1) + 3 * error
+
+
+@pytest.mark.parametrize("sets", ["plain", "aps", "raps"])
+def test_a_set_is_empty_only_where_that_was_asked_for(sets: Any) -> None:
+    """The likeliest class is right in nine of ten rows, so that a plain set of coverage 0.5 may be empty."""
+    draw = np.random.default_rng(7)
+    probs = draw.dirichlet(np.ones(4) / 4, size=400)
+    labels = (probs.cumsum(axis=1) > draw.uniform(size=(400, 1))).argmax(axis=1)
+
+    def sizes(**more: Any) -> np.ndarray:
+        fitted = calibrate_classes(probs[np.newaxis], labels, spec("classification", (4,)), 2, sets=sets, **more).spec
+        assert OutputSpec.model_validate_json(fitted.model_dump_json()) == fitted
+        assert ("may be empty" in describe_promise(fitted)) == bool(more)
+        members = prediction_set(fitted, probs, 0.5)
+        assert more or members[np.arange(400), probs.argmax(axis=1)].all()
+        return np.asarray(members.sum(axis=1))
+
+    assert sizes().min() == 1
+    if sets == "plain":
+        assert sizes(empty_sets=True).min() == 0
+    else:
+        with pytest.raises(CalibrationError, match="never empty: leave --empty-sets out"):
+            sizes(empty_sets=True)
+
+
+def test_adaptive_sets_are_larger_where_the_model_is_less_sure() -> None:
+    """Half of the rows are easy: plain sets fail the hard half, adaptive ones hold both about as often."""
+    draw = np.random.default_rng(8)
+    logits = np.repeat([5.0, 1.0], 3000)[:, np.newaxis] * draw.normal(size=(6000, 8))
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (probs.cumsum(axis=1) > draw.uniform(size=(6000, 1))).argmax(axis=1)
+    hard: dict[str, float] = {}
+    for sets in ("plain", "aps", "raps"):
+        own = spec("classification", (8,))
+        fitted = calibrate_classes(probs[np.newaxis, ::2], labels[::2], own, 2, sets=sets).spec
+        members = prediction_set(fitted, probs[1::2], 0.9)
+        held = members[np.arange(3000), labels[1::2]]
+        assert held.mean() == pytest.approx(0.9, abs=0.02)
+        hard[sets] = float(held[1500:].mean())
+    assert hard["plain"] < 0.85 < hard["raps"]
+    assert hard["aps"] > 0.85
 
 
 def test_rows_of_a_group_are_not_counted_as_rows() -> None:

@@ -136,6 +136,24 @@ def test_sets_that_are_served_are_scored() -> None:
     assert "coverage" not in found.series[1].curves
 
 
+def test_sets_of_several_labels_are_scored_by_rows() -> None:
+    fitted = Calibration(rows=20, n_samples=48, temperature=2.0, scores=SCORES, promise=OF_CLASSES)
+    found = evaluated("multilabel", calibration=fitted)
+    scores, intervals = found.series[2].scores[2], found.series[2].intervals[2]
+    draw = np.random.default_rng(1)
+    draw.integers(0, 3, 60)
+    truth = draw.integers(0, 2, (60, 2)) == 1
+    spec = OutputSpec(
+        name="y", shape=(2,), dtype="float32", task="multilabel", scale="probabilities", calibration=fitted
+    )
+    members = answered(spec, 48, 0.9).prediction_set
+    assert members is not None
+    shares = [(own & true).sum() / true.sum() if true.any() else 1.0 for own, true in zip(members, truth, strict=True)]
+    assert_allclose(scores["set_coverage_0.9"], np.mean(shares))
+    assert_allclose(scores["set_size_0.9"], members.sum(axis=1).mean())
+    assert intervals["set_coverage_0.9"] is not None
+
+
 def test_intervals_that_are_served_stand_in_place_of_a_normal_s() -> None:
     two = Calibration(rows=30, n_samples=48, scores=TWO, promise=OF_VALUES)
     found = evaluated("regression", calibration=two, noise=(1.0, 2.0))

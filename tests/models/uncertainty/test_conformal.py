@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from thinned.models.uncertainty.conformal import (
-    class_scores,
     factor_for,
     interval,
     least_rows,
-    prediction_set,
     scaled_scores,
     thin,
 )
@@ -48,13 +46,6 @@ def test_an_interval_is_where_scores_stay_below_the_factor() -> None:
     inside = (targets >= lower) & (targets <= upper)
     assert_array_equal(inside, scaled_scores(targets, mean, variance) <= 1.3)
     assert_allclose(upper - lower, 2.6 * np.sqrt(variance))
-
-
-def test_a_set_holds_the_class_whose_score_stays_below_the_factor() -> None:
-    probs = np.random.default_rng(2).dirichlet(np.ones(4), size=60)
-    labels = np.arange(60) % 4
-    members = prediction_set(probs, 0.7)
-    assert_array_equal(members[np.arange(60), labels], class_scores(probs, labels) <= 0.7)
 
 
 def test_coverage_needs_rows() -> None:

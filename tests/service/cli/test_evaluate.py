@@ -84,8 +84,22 @@ def test_evaluate_calibrate_and_evaluate_again(thinned: Run, folder: Path, monke
     assert series[-1]["n_samples"] == [1, 10, 128]
     low, high = series[-1]["intervals"][-1]["rmse"]
     assert low < series[-1]["scores"][-1]["rmse"] < high
+    named = folder / "wards.csv"
+    wards = np.repeat(["north", "süd"], 20)
+    lines = [",".join([*map("{:.9g}".format, row), ward]) for row, ward in zip(np.c_[X, Y], wards, strict=True)]
+    named.write_text("a,b,c,d,e,f,price,ward\n" + "\n".join(lines), encoding="utf-8")
+    wanted = ("--data", named, "--target", "price", "--n-samples", "10", "--by", "ward")
+    status, out, _ = thinned("evaluate", "scored", *wanted)
+    assert status == 0
+    assert "By ward, * the lowest" in out
+    assert "Lowest of 2 groups by ward: " in out
+    status, _, err = thinned("evaluate", "scored", *wanted[:-1], "floor")
+    assert (status, "expected a column 'floor' of groups among its columns" in err) == (2, True)
     status, out, _ = thinned("calibrate", "scored", "--data", folder / "rows.npz", "--json")
     assert json.loads(out)["output"]["calibration"]["rows"] == 40
+    status, _, err = thinned("calibrate", "scored", "--data", folder / "rows.npz", "--sets", "aps")
+    assert status == 1
+    assert "tells numbers, and has intervals, not sets: leave --sets and --empty-sets out" in err
 
 
 def test_csv_and_npz_hold_the_same(folder: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.service.conftest import Served
-from thinned.models.calibration import fit, store_calibrated
+from thinned.models.calibration import PolicyRequest, fit, store_calibrated
 from thinned.models.dropout import enable_mc_dropout
 from thinned.models.evaluation.predictive import classes_of
 from thinned.models.storage.importing import import_model
@@ -113,6 +113,18 @@ def test_a_calibrated_classification_gives_sets(calibrated: Callable[[str], Serv
     assert len(large) == 4
     assert all(set(few) <= set(many) for few, many in zip(small, large, strict=True))
     assert all(0 <= member < 3 for row in large for member in row)
+
+
+def test_several_labels_have_sets_of_their_true_ones(calibrated: Callable[[str], Served]) -> None:
+    served = calibrated("part-labels")
+    large, small = (asked(served, coverage=coverage)["prediction_set"] for coverage in (0.95, 0.4))
+    assert all(set(few) <= set(many) for few, many in zip(small, large, strict=True))
+    assert all(0 <= member < 3 for row in large for member in row)
+    calibration = served.manager.stored.card.outputs[0].calibration
+    assert calibration is not None
+    assert calibration.promise is not None
+    # 40 of 60 rows with 3 labels each are scored: rows are counted, not labels.
+    assert (calibration.promise.n, calibration.promise.positions) == (40, 3)
 
 
 def test_a_coverage_brings_the_passes_that_were_calibrated(calibrated: Callable[[str], Served]) -> None:
@@ -248,3 +260,63 @@ def test_several_labels_are_named_where_they_are_likely(stored: dict[str, Stored
     assert plain["predicted_label"] == [
         [label for label, p in zip(output.labels or (), row, strict=True) if p >= 0.5] for row in plain["outputs"]
     ]
+
+
+@pytest.fixture(scope="module")
+def deciding(stored: dict[str, StoredModel], serve: Serve) -> Callable[[str], Served]:
+    """Models whose calibration rows are as they say, but for every twentieth."""
+
+    def deciding(name: str) -> Served:
+        model, output = enable_mc_dropout(load_keras(stored[name])), stored[name].card.outputs[0]
+        plain = model.predict({"x": X})["y"]
+        targets = plain[:, :1] if name == "part-gaussian" else plain
+        asked = PolicyRequest(0.4, max_error=5.0)
+        if output.task in ("classification", "multilabel"):
+            probs = classes_of(plain[np.newaxis], output)[0]
+            targets = probs.argmax(axis=1).reshape(60, -1) if output.task == "multilabel" else probs.argmax(axis=1)
+            asked = PolicyRequest(0.4)
+            targets[::20] = 1 - np.minimum(targets[::20], 1)
+        found = fit(model, output, {"x": X}, np.squeeze(targets), n_samples=32, policy=asked)
+        return serve(store_calibrated(stored[name], found.spec).tag)
+
+    return deciding
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_policy_accepts_the_rows_whose_score_is_below_its_threshold(
+    deciding: Callable[[str], Served], name: str
+) -> None:
+    served = deciding(name)
+    body = {"inputs": X.tolist(), "policy": True, "seed": 5, "separate": True}
+    response = served.ask("POST", "/predict_mc", json=body)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    served.fits(answer, "PredictMcAnswer")
+    assert answer["n_samples"] == 32
+    score = np.asarray(answer["score"])
+    assert_allclose(score <= answer["threshold"], np.asarray(answer["decision"]) == "accept")
+    assert (answer["promised"]["risk"], answer["promised"]["confidence"]) == (0.4, 0.95)
+    assert (answer["promised"]["n"], answer["promised"]["counted"]) == (40, "rows")
+    what = answer["promised"]["score"]
+    if what == "mutual_information":
+        assert_allclose(score, answer["mutual_information"], atol=1e-9)
+    elif what == "variance":
+        assert_allclose(score, np.mean(answer["variance"], axis=1) if name == "part-values" else score)
+    calibrated = served.ask("POST", "/predict_mc", json={**body, "calibrated": False}).json()
+    assert (calibrated["decision"], calibrated["score"]) == (answer["decision"], answer["score"])
+
+
+def test_a_policy_is_refused_where_there_is_none_or_for_other_passes(
+    deciding: Callable[[str], Served], calibrated: Callable[[str], Served]
+) -> None:
+    body = {"inputs": X[:2].tolist(), "policy": True}
+    refused = calibrated("part-values").ask("POST", "/predict_mc", json=body)
+    assert refused.status_code == 409
+    assert "has no policy" in refused.json()["detail"]
+    served = deciding("part-classes")
+    assert "decision" not in served.ask("POST", "/predict_mc", json={"inputs": X[:2].tolist()}).json()
+    for other in ({"n_samples": 64}, {"sampling": "independent"}, {"tolerance": 1.0}, {"budget_ms": 5}):
+        refused = served.ask("POST", "/predict_mc", json={**body, **other})
+        assert refused.status_code == 409
+        assert "the policy holds for answers of 32 stratified passes" in refused.json()["detail"]
+    assert served.ask("POST", "/predict_mc", json={**body, "policy": "yes"}).status_code == 422

@@ -1,0 +1,9 @@
+"""What a network cannot know of itself, fitted on rows that it was not trained on and kept on its card."""
+
+from thinned.models.calibration.classes import calibrate_classes
+from thinned.models.calibration.fitted import Fit
+from thinned.models.calibration.policy import PolicyRequest
+from thinned.models.calibration.run import fit, store_calibrated
+from thinned.models.calibration.values import calibrate_values
+
+__all__ = ["Fit", "PolicyRequest", "calibrate_classes", "calibrate_values", "fit", "store_calibrated"]
