@@ -17,7 +17,7 @@ from thinned.models.uncertainty.moments import Moments
 __all__ = ["LEAST_BLOCKS", "BlockStatistics", "ErrorSource", "RunningStatistics", "widening"]
 
 Array = NDArray[np.float64]
-ErrorSource = Literal["passes", "blocks"]
+ErrorSource = Literal["passes", "blocks", "exact"]
 LEAST_BLOCKS = 4
 """Full blocks from which their spread tells the error of the mean; fewer say too little."""
 
@@ -185,6 +185,8 @@ class RunningStatistics:
 
         It is the plain estimate: an interval about the mean takes Student's t with `degrees_of_freedom`.
         """
+        if self._exact:
+            return self.error_of_passes, "exact"
         if sampling == "stratified" and self.enough_blocks():
             return self.error_of_blocks, "blocks"
         return self.error_of_passes, "passes"

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from thinned.models.card import ModelCard
 from thinned.models.errors import InputError, Problem
-from thinned.models.sampling import SAMPLINGS, SEEDS, Sampling
+from thinned.models.sampling import ESTIMATORS, SAMPLINGS, SEEDS, Estimator, Sampling
 from thinned.models.uncertainty.answer import needs_passes
 from thinned.models.uncertainty.mean_probabilities import check_temperature, has_temperature
-from thinned.models.uncertainty.promises import calibrated_passes, check_coverage, check_passes
+from thinned.models.uncertainty.promises import CALIBRATED_ESTIMATOR, calibrated_passes, check_coverage, check_passes
 from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_inputs, describe
 from thinned.service.settings import Settings
 
@@ -53,6 +53,7 @@ class SampleRequest:
     calibrated: bool = False
     at_limit: bool = False
     """Whether `n_samples` is no number that was sent, but the most that the limits allow."""
+    estimator: Estimator = "best"
     needs_passes: bool = False
     """Whether something that is asked for can only be computed from the passes themselves."""
 
@@ -70,6 +71,7 @@ _SAMPLE_FIELDS = (
     "separate",
     "coverage",
     "calibrated",
+    "estimator",
 )
 
 
@@ -114,6 +116,10 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     sampling = document.get("sampling", "stratified")
     if sampling not in SAMPLINGS:
         problems.append(Problem(("sampling",), f"expected {' or '.join(SAMPLINGS)}, received {describe(sampling)}"))
+    estimator = document.get("estimator")
+    if estimator not in (None, *ESTIMATORS):
+        expected = f"expected {' or '.join(ESTIMATORS)}, or null"
+        problems.append(Problem(("estimator",), f"{expected}, received {describe(estimator)}"))
     tolerance = _read_positive(document, "tolerance", problems)
     budget_ms = _read_positive(document, "budget_ms", problems)
     timeout_ms = _read_timeout(document, settings, problems)
@@ -125,12 +131,14 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
             card,
             n_samples=cast(int, n_samples),
             sampling=cast(Sampling, sampling),
+            estimator=cast("Estimator | None", estimator),
             adaptive=tolerance is not None or budget_ms is not None,
             limit=settings.max_samples,
         )
     if calibrated:
         check_temperature(card.outputs)
     kept = bool(quantiles) or bool(return_samples) or ((bool(separate) or coverage is not None) and needs_passes(card))
+    made = CALIBRATED_ESTIMATOR if coverage is not None else cast("Estimator | None", estimator) or "best"
     at_limit = "n_samples" not in document and coverage is None and (tolerance is not None or budget_ms is not None)
     request = SampleRequest(
         inputs,
@@ -146,6 +154,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
         coverage=coverage,
         calibrated=bool(calibrated),
         at_limit=at_limit,
+        estimator=made,
         needs_passes=kept,
     )
     if at_limit:

@@ -7,8 +7,8 @@ the graph is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 __all__ = ["Reach", "reaches"]
 
@@ -84,42 +84,48 @@ def reaches(graph: Any, sources: Sequence[Tensor], outputs: Sequence[Tensor]) ->
     Returns:
         For each source a list, an entry for each output.
     """
-    operations = graph.get_operations()
     captured = {id(tensor) for tensor in graph.internal_captures}
     given = [tensor for tensor in graph.inputs if id(tensor) not in captured]
-    varying = _varying(operations, given)
+    # Each is asked for its tensors once: that takes longer than to follow a source.
+    every = [
+        _Operation(operation, [t.ref() for t in operation.inputs], [t.ref() for t in operation.outputs])
+        for operation in graph.get_operations()  # in the order in which they were made: inputs come first
+    ]
+    operations = [operation for operation in every if operation.made.type not in _OF_SHAPES]
+    varying = _varying(every, given)
     found: list[list[Reach]] = []
     for source in sources:
         if source.graph is not graph:
             found.append(["other"] * len(outputs))
             continue
-        states = dict(_followed(operations, source, varying))
+        states = _followed(operations, source, varying)
         found.append([states.get(output.ref(), "none") for output in outputs])
     return found
 
 
-def _varying(operations: Sequence[Any], given: Sequence[Tensor]) -> set[Any]:
-    """All tensors that depend on what the graph is given."""
+class _Operation(NamedTuple):
+    made: Any
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+def _varying(operations: Sequence[_Operation], given: Sequence[Tensor]) -> set[Any]:
+    """All tensors that depend on what the graph is given, were it only on its lengths."""
     found = {tensor.ref() for tensor in given}
-    for operation in operations:  # in an order in which inputs come first
-        if any(tensor.ref() in found for tensor in operation.inputs):
-            found.update(tensor.ref() for tensor in operation.outputs)
+    for _, inputs, outputs in operations:
+        if any(ref in found for ref in inputs):
+            found.update(outputs)
     return found
 
 
-def _followed(operations: Sequence[Any], source: Tensor, varying: set[Any]) -> Iterator[tuple[Any, Reach]]:
+def _followed(operations: Sequence[_Operation], source: Tensor, varying: set[Any]) -> dict[Any, Reach]:
     states: dict[Any, Reach] = {source.ref(): "affine"}
-    yield source.ref(), "affine"
-    for operation in operations:
-        if operation is source.op:
-            continue
-        inputs = [states.get(tensor.ref(), "none") for tensor in operation.inputs]
-        if operation.type in _OF_SHAPES or all(state == "none" for state in inputs):
-            continue
-        state: Reach = "affine" if _is_affine(operation, inputs, varying) else "other"
-        for tensor in operation.outputs:
-            states[tensor.ref()] = state
-            yield tensor.ref(), state
+    for operation, inputs, outputs in operations:
+        if any(ref in states for ref in inputs) and operation is not source.op:
+            reached: list[Reach] = [states.get(ref, "none") for ref in inputs]
+            state: Reach = "affine" if _is_affine(operation, reached, varying) else "other"
+            states.update(dict.fromkeys(outputs, state))
+    return states
 
 
 def _is_affine(operation: Any, inputs: Sequence[Reach], varying: set[Any]) -> bool:
