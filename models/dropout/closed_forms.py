@@ -23,6 +23,7 @@ from thinned.models.dropout.noise.factors import Call, Met
 from thinned.models.dropout.noise.row_layout import ROWS_FIRST
 from thinned.models.dropout.partition.affine_reach import Reach, reaches
 from thinned.models.dropout.partition.last_layer import ClosedForm, ClosedForms
+from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import BLOCK, Made
 
 __all__ = ["find_closed_forms"]
@@ -41,6 +42,7 @@ _MOST_ERRORS = 6.0
 _ROUNDING = 1e-2
 _LOWEST = 1e-12
 NO_SITE = "no site reaches it"
+DIFFERENT_ROWS = "its last site meets other rows than those of the request"
 NOT_AFFINE = "what follows its last site is not affine, or that site does more than multiply by factors of mean 1"
 
 
@@ -86,7 +88,12 @@ class _Search:
         self._met: dict[Call, Met] = {}
         for call, met in context.factors.met.items():
             layout = context.layouts.get(call)
-            if layout and layout.rows == ROWS_FIRST and layout.folded == 1 and len(met) == 1 == noisy.count(call):
+            if (
+                layout
+                and layout.rows == ROWS_FIRST
+                and layout.folded in (1, None)
+                and len(met) == 1 == noisy.count(call)
+            ):
                 self._met[call] = met[0]
         affine = reaches(graph, [met.after for met in self._met.values()], outputs)
         others = [(call, tensor) for call, tensor in context.noisy if call not in self._met]
@@ -107,7 +114,8 @@ class _Search:
             closed = {form.call for form in forms}
             rest = any(reach[output] != "none" and call not in closed for call, reach in self._reach)
             made.append("passes" if not forms else "closed_form" if rest else "exact")
-        return ClosedForms(tuple(self._forms), tuple(made), frozenset(self._off()), tuple(self._reasons))
+        reasons = ("" if forms else why for forms, why in zip(self._forms, self._reasons, strict=True))
+        return ClosedForms(tuple(self._forms), tuple(made), frozenset(self._off()), tuple(reasons))
 
     def _off(self) -> Iterator[Call]:
         """Calls that nothing needs drawn: every output that they reach has their form, and no probabilities to tell."""
@@ -124,7 +132,10 @@ class _Search:
             self._reasons[output] = NOT_AFFINE if reached else NO_SITE
             return
         for call in affine:
-            form = self._measured(output, call)
+            try:
+                form = self._measured(output, call)
+            except InputError:  # what comes of the site holds other rows than the model's
+                form, self._reasons[output] = None, DIFFERENT_ROWS
             if form is not None:
                 self._reasons[output] = ""
                 yield form
@@ -181,7 +192,10 @@ class _Search:
             part = tf.cast(given[start : start + self._row_passes], dtype)
             repeated = [tf.repeat(tensor, len(part), axis=0) for tensor in frontier]
             parts.append(self._graphs.run(key, run_arguments(len(part), 1, row, 0), *repeated, part))
-        return [np.concatenate([np.asarray(x) for x in column]) for column in zip(*parts, strict=True)]
+        outputs = [np.concatenate([np.asarray(x) for x in column]) for column in zip(*parts, strict=True)]
+        if any(len(x) != len(given) for x in outputs):
+            raise InputError([Problem(("inputs",), DIFFERENT_ROWS)])
+        return outputs
 
 
 def _broken(
