@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, Field
 
 from thinned.models.calibration_card import Calibration, Frozen, Policy, PolicyScore, Promise, SetKind, SetRule
+from thinned.models.sampling import Made
 
 __all__ = [
     "AuditedSite",
@@ -122,6 +123,13 @@ class OutputSpec(Frozen):
         "the target; null where it is not known.",
     )
     calibration: Calibration | None = None
+    estimator: Made | None = Field(
+        default=None,
+        description="What mean and variance over passes are made of, unless passes are asked for: passes, closed_form "
+        "(passes without their last masks, over which both are closed forms), or exact (closed forms alone: no pass is "
+        "drawn); null for versions of earlier imports, where answers tell it.",
+    )
+    estimator_note: str | None = Field(default=None, description="Why it is passes.")
 
 
 class SiteSpec(Frozen):

@@ -5,12 +5,30 @@ from __future__ import annotations
 import secrets
 from typing import Literal, get_args
 
-__all__ = ["BLOCK", "SAMPLINGS", "SEEDS", "Sampling", "draw_seed"]
+__all__ = [
+    "BLOCK",
+    "ESTIMATORS",
+    "SAMPLINGS",
+    "SEEDS",
+    "Estimator",
+    "Made",
+    "Sampling",
+    "draw_seed",
+]
 
 Sampling = Literal["stratified", "independent"]
 """How passes relate to each other; `thinned.models.dropout.noise.samplers` says what each does."""
 
 SAMPLINGS: tuple[Sampling, ...] = get_args(Sampling)
+
+Estimator = Literal["best", "passes"]
+"""How mean and variance are made of passes: as well as can be, or as those of the passes themselves."""
+
+ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
+
+Made = Literal["passes", "closed_form", "exact"]
+"""What an output's mean and variance were made of: passes; passes without their last masks, over which mean and
+variance are closed forms; closed forms alone, where no other noise reaches the output."""
 
 BLOCK = 32
 """Passes in a block. Stratified passes are negatively dependent within a block; blocks are independent."""

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from thinned.models.sampling import BLOCK
 
-__all__ = ["ClassScale", "ReducedBlocks", "reduce_blocks"]
+__all__ = ["ClassScale", "Closed", "ReducedBlocks", "reduce_blocks"]
 
 Tensor = Any
 ClassScale = Literal["probabilities", "logits"]
@@ -21,10 +21,22 @@ class ReducedBlocks(NamedTuple):
     deviations: Tensor
     probabilities: Tensor | None
     entropy: Tensor | None
+    within: Tensor | None
+
+
+class Closed(NamedTuple):
+    """Mean and variance of each pass over its last masks, (S, B, ...)."""
+
+    mean: Tensor
+    variance: Tensor
 
 
 def reduce_blocks(
-    passes: Tensor, first: Tensor, classes: ClassScale | None, limits: Tensor | None = None
+    passes: Tensor,
+    first: Tensor,
+    classes: ClassScale | None,
+    limits: Tensor | None = None,
+    closed: Closed | None = None,
 ) -> ReducedBlocks:
     """Reduce passes `first` and on.
 
@@ -33,8 +45,10 @@ def reduce_blocks(
         first: Scalar int64, the index of the first of them: blocks begin at multiples of 32.
         classes: How the last axis is to be read where it holds classes.
         limits: Scalar or (B,) int32: only so many of the passes count for a row. A block without any has no meaning.
+        closed: What is known of each pass without its last masks: moments are then those of its means, and class
+            probabilities still those of the passes.
     """
-    values = tf.cast(passes, tf.float64)
+    values = tf.cast(passes if closed is None else closed.mean, tf.float64)
     drawn = tf.range(tf.shape(passes)[0])
     block = (drawn + tf.cast(first % BLOCK, tf.int32)) // BLOCK
     if limits is None:
@@ -54,11 +68,12 @@ def reduce_blocks(
 
     mean = mean_of(values)
     deviations = sum_of(tf.math.squared_difference(values, tf.gather(mean, block)))
+    within = None if closed is None else mean_of(tf.cast(closed.variance, tf.float64))
     if classes is None:
-        return ReducedBlocks(mean, deviations, None, None)
-    probs = _probabilities(values, classes)
+        return ReducedBlocks(mean, deviations, None, None, within)
+    probs = _probabilities(tf.cast(passes, tf.float64), classes)
     entropy = -tf.reduce_sum(tf.math.xlogy(probs, probs), axis=-1)
-    return ReducedBlocks(mean, deviations, mean_of(probs), mean_of(entropy))
+    return ReducedBlocks(mean, deviations, mean_of(probs), mean_of(entropy), within)
 
 
 def _with_axes_of(like: Tensor, x: Tensor) -> Tensor:

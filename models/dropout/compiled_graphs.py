@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
-from thinned.models.compat.messages import message_of
-from thinned.models.compat.tensorflow import call_concrete
 from thinned.models.dropout.batching import BatchItem, RowOwners, block_counts
-from thinned.models.dropout.block_reduction import ClassScale, ReducedBlocks, reduce_blocks
+from thinned.models.dropout.block_reduction import ClassScale, Closed, ReducedBlocks, reduce_blocks
+from thinned.models.dropout.graph_calls import call_model, varies
+from thinned.models.dropout.noise.factors import Call, Factors
 from thinned.models.dropout.noise.noise_context import Draw, NoiseContext
 from thinned.models.dropout.noise.philox import RandomWords
+from thinned.models.dropout.partition.last_layer import ClosedForms
 from thinned.models.dropout.partition.partition_runner import PartitionRunner
 from thinned.models.dropout.partition.signature import ModelSignature
 from thinned.models.dropout.sites.discovery import DiscoveredSites
@@ -21,38 +23,32 @@ from thinned.models.dropout.sites.layer_patching import TRACING, patched
 from thinned.models.dropout.sites.no_noise import NoNoise
 from thinned.models.dropout.sites.noise_layers import NoiseShape, RandomKind, SiteLayer
 from thinned.models.dropout.sites.trace_checks import refuse_leftover_noise
-from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import Sampling
 from thinned.models.uncertainty import BlockStatistics
 
-__all__ = ["CompiledGraphs", "GraphKey", "RowBytes", "call_model", "row_bytes"]
+__all__ = ["CompiledGraphs", "GraphKey"]
 
 Tensor = Any
 _WIDTHS: Mapping[RowOwners, int] = {"one": 1, "same draw": 2, "several": 3}  # arguments before the rows
-# oneDNN aborts where a convolution or a pooling has nothing left to read.
-_REFUSALS = (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError, tf.errors.AbortedError)
 _HEAD = 4  # rows, passes, seed, first pass
-_SAME_AS_BEFORE = ("BiasAdd", "ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient")
 
 
 class GraphKey(NamedTuple):
     """Which graph.
 
     `body` is "prefix" (inputs to frontier), "suffix" (frontier to passes), "from_inputs" or "from_frontier" (to passes
-    and what is reduced of them), "spread" (how far passes differ behind each site), or "sizes" (how many numbers its
-    tensors of varying lengths hold).
+    and what is reduced of them), "spread" (how far passes differ behind each site), "sizes" (how many numbers its
+    tensors of varying lengths hold), or "tail" (frontier and what comes of `call` to outputs).
+
+    `masks` says which are drawn: all; none of those whose moments are closed forms, as far as nothing else needs them;
+    or all, closed forms beside them.
     """
 
-    body: Literal["prefix", "suffix", "from_inputs", "from_frontier", "spread", "sizes"]
+    body: Literal["prefix", "suffix", "from_inputs", "from_frontier", "spread", "sizes", "tail"]
     sampling: Sampling = "stratified"
     owners: RowOwners = "one"
-
-
-class RowBytes(NamedTuple):
-    """Bytes of one row in a graph: in the widest tensor, and in all tensors that hold new numbers."""
-
-    widest: int
-    together: int
+    masks: Literal["all", "not the last", "all and forms"] = "all"
+    call: Call | None = None
 
 
 class CompiledGraphs:
@@ -76,6 +72,10 @@ class CompiledGraphs:
         """Of the outputs in the suffix."""
         self.classes: tuple[ClassScale | None, ...] = ()
         """For each output, how its last axis is to be read where it holds classes."""
+        self.closed: ClosedForms = ClosedForms.none(0, "")
+        """What is known without the last masks; to be set before a graph that needs it is traced."""
+        self.drawn: dict[GraphKey, tuple[NoiseContext, list[Tensor]]] = {}
+        """Of each graph that draws, how it was traced: the noise, and the outputs of the suffix."""
 
     @property
     def traced(self) -> int:
@@ -94,6 +94,10 @@ class CompiledGraphs:
                 compiled = self._compiled.get(key) or self._trace(key)
                 self._compiled[key] = compiled
         return compiled
+
+    def forget_forms(self) -> None:
+        """Trace the graphs that hold closed forms anew when they are next asked for."""
+        self._compiled = {key: graph for key, graph in self._compiled.items() if key.masks == "all"}
 
     def widest_row(self, key: GraphKey) -> int:
         """Bytes that one row takes in the widest tensor of a graph, as far as lengths are known."""
@@ -116,15 +120,16 @@ class CompiledGraphs:
         return concrete
 
     def statistics(
-        self, items: Sequence[BatchItem], names: Sequence[str], tensors: Sequence[Tensor]
+        self, key: GraphKey, items: Sequence[BatchItem], names: Sequence[str], tensors: Sequence[Tensor]
     ) -> list[dict[str, BlockStatistics]]:
         """For each item, by output name, its rows and blocks of what a "from_inputs" or "from_frontier" graph gave."""
+        closed = self._closed(key)
         keep = any(item.keep_passes for item in items)
         kept = [tensor.numpy() if keep else None for tensor in tensors[: len(names)]]
         reduced = iter(tensors[len(names) :])
         blocks = [
-            ReducedBlocks(*(next(reduced).numpy() if there else None for there in (True, True, bool(c), bool(c))))
-            for c in self.classes
+            ReducedBlocks(*(next(reduced).numpy() if t else None for t in (True, True, bool(c), bool(c), bool(forms))))
+            for c, forms in zip(self.classes, closed.forms, strict=True)
         ]
         found: list[dict[str, BlockStatistics]] = []
         start = 0
@@ -133,10 +138,12 @@ class CompiledGraphs:
             start += item.rows
             counts = block_counts(item.first, item.count)
             part: dict[str, BlockStatistics] = {}
-            for name, arrays, drawn in zip(names, blocks, kept, strict=True):
+            for name, arrays, drawn, made in zip(names, blocks, kept, closed.made, strict=True):
                 cut: list[Any] = [None if x is None else x[: len(counts), rows] for x in arrays]
                 passes = drawn[: item.count, rows] if item.keep_passes and drawn is not None else None
-                part[name] = BlockStatistics(item.first, counts, cut[0], cut[1], cut[2], cut[3], passes)
+                part[name] = BlockStatistics(
+                    item.first, counts, cut[0], cut[1], cut[2], cut[3], passes, cut[4], exact=made == "exact"
+                )
             found.append(part)
         return found
 
@@ -158,6 +165,9 @@ class CompiledGraphs:
         refuse_leftover_noise(self.model, concrete.graph.as_graph_def())
         return concrete
 
+    def _closed(self, key: GraphKey) -> ClosedForms:
+        return ClosedForms.none(len(self.output_dtypes), "") if key.masks == "all" else self.closed
+
     def _specs(self, key: GraphKey) -> list[tf.TensorSpec]:
         if key.body == "prefix":
             return list(self.signature.tensors)
@@ -166,16 +176,25 @@ class CompiledGraphs:
             head += [tf.TensorSpec([None], tf.int32)]
         if key.owners == "several":
             head += [tf.TensorSpec([3, None], tf.int64), tf.TensorSpec([None], tf.int32)]
-        if key.body in ("suffix", "from_frontier"):
-            frontier = self.get(GraphKey("prefix")).outputs
-            return head + [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in frontier]
+        if key.body in ("suffix", "from_frontier", "tail"):
+            head += [tf.TensorSpec(x.shape, x.dtype) for x in self.get(GraphKey("prefix")).outputs]
+            if key.call is not None:
+                given = self.drawn[GraphKey("suffix")][0].factors.met[key.call][0].after
+                head += [tf.TensorSpec([None, *given.shape[1:]], given.dtype)]
+            return head
         return head + list(self.signature.tensors)
 
     def _body(self, key: GraphKey, providers: Sequence[_PassNoise]) -> Callable[..., list[Tensor]]:
         width = _WIDTHS[key.owners]
 
         def suffix(*args: Tensor) -> list[Tensor]:
-            return self._draw(key, providers, args[:width], args[width:])[1]
+            factors = Factors(off=self._closed(key).off if key.masks == "not the last" else frozenset())
+            context, outputs = self.drawn[key] = self._draw(key, providers, args[:width], args[width:], factors)
+            return outputs + self._closed(key).moments(outputs, context.factors)
+
+        def tail(*args: Tensor) -> list[Tensor]:
+            factors = Factors(given={} if key.call is None else {key.call: args[-1]})
+            return self._draw(key, providers, args[:width], args[width:-1], factors)[1]
 
         # Graphs call each other, so that each part of the model is traced once; TensorFlow makes one graph of it.
         def from_inputs(*args: Tensor) -> list[Tensor]:
@@ -185,18 +204,19 @@ class CompiledGraphs:
         def from_frontier(*args: Tensor) -> list[Tensor]:
             drawn = self.get(key._replace(body="suffix"))(*args)
             rows, count, _, first = tf.unstack(args[0])
-            passes = [_by_pass(output, count, rows) for output in drawn]
+            laid = iter([_by_pass(output, count, rows) for output in drawn])
+            passes = list(islice(laid, len(self.classes)))
             limits = _limits(key, args)
             reduced = [
-                reduce_blocks(output, first, classes, limits)
-                for output, classes in zip(passes, self.classes, strict=True)
+                reduce_blocks(output, first, classes, limits, Closed(next(laid), next(laid)) if forms else None)
+                for output, classes, forms in zip(passes, self.classes, self._closed(key).forms, strict=True)
             ]
             return passes + [part for blocks in reduced for part in blocks if part is not None]
 
         def spread(*args: Tensor) -> list[Tensor]:
             context, outputs = self._draw(key, providers, args[:width], self.runner.prefix(args[width:]))
             # What a loop's body draws belongs to another graph, out of reach from here.
-            noisy = [tensor for tensor in context.noisy if tensor.graph is outputs[0].graph]
+            noisy = [tensor for _, tensor in context.noisy if tensor.graph is outputs[0].graph]
             return [tf.reduce_max(tf.reduce_max(tensor, axis=0) - tf.reduce_min(tensor, axis=0)) for tensor in noisy]
 
         def sizes(*args: Tensor) -> list[Tensor]:
@@ -205,7 +225,7 @@ class CompiledGraphs:
             else:
                 self.signature.call(args[width:], False)
             operations = tf.compat.v1.get_default_graph().get_operations()
-            tensors = [tensor for operation in operations for tensor in operation.outputs if _varies(tensor)]
+            tensors = [tensor for operation in operations for tensor in operation.outputs if varies(tensor)]
             return [tf.stack([tf.size(tensor, tf.int64) for tensor in tensors] or [tf.constant(1, tf.int64)])]
 
         bodies: Mapping[str, Callable[..., list[Tensor]]] = {
@@ -215,11 +235,17 @@ class CompiledGraphs:
             "from_frontier": from_frontier,
             "spread": spread,
             "sizes": sizes,
+            "tail": tail,
         }
         return bodies[key.body]
 
     def _draw(
-        self, key: GraphKey, providers: Sequence[_PassNoise], head: Sequence[Tensor], frontier: Sequence[Tensor]
+        self,
+        key: GraphKey,
+        providers: Sequence[_PassNoise],
+        head: Sequence[Tensor],
+        frontier: Sequence[Tensor],
+        factors: Factors | None = None,
     ) -> tuple[NoiseContext, list[Tensor]]:
         """Draw the passes that `head` names, and run the suffix on them."""
         rows, count = tf.cast(head[0][0], tf.int32), tf.cast(head[0][1], tf.int32)
@@ -236,6 +262,7 @@ class CompiledGraphs:
                 sampling=key.sampling,
                 layouts=self.sites.layouts,
                 one_pass=one_pass,
+                factors=factors,
             )
             for provider in providers:
                 provider.context = context
@@ -254,37 +281,6 @@ class CompiledGraphs:
         specs = [tf.TensorSpec(None, dtype) for dtype in self.output_dtypes]
         passes = tf.map_fn(one, tf.range(tf.cast(count, tf.int64)), fn_output_signature=specs, parallel_iterations=1)
         return contexts[-1], [tf.reshape(x, tf.concat([[count * rows], tf.shape(x)[2:]], axis=0)) for x in passes]
-
-
-def row_bytes(concrete: Any) -> RowBytes:
-    """What one row takes in a graph, as far as lengths are known."""
-    widest, together = 4, 4
-    for operation in concrete.graph.get_operations():
-        for tensor in operation.outputs:
-            shape = tensor.shape
-            # Floating point alone: random words and booleans are for a pass, not for each of its rows.
-            if tensor.dtype.is_floating and shape.rank and shape[0] is None:
-                size = max(4, tensor.dtype.size) * math.prod(n or 1 for n in shape[1:])
-                widest = max(widest, size)
-                together += 0 if operation.type in _SAME_AS_BEFORE else size
-    return RowBytes(widest, together)
-
-
-def call_model(concrete: Any, args: Sequence[Any]) -> list[Tensor]:
-    """Call a concrete function of the model on its flat arguments.
-
-    Raises:
-        InputError: The model itself refuses the values, though they fit shape and dtype.
-    """
-    try:
-        return call_concrete(concrete, args)
-    except _REFUSALS as error:
-        raise InputError([Problem(("inputs",), f"the model refuses these values: {message_of(error)}")]) from error
-
-
-def _varies(tensor: Any) -> bool:
-    """Whether a tensor holds numbers whose count is not known while tracing, the rows aside."""
-    return tensor.dtype.is_floating and (tensor.shape.rank is None or None in tensor.shape[1:])
 
 
 def _limits(key: GraphKey, args: Sequence[Tensor]) -> Tensor | None:

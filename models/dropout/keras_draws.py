@@ -137,7 +137,7 @@ def _our_draws(model: StochasticModel, row: Mapping[str, Array], count: int, see
     step = max(BLOCK, min(model.row_passes, DRAWS) // BLOCK * BLOCK)
     for first in range(0, count, step):
         item = BatchItem(1, seed, first, min(step, count - first), frontier=frontier, keep_passes=True)
-        for name, statistics in model.draw([item])[0].items():
+        for name, statistics in model.draw([item], estimator="passes")[0].items():
             if statistics.passes is not None:
                 kept[name].append(_units(statistics.passes[:, 0]))
     return {name: np.concatenate(draws) for name, draws in kept.items()}

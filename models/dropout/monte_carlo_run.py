@@ -24,7 +24,7 @@ import numpy.typing as npt
 from thinned.models.dropout.batching import BatchItem, Frontier
 from thinned.models.dropout.refused_values import placed
 from thinned.models.errors import InputError
-from thinned.models.sampling import BLOCK, Sampling
+from thinned.models.sampling import BLOCK, Estimator, Sampling
 from thinned.models.uncertainty import BlockStatistics, RunningStatistics, widening
 
 __all__ = ["LEAST_PASSES", "MonteCarloRun", "PassSource", "WorkItem", "complete"]
@@ -47,7 +47,7 @@ class PassSource(Protocol):
     def prefix(self, inputs: Inputs) -> Frontier:
         """Run the prefix for some rows."""
 
-    def draw(self, items: Sequence[BatchItem], *, sampling: Sampling) -> list[Part]:
+    def draw(self, items: Sequence[BatchItem], *, sampling: Sampling, estimator: Estimator) -> list[Part]:
         """Draw the passes of each item in one graph call."""
 
 
@@ -97,6 +97,9 @@ class MonteCarloRun:
             ± 1.96 tolerance is then no narrower than the 95 % interval by Student's t.
         budget_ms: Stop at the last block that ends within this time.
         began: When that time began, on the clock of `time.monotonic`; now by default.
+        estimator: How mean and variance are made of the passes.
+        exact: Whether closed forms give all that is asked for: the model is then run once, whatever `n_samples`, and no
+            noise is drawn.
     """
 
     def __init__(
@@ -112,9 +115,13 @@ class MonteCarloRun:
         tolerance: float | None = None,
         budget_ms: float | None = None,
         began: float | None = None,
+        estimator: Estimator = "best",
+        exact: bool = False,
     ) -> None:
         self.rows = len(next(iter(inputs.values())))
-        self.cap = n_samples
+        self.cap = 1 if exact else n_samples
+        self.estimator: Estimator = estimator
+        self.exact = exact
         self.seed = seed
         self.sampling: Sampling = sampling
         self.keeps_passes = keep_passes
@@ -132,13 +139,19 @@ class MonteCarloRun:
             part = inputs if self.rows <= most else {name: array[rows] for name, array in inputs.items()}
             self._pieces.append(_Piece(part, rows, {name: RunningStatistics() for name in outputs}))
         self._plan: Generator[WorkItem, Part, None] = self._adaptive() if self.adaptive else self._fixed()
-        self.stopped_by: Literal["tolerance", "budget_ms", "n_samples"] | None = "n_samples" if self.adaptive else None
-        """What ended an adaptive run, once it is complete."""
+        self.stopped_by: Literal["tolerance", "budget_ms", "n_samples", "exact"] | None = None
+        """What ended a run with a tolerance or a budget, once it is complete."""
+        if self._may_end_sooner:
+            self.stopped_by = "exact" if exact else "n_samples"
         self.item: WorkItem | None = next(self._plan)
 
     @property
     def adaptive(self) -> bool:
         """Whether it may stop before `cap`."""
+        return self._may_end_sooner and not self.exact
+
+    @property
+    def _may_end_sooner(self) -> bool:
         return self.tolerance is not None or self.stop_at < math.inf
 
     # What is drawn next
@@ -156,7 +169,7 @@ class MonteCarloRun:
             piece.frontier = source.prefix(piece.inputs)
         return BatchItem(
             piece.height,
-            self.seed,
+            0 if self.exact else self.seed,  # nothing is drawn: all that are exact may share a call
             item.first,
             count or item.count,
             inputs=piece.inputs if item.whole else None,
@@ -232,8 +245,8 @@ class MonteCarloRun:
 
     @property
     def drawn(self) -> int:
-        """Passes that the statistics stand on."""
-        return _count(self._pieces[0])
+        """Passes that the statistics stand on; 0 where they are exact."""
+        return 0 if self.exact else _count(self._pieces[0])
 
     @property
     def left(self) -> int:
@@ -261,6 +274,8 @@ class MonteCarloRun:
         """For each row, whether its widened standard errors are below the tolerance; None without a tolerance."""
         if self.tolerance is None:
             return None
+        if self.exact:
+            return np.ones(self.rows, bool)
         found: npt.NDArray[np.bool_] = np.concatenate([self._errors(piece) < self.tolerance for piece in self._pieces])
         return found
 
@@ -283,7 +298,7 @@ def complete(run: MonteCarloRun, source: PassSource) -> MonteCarloRun:
     while run.item is not None:
         piece = run.item.piece
         try:
-            run.take(source.draw([run.batch_item(source)], sampling=run.sampling)[0])
+            run.take(source.draw([run.batch_item(source)], sampling=run.sampling, estimator=run.estimator)[0])
         except InputError as error:
             raise placed(error, piece.inputs, first_row=piece.rows.start) from error
     return run

@@ -19,11 +19,14 @@ from thinned.models.compat.tensorflow import floating_point_operations
 from thinned.models.dropout.batching import BatchItem, Frontier, graph_arguments, run_arguments
 from thinned.models.dropout.block_reduction import ClassScale
 from thinned.models.dropout.call_memory import CALL_BYTES, SizeLaw, measure_sizes
-from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey, call_model, row_bytes
+from thinned.models.dropout.closed_forms import find_closed_forms
+from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey
 from thinned.models.dropout.example_rows import ExampleRows, find_examples
+from thinned.models.dropout.graph_calls import call_model, row_bytes
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
 from thinned.models.dropout.partition.graph_partition import Partition, forced_layers
+from thinned.models.dropout.partition.last_layer import ClosedForms
 from thinned.models.dropout.partition.partition_runner import (
     PartitionRunner,
     find_row_axes,
@@ -36,7 +39,7 @@ from thinned.models.dropout.refused_values import placed
 from thinned.models.dropout.sites.discovery import DiscoveredSites, discover_sites
 from thinned.models.dropout.sites.layer_patching import TRACING
 from thinned.models.errors import InputError, NoSitesError
-from thinned.models.sampling import BLOCK, Sampling
+from thinned.models.sampling import BLOCK, Estimator, Made, Sampling
 from thinned.models.uncertainty import BlockStatistics, RunningStatistics
 
 __all__ = ["StochasticModel", "enable_mc_dropout"]
@@ -159,7 +162,7 @@ class StochasticModel:
         return Frontier(len(flat[0]), tuple(_stacked(column) for column in zip(*parts, strict=True)))
 
     def draw(
-        self, items: Sequence[BatchItem], *, sampling: Sampling = "stratified"
+        self, items: Sequence[BatchItem], *, sampling: Sampling = "stratified", estimator: Estimator = "best"
     ) -> list[dict[str, BlockStatistics]]:
         """Draw passes for one or several requests in one graph call; pass s is one thinned network.
 
@@ -169,6 +172,7 @@ class StochasticModel:
             items: At least one; all with inputs, or all with a frontier; any lengths that vary are the same for all.
                 The work is the number of all rows times the largest count.
             sampling: How passes relate to each other.
+            estimator: How mean and variance are made of them; the passes themselves are the same.
 
         Returns:
             For each item, by output name, the statistics of its passes. Other items do not matter to it, but for float
@@ -181,7 +185,7 @@ class StochasticModel:
         self.require_sites()
         owners, arguments = graph_arguments(items)
         if owners == "several" and self.graphs.sites.rowless:  # a kernel cannot have the noise of each row's request
-            return [self.draw([item], sampling=sampling)[0] for item in items]
+            return [self.draw([item], sampling=sampling, estimator=estimator)[0] for item in items]
         if items[0].frontier is None and self._splits and sum(item.rows for item in items) > self._prefix_rows:
             items = [replace(item, inputs=None, frontier=self.prefix(item.inputs or {})) for item in items]
         from_inputs = items[0].frontier is None
@@ -191,12 +195,15 @@ class StochasticModel:
             rows = each[0]
         elif not from_inputs and len({tuple(tuple(tensor.shape[1:]) for tensor in tensors) for tensors in each}) > 1:
             # Text is padded to the longest of its request, so that frontiers may differ where inputs do not.
-            return [self.draw([item], sampling=sampling)[0] for item in items]
+            return [self.draw([item], sampling=sampling, estimator=estimator)[0] for item in items]
         else:
             rows = [np.concatenate(column) if from_inputs else tf.concat(column, axis=0) for column in columns]
         key = GraphKey("from_inputs" if from_inputs else "from_frontier", sampling, owners)
+        if estimator == "best" and self.closed_forms:
+            keeps = any(item.keep_passes for item in items)
+            key = key._replace(masks="all and forms" if keeps else "not the last")
         tensors = self.graphs.run(key, *arguments, *rows)
-        return self.graphs.statistics(items, [output.name for output in self.outputs], tensors)
+        return self.graphs.statistics(key, items, [output.name for output in self.outputs], tensors)
 
     def sample(
         self,
@@ -223,7 +230,7 @@ class StochasticModel:
             NoSitesError: The model has no active site, so all passes would be the same.
             InputError: The model itself refuses the values.
         """
-        return self._run(inputs, n_samples, seed, sampling, row_passes, keep_passes=True).passes
+        return self._run(inputs, n_samples, seed, sampling, row_passes, keep_passes=True, estimator="passes").passes
 
     def summary(
         self,
@@ -233,15 +240,27 @@ class StochasticModel:
         seed: int,
         sampling: Sampling = "stratified",
         row_passes: int | None = None,
+        estimator: Estimator = "best",
     ) -> dict[str, RunningStatistics]:
         """Mean, variance, standard error and entropies over the passes that `sample` gives, without keeping them.
 
-        Arguments and errors are those of `sample`; memory does not grow with `n_samples`.
+        Memory does not grow with `n_samples`.
+
+        Args:
+            inputs: As for `sample`, as are `n_samples`, `seed`, `sampling`, `row_passes` and errors.
+            n_samples: S.
+            seed: Of the passes.
+            sampling: How passes relate to each other.
+            row_passes: How many rows x passes may be computed at once.
+            estimator: "best" takes closed forms for the last masks where there are such (`made`); "passes" takes the
+                moments of the passes.
 
         Returns:
             Statistics by output name.
         """
-        return self._run(inputs, n_samples, seed, sampling, row_passes, keep_passes=False).statistics()
+        return self._run(
+            inputs, n_samples, seed, sampling, row_passes, keep_passes=False, estimator=estimator
+        ).statistics()
 
     def _run(
         self,
@@ -252,6 +271,7 @@ class StochasticModel:
         row_passes: int | None,
         *,
         keep_passes: bool,
+        estimator: Estimator,
     ) -> MonteCarloRun:
         self.require_sites()
         run = MonteCarloRun(
@@ -262,10 +282,36 @@ class StochasticModel:
             seed=seed,
             sampling=sampling,
             keep_passes=keep_passes,
+            estimator=estimator,
+            exact=estimator == "best" and self.exact and not keep_passes,
         )
         return complete(run, self)
 
     # What is known of it
+
+    @cached_property
+    def closed_forms(self) -> ClosedForms:
+        """Where the last masks need not be drawn. Finding out takes a moment, and traces graphs that answers need."""
+        with TRACING:
+            known = self.__dict__.get("closed_forms")  # by another thread, meanwhile
+            if isinstance(known, ClosedForms):
+                return known
+            rows = self.examples.rows(2)
+            ones = [self.flat({name: x[i : i + 1] for name, x in rows.items()}) for i in range(2)]
+            frontiers = [self.graphs.run(GraphKey("prefix"), *one) for one in ones] if self.sites else []
+            return find_closed_forms(
+                self.graphs, frontiers, row_passes=self.row_passes if self.sites else 1, half=self.half_precision
+            )
+
+    @property
+    def made(self) -> dict[str, Made]:
+        """By output name, what the best mean and variance are made of."""
+        return {output.name: made for output, made in zip(self.outputs, self.closed_forms.made, strict=True)}
+
+    @property
+    def exact(self) -> bool:
+        """Whether mean and variance of every output are closed forms, so that no pass need be drawn for them."""
+        return bool(self.sites) and all(made == "exact" for made in self.closed_forms.made)
 
     @cached_property
     def split(self) -> SplitSpec:

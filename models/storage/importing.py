@@ -164,6 +164,7 @@ def import_model(
         check_against_keras(model, examples.rows(1))
         on_step("Proving what holds for its passes")
         noted += check_laws(model)
+        outputs = _with_estimators(model, outputs)
         specs, padded = check_padding(model, specs, given=padding or {})
         on_step("Auditing its dropout")
         card = ModelCard(
@@ -237,6 +238,14 @@ def _examples(
             + ("; or the lengths that vary: --input-shape" if any(None in i.shape for i in signature.inputs) else "")
         )
     return examples, specs
+
+
+def _with_estimators(model: StochasticModel, outputs: Sequence[OutputSpec]) -> tuple[OutputSpec, ...]:
+    """The outputs with what their mean and variance are made of; of a model that draws no noise as they are."""
+    if not model.sites:
+        return tuple(outputs)
+    found = zip(outputs, model.closed_forms.made, model.closed_forms.reasons, strict=True)
+    return tuple(o.model_copy(update={"estimator": made, "estimator_note": why or None}) for o, made, why in found)
 
 
 def _kept(examples: ExampleRows) -> Mapping[str, npt.NDArray[Any]] | None:

@@ -16,13 +16,12 @@ import numpy.typing as npt
 
 from thinned.models.card import ModelCard, OutputSpec
 from thinned.models.errors import AnswerNotFiniteError
-from thinned.models.sampling import Sampling
+from thinned.models.sampling import Made, Sampling
 from thinned.models.uncertainty.decomposition import (
     Decomposition,
     decompose_gaussian,
     decompose_probabilities,
     decompose_values,
-    split_gaussian,
 )
 from thinned.models.uncertainty.entropy import probabilities
 from thinned.models.uncertainty.mean_probabilities import in_own_shape, mean_probabilities
@@ -48,9 +47,10 @@ class OutputAnswer:
 
     `mean`, `variance` (ddof=1) and `standard_error` (of the mean) have shape (B, *output_shape), float64; the error is
     told by the spread of passes, or by that of stratified blocks where there are enough of them, and stands on
-    `degrees_of_freedom` free deviations: an interval about the mean takes Student's t with as many. The entropies, in
-    nats, have shape (B,), with further axes where a row holds several classifications; None but for classification.
-    `likeliest`, of the same shape, is the number of the class with the largest mean probability.
+    `degrees_of_freedom` free deviations: an interval about the mean takes Student's t with as many. `estimator` says
+    what mean and variance were made of; where it is "exact" there is no error, and nothing that it stands on. The
+    entropies, in nats, have shape (B,), with further axes where a row holds several classifications; None but for
+    classification. `likeliest`, of the same shape, is the number of the class with the largest mean probability.
 
     With a temperature that was fitted, `mean` and `predictive_entropy` are tempered, and `plain_mean` and
     `plain_predictive_entropy` those of the passes; all else is of the passes. For an output of logits `mean` is their
@@ -65,7 +65,8 @@ class OutputAnswer:
     variance: Array
     standard_error: Array
     standard_error_from: ErrorSource
-    degrees_of_freedom: int
+    degrees_of_freedom: int | None
+    estimator: Made = "passes"
     predictive_entropy: Array | None = None
     expected_entropy: Array | None = None
     mutual_information: Array | None = None
@@ -137,7 +138,7 @@ def answer_output(
         parts = _decompose(scored_as(spec), statistics, passes)
         ends = interval(
             spec,
-            _target_mean(spec, statistics, passes),
+            _target_mean(spec, statistics),
             parts.epistemic if parts.total is None else parts.total,
             coverage,
         )
@@ -146,7 +147,8 @@ def answer_output(
         variance=statistics.variance,
         standard_error=error,
         standard_error_from=source,
-        degrees_of_freedom=statistics.degrees_of_freedom(sampling),
+        degrees_of_freedom=None if statistics.made == "exact" else statistics.degrees_of_freedom(sampling),
+        estimator=statistics.made,
         predictive_entropy=predictive if tempered is None else tempered.tempered_entropy,
         expected_entropy=expected,
         mutual_information=None if predictive is None or expected is None else predictive - expected,
@@ -207,7 +209,7 @@ def needs_passes(card: ModelCard) -> bool:
 def _decompose(spec: OutputSpec, statistics: RunningStatistics, passes: npt.NDArray[Any] | None) -> Decomposition:
     if spec.task == "gaussian" and passes is not None:
         factor = spec.calibration.variance_factor if spec.calibration is not None else None
-        return decompose_gaussian(passes, factor=factor or 1.0)
+        return decompose_gaussian(passes, factor=factor or 1.0, epistemic=_means_of(statistics.variance))
     if spec.task == "regression":
         return decompose_values(statistics.variance, _noise(spec, statistics.variance.shape))
     if spec.scale == "logits" and passes is not None:
@@ -216,12 +218,14 @@ def _decompose(spec: OutputSpec, statistics: RunningStatistics, passes: npt.NDAr
     return decompose_probabilities(statistics.mean, statistics.variance, statistics.count)
 
 
-def _target_mean(spec: OutputSpec, statistics: RunningStatistics, passes: npt.NDArray[Any] | None) -> Array:
+def _target_mean(spec: OutputSpec, statistics: RunningStatistics) -> Array:
     """Mean of the target: of a gaussian output, the mean over passes of its means."""
-    if spec.task != "gaussian" or passes is None:
-        return statistics.mean
-    mean: Array = split_gaussian(passes)[0].mean(axis=0)
-    return mean
+    return statistics.mean if spec.task != "gaussian" else _means_of(statistics.mean)
+
+
+def _means_of(values: Array) -> Array:
+    """Of a gaussian output what is said of its means, (B, ..., K) of (B, ..., 2 K)."""
+    return values[..., : values.shape[-1] // 2]
 
 
 def _noise(spec: OutputSpec, shape: tuple[int, ...]) -> Array | None:

@@ -65,12 +65,15 @@ def split_gaussian(outputs: NDArray[Any]) -> tuple[Array, Array]:
     return means, np.exp(np.clip(logs, -MOST_LOG_VARIANCE, MOST_LOG_VARIANCE))
 
 
-def decompose_gaussian(passes: NDArray[Any], *, factor: float = 1.0) -> Decomposition:
+def decompose_gaussian(
+    passes: NDArray[Any], *, factor: float = 1.0, epistemic: NDArray[Any] | None = None
+) -> Decomposition:
     """A regression whose network answers a mean and a log-variance (Kendall & Gal 2017, equation 9).
 
     Args:
         passes: Shape (S, B, ..., 2 K) with S >= 2, as for `split_gaussian`.
         factor: What the network's variances are multiplied by; from calibration.
+        epistemic: The variance of the means, (B, ..., K), where it is known better than these passes tell it.
 
     Returns:
         Variances of shape (B, ..., K).
@@ -81,9 +84,9 @@ def decompose_gaussian(passes: NDArray[Any], *, factor: float = 1.0) -> Decompos
     means, variances = split_gaussian(passes)
     if means.ndim < 2 or means.shape[0] < 2:
         raise ValueError(f"expected passes of shape (S, B, ..., 2 K) with S >= 2, received {np.shape(passes)}")
-    epistemic: Array = means.var(axis=0, ddof=1)
+    spread: Array = means.var(axis=0, ddof=1) if epistemic is None else np.asarray(epistemic, np.float64)
     aleatoric: Array = factor * variances.mean(axis=0)
-    return Decomposition(epistemic, aleatoric, epistemic + aleatoric)
+    return Decomposition(spread, aleatoric, spread + aleatoric)
 
 
 def decompose_probabilities(mean: NDArray[Any], variance: NDArray[Any], count: int) -> Decomposition:

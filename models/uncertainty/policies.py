@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from thinned.models.card import ModelCard, OutputSpec, Policy
 from thinned.models.errors import CalibrationError
-from thinned.models.sampling import Sampling
+from thinned.models.sampling import Estimator, Sampling
 from thinned.models.uncertainty.decomposition import decompose_gaussian
 from thinned.models.uncertainty.entropy import entropy, probabilities
 from thinned.models.uncertainty.mean_probabilities import MeanProbabilities
@@ -51,6 +51,7 @@ def check_promises(
     sampling: Sampling,
     adaptive: bool,
     limit: int,
+    estimator: Estimator | None = None,
 ) -> None:
     """Refuse a coverage, or decisions, that the model cannot promise, or not of answers that are made so.
 
@@ -62,16 +63,23 @@ def check_promises(
         sampling: How they relate to each other.
         adaptive: Whether a tolerance or a budget may end them sooner.
         limit: The most passes that may be asked for.
+        estimator: How mean and variance are to be made; None for as in the calibration.
 
     Raises:
         CalibrationError: It cannot; says what to run or to leave out.
     """
+    asked: Any = {
+        "n_samples": n_samples,
+        "sampling": sampling,
+        "adaptive": adaptive,
+        "limit": limit,
+        "estimator": estimator,
+    }
     if coverage is not None:
         check_coverage(card, coverage)
-        check_passes(card, n_samples=n_samples, sampling=sampling, adaptive=adaptive, limit=limit)
+        check_passes(card, **asked)
     if policy:
-        passes = _require_policy(card)
-        refuse_other_passes("policy", passes, n_samples=n_samples, sampling=sampling, adaptive=adaptive, limit=limit)
+        refuse_other_passes("policy", _require_policy(card), **asked)
 
 
 def _require_policy(card: ModelCard) -> int:

@@ -1,6 +1,7 @@
 """What a calibrated output promises: intervals and sets of a stated coverage, for whom, and on how many rows.
 
-The scores of a calibration hold for answers that are made as they were: of as many passes, stratified.
+The scores of a calibration hold for answers that are made as they were: of as many passes, stratified, with the mean
+and the variance of these passes.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import numpy.typing as npt
 
 from thinned.models.card import Calibration, ModelCard, OutputSpec, Promise
 from thinned.models.errors import CalibrationError
-from thinned.models.sampling import Sampling
+from thinned.models.sampling import Estimator, Sampling
 from thinned.models.uncertainty import class_sets, conformal
 from thinned.models.uncertainty.entropy import probabilities, temper
 from thinned.models.uncertainty.folds import units_for
 
 __all__ = [
+    "CALIBRATED_ESTIMATOR",
     "CALIBRATED_SAMPLING",
     "calibrated_passes",
     "check_coverage",
@@ -31,6 +33,7 @@ __all__ = [
 
 Array = npt.NDArray[np.float64]
 CALIBRATED_SAMPLING: Sampling = "stratified"
+CALIBRATED_ESTIMATOR: Estimator = "passes"
 
 
 def calibrated_passes(card: ModelCard) -> int | None:
@@ -57,7 +60,15 @@ def check_coverage(card: ModelCard, coverage: float) -> None:
         )
 
 
-def check_passes(card: ModelCard, *, n_samples: int, sampling: Sampling, adaptive: bool, limit: int) -> None:
+def check_passes(
+    card: ModelCard,
+    *,
+    n_samples: int,
+    sampling: Sampling,
+    adaptive: bool,
+    limit: int,
+    estimator: Estimator | None = None,
+) -> None:
     """Refuse a coverage for answers that are made otherwise than those that were calibrated.
 
     Args:
@@ -66,17 +77,33 @@ def check_passes(card: ModelCard, *, n_samples: int, sampling: Sampling, adaptiv
         sampling: How they relate to each other.
         adaptive: Whether a tolerance or a budget may end them sooner.
         limit: The most passes that may be asked for.
+        estimator: How mean and variance are to be made; None for as in the calibration.
 
     Raises:
         CalibrationError: They differ; says what to leave out.
     """
     passes = calibrated_passes(card)
     if passes is not None:
-        refuse_other_passes("coverage", passes, n_samples=n_samples, sampling=sampling, adaptive=adaptive, limit=limit)
+        refuse_other_passes(
+            "coverage",
+            passes,
+            n_samples=n_samples,
+            sampling=sampling,
+            adaptive=adaptive,
+            limit=limit,
+            estimator=estimator,
+        )
 
 
 def refuse_other_passes(
-    what: str, passes: int, *, n_samples: int, sampling: Sampling, adaptive: bool, limit: int
+    what: str,
+    passes: int,
+    *,
+    n_samples: int,
+    sampling: Sampling,
+    adaptive: bool,
+    limit: int,
+    estimator: Estimator | None = None,
 ) -> None:
     """Refuse what holds for answers of so many stratified passes where others are asked for.
 
@@ -92,6 +119,7 @@ def refuse_other_passes(
         *([f"{n_samples} passes"] if n_samples != passes else []),
         *([f"{sampling} passes"] if sampling != CALIBRATED_SAMPLING else []),
         *(["a tolerance or a budget of time"] if adaptive else []),
+        *([f'the estimator "{estimator}"'] if estimator not in (None, CALIBRATED_ESTIMATOR) else []),
     ]
     if asked:
         raise CalibrationError(

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from thinned.models.sampling import BLOCK, Sampling
+from thinned.models.sampling import BLOCK, Made, Sampling
 from thinned.models.uncertainty.moments import Moments
 
 __all__ = ["LEAST_BLOCKS", "BlockStatistics", "ErrorSource", "RunningStatistics", "widening"]
 
 Array = NDArray[np.float64]
-ErrorSource = Literal["passes", "blocks"]
+ErrorSource = Literal["passes", "blocks", "exact"]
 LEAST_BLOCKS = 4
 """Full blocks from which their spread tells the error of the mean; fewer say too little."""
 
@@ -31,6 +31,10 @@ class BlockStatistics:
     classification `probabilities` (G, B, ..., C) is the block's mean of class probabilities and `entropy` (G, B, ...)
     its mean of the passes' entropies in nats. `passes` (S, B, *output_shape) are the passes themselves, where they were
     asked for.
+
+    Where mean and variance over the last masks are closed forms, `mean` and `deviations` are of the passes' means over
+    these masks, and `within` (G, B, *output_shape) is the block's mean of their variances; it is `exact` where no other
+    noise reaches the output.
     """
 
     first: int
@@ -40,6 +44,8 @@ class BlockStatistics:
     probabilities: Array | None = None
     entropy: Array | None = None
     passes: NDArray[Any] | None = None
+    within: Array | None = None
+    exact: bool = False
 
     @classmethod
     def of_passes(cls, passes: NDArray[Any], *, first: int = 0) -> BlockStatistics:
@@ -72,6 +78,8 @@ class BlockStatistics:
                 None if self.probabilities is None else self.probabilities[block],
                 None if self.entropy is None else self.entropy[block],
                 None if self.passes is None else self.passes[start:end],
+                None if self.within is None else self.within[block],
+                self.exact,
             )
             start = end
 
@@ -93,6 +101,8 @@ class RunningStatistics:
         self._open = Moments()
         self._probabilities: Array | None = None
         self._entropy: Array | None = None
+        self._within: Array | None = None
+        self._exact = False
 
     def update(self, part: BlockStatistics) -> Self:
         """Add blocks, or pieces of them.
@@ -115,6 +125,9 @@ class RunningStatistics:
         if part.probabilities is not None and part.entropy is not None:
             self._probabilities = _add(self._probabilities, part.counts, part.probabilities)
             self._entropy = _add(self._entropy, part.counts, part.entropy)
+        if part.within is not None:
+            self._within = _add(self._within, part.counts, part.within)
+            self._exact = part.exact
         return self
 
     @classmethod
@@ -128,6 +141,8 @@ class RunningStatistics:
         made._open = Moments.of_rows([part._open for part in parts])
         made._probabilities = _rows([part._probabilities for part in parts])
         made._entropy = _rows([part._entropy for part in parts])
+        made._within = _rows([part._within for part in parts])
+        made._exact = parts[0]._exact
         return made
 
     @property
@@ -142,8 +157,18 @@ class RunningStatistics:
 
     @property
     def variance(self) -> Array:
-        """Sample variance over the passes (ddof=1), (B, *output_shape)."""
-        return self._all.variance
+        """Variance of a pass, (B, *output_shape): over the passes (ddof=1), or with what closed forms say of it."""
+        if self._within is None:
+            return self._all.variance
+        within = self._within / self.count
+        return within if self._exact else self._all.variance + within
+
+    @property
+    def made(self) -> Made:
+        """What mean and variance are made of."""
+        if self._within is None:
+            return "passes"
+        return "exact" if self._exact else "closed_form"
 
     @property
     def mean_probabilities(self) -> Array | None:
@@ -160,6 +185,8 @@ class RunningStatistics:
 
         It is the plain estimate: an interval about the mean takes Student's t with `degrees_of_freedom`.
         """
+        if self._exact:
+            return self.error_of_passes, "exact"
         if sampling == "stratified" and self.enough_blocks():
             return self.error_of_blocks, "blocks"
         return self.error_of_passes, "passes"
@@ -178,8 +205,8 @@ class RunningStatistics:
 
     @property
     def error_of_passes(self) -> Array:
-        """Standard error of the mean, sqrt(variance / S): exact for independent passes, too large for stratified."""
-        return self._all.standard_error
+        """Standard error of the mean, sqrt(variance / S) of what it is the mean of: too large for stratified passes."""
+        return np.zeros_like(self._all.mean) if self._exact else self._all.standard_error
 
     @property
     def error_of_blocks(self) -> Array:
@@ -194,10 +221,12 @@ class RunningStatistics:
         if not self.enough_blocks():
             raise ValueError(f"expected {LEAST_BLOCKS} full blocks or more, received {blocks}; use error_of_passes")
         within = blocks * BLOCK / self.count
+        if self._exact:
+            return np.zeros_like(self._all.mean)
         variance = within**2 * self._means.variance / blocks
         rest = 1.0 - within
         if rest > 0:
-            variance = variance + rest**2 * self.variance / (self.count - blocks * BLOCK)
+            variance = variance + rest**2 * self._all.variance / (self.count - blocks * BLOCK)
         error: Array = np.sqrt(variance)
         return error
 

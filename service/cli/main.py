@@ -13,7 +13,7 @@ import typer
 
 from thinned._version import __version__
 from thinned.models.errors import UsageError
-from thinned.models.sampling import SEEDS, Sampling
+from thinned.models.sampling import SEEDS, Estimator, Sampling
 from thinned.service.cli import (
     audit,
     build,
@@ -96,6 +96,14 @@ def predict(
     sampling: Annotated[
         Sampling, typer.Option(help="How passes relate to each other; stratified ones need fewer for the same error.")
     ] = "stratified",
+    estimator: Annotated[
+        Estimator | None,
+        typer.Option(
+            help="How mean and variance are made: best draws no last masks where both are closed forms over them, "
+            "passes takes those of the passes. Best by default; with a --coverage as was calibrated.",
+            show_default=False,
+        ),
+    ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -142,6 +150,7 @@ def predict(
         seed=seed,
         as_json=as_json,
         sampling=sampling,
+        estimator=estimator,
         tolerance=tolerance,
         coverage=coverage,
         policy=policy,

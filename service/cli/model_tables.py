@@ -107,6 +107,8 @@ def print_model(stored: StoredModel, entry: Entry | None = None) -> None:
             policy = describe_policy(output)
             if policy is not None:
                 out.print(Text(policy), soft_wrap=True)
+        if output.estimator is not None:
+            out.print(Text(f"Mean and variance of {output.name}: {_made(output)}"), soft_wrap=True)
     if card.sites:
         table("site", "kind", "rate", "mask of a pass", "calls", "", rows=[_site_row(s) for s in card.sites])
         _print_split(card.split)
@@ -144,6 +146,15 @@ def _calibration(output: OutputSpec) -> str:
         f"Output {output.name} was calibrated{when} on {fitted.rows} rows with {fitted.n_samples} passes: "
         f"{', '.join(what) or 'nothing'}"
     )
+
+
+def _made(output: OutputSpec) -> str:
+    """What mean and variance of an output are made of."""
+    if output.estimator == "passes":
+        return f"those of the passes, since {output.estimator_note}"
+    if output.estimator == "exact":
+        return "exact, whatever the number of passes; none is drawn where nothing else is asked for"
+    return "passes without their last masks, over which both are closed forms"
 
 
 def _examples(recipes: Sequence[RowRecipe]) -> str:

@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import NoSitesError
-from thinned.models.sampling import Sampling, draw_seed
+from thinned.models.sampling import Estimator, Sampling, draw_seed
 from thinned.models.storage.model_store import StoredModel, find
 from thinned.models.uncertainty import answer_output
 from thinned.models.uncertainty.answer import needs_passes
 from thinned.models.uncertainty.policies import check_promises, policy_passes
-from thinned.models.uncertainty.promises import calibrated_passes
+from thinned.models.uncertainty.promises import CALIBRATED_ESTIMATOR, calibrated_passes
 from thinned.service.cli.answer_files import check_output, write_answers
 from thinned.service.cli.data_files import read_rows
 from thinned.service.cli.output import console, print_json
@@ -43,6 +43,7 @@ def predict_file(
     coverage: float | None = None,
     policy: bool = False,
     output: Path | None = None,
+    estimator: Estimator | None = None,
 ) -> None:
     """Print, or write to a file, the answers to the rows of a file.
 
@@ -56,6 +57,7 @@ def predict_file(
         tolerance: Stop where every row's standard errors are below this; n_samples is then the most there may be.
         coverage: Of the intervals or sets to answer too.
         policy: Whether to answer which rows to accept too.
+        estimator: How mean and variance are made; None for as well as can be, with a coverage as calibrated.
         as_json: Print what the service would answer, not a table.
         output: The file to write the answers of all rows to.
 
@@ -67,7 +69,8 @@ def predict_file(
     stored = find(name)
     if output is not None:
         check_output(output)
-    if coverage is not None or policy:
+    promised = coverage is not None or policy
+    if promised:
         calibrated = calibrated_passes(stored.card) if coverage is not None else policy_passes(stored.card)
         n_samples = (calibrated or 2) if n_samples is None else n_samples
         check_promises(
@@ -78,6 +81,7 @@ def predict_file(
             sampling=sampling,
             adaptive=tolerance is not None,
             limit=NO_LIMIT,
+            estimator=estimator,
         )
     inputs = read_rows(path, stored.card.inputs)
     if n_samples is not None and not stored.card.sites:
@@ -100,6 +104,7 @@ def predict_file(
             n_samples=n_samples,
             seed=draw_seed() if seed is None else seed,
             sampling=sampling,
+            estimator=CALIBRATED_ESTIMATOR if promised else estimator or "best",
             tolerance=tolerance,
             coverage=coverage,
             policy=policy,
@@ -132,6 +137,7 @@ def _predict_mc(
     n_samples: int,
     seed: int,
     sampling: Sampling,
+    estimator: Estimator,
     tolerance: float | None,
     coverage: float | None,
     policy: bool,
@@ -142,6 +148,7 @@ def _predict_mc(
     from thinned.models.dropout import MonteCarloRun, complete
 
     card = stored.card
+    kept = (coverage is not None or policy) and needs_passes(card)
     run = MonteCarloRun(
         inputs,
         [spec.name for spec in card.outputs],
@@ -149,8 +156,10 @@ def _predict_mc(
         n_samples=n_samples,
         seed=seed,
         sampling=sampling,
-        keep_passes=(coverage is not None or policy) and needs_passes(card),
+        keep_passes=kept,
         tolerance=tolerance,
+        estimator=estimator,
+        exact=estimator == "best" and model.exact and not kept,
     )
     statistics = complete(run, model).statistics()
     stopped_by = "limit" if at_limit and run.stopped_by == "n_samples" else run.stopped_by
@@ -185,6 +194,6 @@ def _predict_mc(
             print("Means and entropies have the fitted temperature; --json gives the plain ones beside them.")
         if stopped_by == "limit":
             print(f"The tolerance is not met after {run.drawn} passes, the limit (THINNED_MAX_SAMPLES).")
-        elif stopped_by is not None:
+        elif stopped_by is not None and stopped_by != "exact":
             print("The tolerance is met." if stopped_by == "tolerance" else f"Not met after --n-samples {run.drawn}.")
     return document

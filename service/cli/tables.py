@@ -65,8 +65,21 @@ def print_statistics(
             head.append("decision")
             rows = [[*row, "accept" if found.decision.accepted[i] else "abstain"] for i, row in enumerate(rows)]
         table(*head, rows=rows, title=_title(spec, card), right=head[2:])
-    console().print(f"{n_samples} passes, seed {seed} (pass --seed {seed} for the same answer again)")
+    console().print(_made(answers, card, n_samples, seed), soft_wrap=True)
     _print_rest(len(next(iter(answers.values())).mean))
+
+
+def _made(answers: Mapping[str, OutputAnswer], card: ModelCard, n_samples: int, seed: int) -> str:
+    """What the answers were made of."""
+    if not n_samples:
+        return "Exact: no pass was drawn, since mean and variance over the masks are closed forms."
+    told = {"closed_form": "passes without their last masks", "exact": "exact"}
+    found = {name: told[answer.estimator] for name, answer in answers.items() if answer.estimator in told}
+    if len(card.outputs) > 1:
+        how = f" ({'; '.join(f'{name}: {what}' for name, what in found.items())})" if found else ""
+    else:
+        how = " without their last masks" if found else ""
+    return f"{n_samples} passes{how}, seed {seed} (pass --seed {seed} for the same answer again)"
 
 
 def _promise(answer: OutputAnswer, i: int, spec: OutputSpec) -> str:

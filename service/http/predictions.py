@@ -62,7 +62,7 @@ async def predict_mc(body: bytes, model: ServedModel, asked: Asked) -> tuple[byt
     run = job.run
     charge(rows * (run.drawn - request.n_samples))
     asked.metrics.drew(run.drawn)
-    if run.drawn < request.n_samples:
+    if run.drawn < request.n_samples and not run.exact:
         asked.metrics.stopped_early()
     annotate(rows=rows, n_samples=request.n_samples, drawn=run.drawn)
     numbers = run.size * (3 + len(request.quantiles or ()) + request.return_samples * run.drawn)

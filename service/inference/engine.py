@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from thinned.models.dropout import ALL_THE_SAME, BatchItem, StochasticModel, che
 from thinned.models.dropout.call_memory import CALL_BYTES
 from thinned.models.errors import MemoryLimitError, UnsupportedModelError, WarmUpError
 from thinned.models.loading import load_stored
-from thinned.models.sampling import BLOCK, Sampling
+from thinned.models.sampling import BLOCK, ESTIMATORS, Sampling
 from thinned.models.storage.model_store import StoredModel
 
 __all__ = ["Engine"]
@@ -112,12 +113,16 @@ class Engine:
         if not self.model.sites:
             return
         inputs = self.model.examples.rows(2)
-        for row_passes in (2 * BLOCK, 2):  # in one call, and in pieces
-            self.model.summary(inputs, n_samples=2, seed=0, sampling=sampling, row_passes=row_passes)
+        made = ESTIMATORS if self.model.closed_forms and joined else ESTIMATORS[:1]
+        for row_passes, estimator in product((2 * BLOCK, 2), made):  # in one call, and in pieces
+            self.model.summary(
+                inputs, n_samples=2, seed=0, sampling=sampling, row_passes=row_passes, estimator=estimator
+            )
         if not joined:
             return
         frontier = self.model.prefix(inputs)
         for seeds in ((0, 0), (0, 1)):
             for rows in ({"inputs": inputs}, {"frontier": frontier}):
                 items = [BatchItem(2, seed, 0, count, **rows) for seed, count in zip(seeds, (1, 2), strict=True)]
-                self.model.draw(items, sampling=sampling)
+                for estimator in made:
+                    self.model.draw(items, sampling=sampling, estimator=estimator)

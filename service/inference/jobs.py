@@ -149,12 +149,14 @@ class SampleJob(Job):
     @property
     def key(self) -> tuple[Hashable, ...]:
         """Jobs with the same key may share a call."""
-        return ("whole" if self.run.in_one_call else "chunks", self.shapes, self.run.sampling)
+        run = self.run
+        made = "exact" if run.exact else run.estimator
+        return ("whole" if run.in_one_call else "chunks", self.shapes, run.sampling, made)
 
     @property
     def draw(self) -> Hashable:
-        """The seed: who shares it shares masks."""
-        return self.run.seed
+        """The seed: who shares it shares masks. What is exact draws none."""
+        return "none" if self.run.exact else self.run.seed
 
     def wants(self, most: int) -> Share:
         """All rows of a piece, and all passes or whole blocks of them."""

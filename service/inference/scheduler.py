@@ -273,7 +273,9 @@ class Scheduler:
         model = self._engine.model
         items = [job.run.batch_item(model, share.passes) for job, share in zip(jobs, shares, strict=True)]
         failed: dict[Job, Exception] = {}
-        for job, part in zip(jobs, model.draw(items, sampling=jobs[0].run.sampling), strict=True):
+        first = jobs[0].run
+        drawn = model.draw(items, sampling=first.sampling, estimator=first.estimator)
+        for job, part in zip(jobs, drawn, strict=True):
             try:
                 job.run.take(part)
             except Exception as error:

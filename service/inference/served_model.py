@@ -138,7 +138,9 @@ class ServedModel:
 
         engine = self.engine
         engine.model.require_sites()
-        most = self._row_passes(request.inputs, "whole", request.sampling)
+        exact = request.estimator == "best" and engine.model.exact and not request.needs_passes
+        made = "exact" if exact else request.estimator
+        most = self._row_passes(request.inputs, "whole", request.sampling, made)
         numbers = engine.numbers_per_row(request.inputs) * len(next(iter(request.inputs.values())))
         if request.needs_passes:
             hold.take("passes", 4 * numbers * request.n_samples)
@@ -154,6 +156,8 @@ class ServedModel:
             tolerance=request.tolerance,
             budget_ms=request.budget_ms,
             began=began,
+            estimator=request.estimator,
+            exact=exact,
         )
         job = SampleJob(request.inputs, run, row_passes=most, deadline=began + request.timeout_ms / 1000)
         await self._answered(job, request.timeout_ms, gone)

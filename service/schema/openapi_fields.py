@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 
 from thinned.models.card import InputSpec, ModelCard, OutputSpec
-from thinned.models.sampling import SAMPLINGS, SEEDS
+from thinned.models.sampling import ESTIMATORS, SAMPLINGS, SEEDS, Made
 from thinned.models.uncertainty.promises import calibrated_passes, describe_promise
 from thinned.service.schema.calibrated_fields import calibrated_request, tempered_answer
 from thinned.service.schema.input_arrays import describe, largest_number, numpy_dtype
@@ -122,6 +123,13 @@ def predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
             "description": "stratified: in 32 passes each unit is dropped as often as its rate says, so that fewer "
             "passes give the same error of the mean. independent: passes know nothing of each other.",
         },
+        "estimator": {
+            "enum": [*ESTIMATORS, None],
+            "default": None,
+            "description": "How mean and variance are made. best, the default: the last masks are not drawn where mean "
+            "and variance over them are closed forms. passes: those of the passes themselves. With a coverage the "
+            "default is what was calibrated, and anything else is answered 409.",
+        },
         "tolerance": {
             "type": ["number", "null"],
             "exclusiveMinimum": 0,
@@ -175,18 +183,28 @@ def predict_mc_answer(card: ModelCard) -> Schema:
         for name, meaning in zip(MOMENTS, meanings, strict=True)
     }
     required |= {
-        "n_samples": {"type": "integer", "description": "Passes that the answer stands on."},
+        "n_samples": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "Passes that the answer stands on; 0 where all of it is exact.",
+        },
         "sampling": {"enum": list(SAMPLINGS)},
         "standard_error_from": {
-            "enum": ["passes", "blocks"],
+            "enum": ["passes", "blocks", "exact"],
             "description": "passes: the variance over passes by their number, which overstates the error of "
-            "stratified passes. blocks: the spread of the means of four or more blocks of 32.",
+            "stratified passes. blocks: the spread of the means of four or more blocks of 32. exact: there is none.",
         },
         "degrees_of_freedom": {
-            "type": "integer",
+            "type": ["integer", "null"],
             "minimum": 1,
             "description": "Of the standard error: passes, or full blocks, less 1. An interval about the mean is mean "
-            "± t × standard_error, with Student's t for as many.",
+            "± t × standard_error, with Student's t for as many. Null where the error is exactly 0.",
+        },
+        "estimator": {
+            "description": "What mean and variance are made of. passes: the passes. closed_form: passes without their "
+            "last masks, over which mean and variance are closed forms. exact: closed forms alone, so that their error "
+            "is 0.",
+            **by_output(card.outputs, lambda output: {"enum": list(get_args(Made))}, named=named),
         },
         "seed": {"type": "integer", "minimum": 0, "maximum": SEEDS - 1, "description": "Send it to get this again."},
         "model": reference("ModelRef"),
@@ -205,9 +223,9 @@ def predict_mc_answer(card: ModelCard) -> Schema:
             "tolerance.",
         },
         "stopped_by": {
-            "enum": ["tolerance", "budget_ms", "n_samples", "limit"],
+            "enum": ["tolerance", "budget_ms", "n_samples", "limit", "exact"],
             "description": "What ended an answer with a tolerance or a budget_ms: that the tolerance was met, the "
-            "time, the n_samples asked for, or the most passes that the service's limits allow.",
+            "time, the n_samples asked for, the most passes that the service's limits allow, or that it is exact.",
         },
         "quantiles": {
             "description": "One array for each level asked for, in that order.",

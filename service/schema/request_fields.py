@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from thinned.models.card import ModelCard
 from thinned.models.errors import InputError, Problem
-from thinned.models.sampling import SAMPLINGS, SEEDS, Sampling
+from thinned.models.sampling import ESTIMATORS, SAMPLINGS, SEEDS, Estimator, Sampling
 from thinned.models.uncertainty.answer import needs_passes
 from thinned.models.uncertainty.mean_probabilities import check_temperature, has_temperature
 from thinned.models.uncertainty.policies import check_promises, policy_passes
-from thinned.models.uncertainty.promises import calibrated_passes
+from thinned.models.uncertainty.promises import CALIBRATED_ESTIMATOR, calibrated_passes
 from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_inputs, describe
 from thinned.service.settings import Settings
 
@@ -55,6 +55,7 @@ class SampleRequest:
     policy: bool = False
     at_limit: bool = False
     """Whether `n_samples` is no number that was sent, but the most that the limits allow."""
+    estimator: Estimator = "best"
     needs_passes: bool = False
     """Whether something that is asked for can only be computed from the passes themselves."""
 
@@ -73,6 +74,7 @@ _SAMPLE_FIELDS = (
     "coverage",
     "calibrated",
     "policy",
+    "estimator",
 )
 
 
@@ -118,12 +120,17 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     sampling = document.get("sampling", "stratified")
     if sampling not in SAMPLINGS:
         problems.append(Problem(("sampling",), f"expected {' or '.join(SAMPLINGS)}, received {describe(sampling)}"))
+    estimator = document.get("estimator")
+    if estimator not in (None, *ESTIMATORS):
+        expected = f"expected {' or '.join(ESTIMATORS)}, or null"
+        problems.append(Problem(("estimator",), f"{expected}, received {describe(estimator)}"))
     tolerance = _read_positive(document, "tolerance", problems)
     budget_ms = _read_positive(document, "budget_ms", problems)
     timeout_ms = _read_timeout(document, settings, problems)
     inputs = _read_inputs(document, card, settings, problems)
     _refuse(problems)
     adaptive = tolerance is not None or budget_ms is not None
+    promised = coverage is not None or bool(policy)
     check_promises(
         card,
         coverage,
@@ -132,12 +139,13 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
         sampling=cast(Sampling, sampling),
         adaptive=adaptive,
         limit=settings.max_samples,
+        estimator=cast("Estimator | None", estimator),
     )
     if calibrated:
         check_temperature(card.outputs)
-    computed = bool(separate) or coverage is not None or bool(policy)
-    kept = bool(quantiles) or bool(return_samples) or (computed and needs_passes(card))
-    at_limit = "n_samples" not in document and coverage is None and not policy and adaptive
+    kept = bool(quantiles) or bool(return_samples) or ((bool(separate) or promised) and needs_passes(card))
+    made = CALIBRATED_ESTIMATOR if promised else cast("Estimator | None", estimator) or "best"
+    at_limit = "n_samples" not in document and not promised and adaptive
     request = SampleRequest(
         inputs,
         n_samples=cast(int, n_samples),
@@ -153,6 +161,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
         calibrated=bool(calibrated),
         policy=bool(policy),
         at_limit=at_limit,
+        estimator=made,
         needs_passes=kept,
     )
     if at_limit:

@@ -106,7 +106,9 @@ def predict_mc_answer(
         document["coverage"] = coverage
         document |= _promises(answers, card)
     document |= _decisions(answers, card)
-    first = next(iter(answers.values()))  # All outputs have the same passes.
+    # All outputs have the same passes; of one that is exact they tell nothing.
+    drawn = [answer for answer in answers.values() if answer.estimator != "exact"]
+    first = drawn[0] if drawn else next(iter(answers.values()))
     return {
         **document,
         "n_samples": n_samples,
@@ -114,6 +116,7 @@ def predict_mc_answer(
         "sampling": sampling,
         "standard_error_from": first.standard_error_from,
         "degrees_of_freedom": first.degrees_of_freedom,
+        "estimator": _named({name: answer.estimator for name, answer in answers.items()}, card),
         "model": {"name": card.name, "version": version},
     }
 

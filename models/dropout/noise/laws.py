@@ -29,6 +29,9 @@ class NoiseDraw(Protocol):
     def normal(self, x: Tensor, combine: Combine, noise_shape: Any = None) -> Tensor:
         """`combine(x, z)`: standard normal numbers."""
 
+    def multiplied(self, x: Tensor, variance: float, draw: Callable[[], Tensor], noise_shape: Any = None) -> Tensor:
+        """`draw()`, which multiplies units of `x` by independent factors of mean 1 and this variance."""
+
     def identity(self, x: Tensor) -> Tensor:
         """`x` for every pass."""
 
@@ -53,6 +56,10 @@ def inverted_dropout(draw: NoiseDraw, x: Tensor, rate: float, noise_shape: Any =
     """
     if rate >= 1:
         return tf.zeros_like(draw.identity(x))
+    return draw.multiplied(x, rate / (1 - rate), lambda: _drop(draw, x, rate, noise_shape), noise_shape)
+
+
+def _drop(draw: NoiseDraw, x: Tensor, rate: float, noise_shape: Any) -> Tensor:
     scale = tf.cast(1.0 / (1.0 - rate), x.dtype)
     zero = tf.zeros([], x.dtype)
     if not draw.wide:  # one row for all passes: scale it before they part
@@ -83,8 +90,12 @@ def alpha_dropout(draw: NoiseDraw, x: Tensor, rate: float, noise_shape: Any = No
 
 def gaussian_dropout(draw: NoiseDraw, x: Tensor, rate: float) -> Tensor:
     """`GaussianDropout`: x times a normal number of mean 1 and variance r / (1 - r), that of inverted dropout."""
-    deviation = (rate / (1.0 - rate)) ** 0.5
-    return draw.normal(x, lambda a, z: a * (1 + tf.cast(deviation, a.dtype) * z))
+    variance = rate / (1.0 - rate)
+
+    def combine(a: Tensor, z: Tensor) -> Tensor:
+        return a * (1 + tf.cast(variance**0.5, a.dtype) * z)
+
+    return draw.multiplied(x, variance, lambda: draw.normal(x, combine))
 
 
 def gaussian_noise(draw: NoiseDraw, x: Tensor, stddev: float) -> Tensor:

@@ -10,14 +10,23 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from thinned.models.dropout.noise.factors import Call, Factors, Met
 from thinned.models.dropout.noise.laws import inverted_dropout
 from thinned.models.dropout.noise.philox import RandomWords
-from thinned.models.dropout.noise.row_layout import ROWS_FIRST, RowAxis, lengths, padded_noise_shape
+from thinned.models.dropout.noise.row_layout import (
+    ROWS_FIRST,
+    RowAxis,
+    lengths,
+    lengths_behind_rows,
+    padded_noise_shape,
+    shared_axes,
+    tail_of_noise,
+)
 from thinned.models.dropout.noise.samplers import make_sampler
 from thinned.models.sampling import Sampling
 
@@ -26,13 +35,6 @@ __all__ = ["Call", "Draw", "Layout", "NoiseContext"]
 Tensor = Any  # tf.Tensor; TensorFlow ships no types that mypy can follow
 _POOLED_UNITS = 4096  # a larger mask gains nothing from being drawn with others
 _POOL = 1 << 62
-
-
-class Call(NamedTuple):
-    """The n-th call of site number `site` in a pass."""
-
-    site: int
-    n: int
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class NoiseContext:
         sampling: How passes relate to each other.
         layouts: What is known of the calls that will come. The small masks among them are drawn together, here.
         one_pass: Whether `count` is 1: then noise may also meet tensors that have no rows.
+        factors: What is to be done with factors of mean 1; by default all are drawn.
     """
 
     def __init__(
@@ -76,16 +79,19 @@ class NoiseContext:
         sampling: Sampling,
         layouts: Mapping[Call, Layout],
         one_pass: bool = False,
+        factors: Factors | None = None,
     ) -> None:
         self.one_pass = one_pass
+        self.factors = factors or Factors()
         self.count = count
         self.rows = rows
         self.row_passes = count * rows
         self.sampler = make_sampler(sampling, words, first, count)
         self.layouts = layouts
         self.wide = False
-        self.noisy: list[Tensor] = []
-        """What came out of each call of a site, (S, B, T, ...): looked at only to see that passes differ."""
+        self.noisy: list[tuple[Call, Tensor]] = []
+        """What came out of each call of a site, (S, B, T, ...): looked at only to see that passes differ, and where
+        noise goes."""
         self._calls: Counter[int] = Counter()
         self.pool = self._draw_pool()
 
@@ -117,9 +123,13 @@ class NoiseContext:
         if len(pooled) < 2:
             return {}
         rates = np.concatenate([np.full(layout.units or 0, layout.rate) for layout in pooled.values()])
-        dropped = self.sampler.dropped(_POOL, rates)
-        parts = tf.split(dropped, [layout.units or 0 for layout in pooled.values()], axis=-1)
-        return dict(zip(pooled, parts, strict=True))
+        # Units have their place in the pool whatever is off; those behind the last that is drawn are not looked up.
+        drawn = max((i + 1 for i, call in enumerate(pooled) if call not in self.factors.off), default=0)
+        units = [layout.units or 0 for layout in pooled.values()][:drawn]
+        if not drawn:
+            return {}
+        dropped = self.sampler.dropped(_POOL, rates, wanted=sum(units))
+        return dict(zip(pooled, tf.split(dropped, units, axis=-1), strict=False))
 
 
 class Draw:
@@ -151,6 +161,21 @@ class Draw:
     def bernoulli(self, x: Tensor, rate: float, noise_shape: Any = None) -> Tensor:
         """Inverted dropout: units of `x` are zeroed with probability `rate`, survivors multiplied by 1 / (1 - rate)."""
         return inverted_dropout(self, x, rate, noise_shape)
+
+    def multiplied(self, x: Tensor, variance: float, draw: Callable[[], Tensor], noise_shape: Any = None) -> Tensor:
+        """What `draw()` gives, which multiplies units of `x` by independent factors of mean 1 and this variance.
+
+        Where the context says so, the factors stay 1, or the result is given.
+        """
+        factors = self._context.factors
+        if self._call in factors.given:
+            after = factors.given[self._call]
+        else:
+            after = self.identity(x) if self._call in factors.off else draw()
+        before = after if self._call in factors.off else self.identity(x)
+        met = Met(before, after, variance, shared_axes(noise_shape, x.shape))
+        factors.met.setdefault(self._call, []).append(met)
+        return after
 
     def normal(self, x: Tensor, combine: Callable[[Tensor, Tensor], Tensor], noise_shape: Any = None) -> Tensor:
         """Apply `combine(x, z)`, where z is standard normal, independent for each unit."""
@@ -188,13 +213,16 @@ class Draw:
         if rows is None:
             if not context.one_pass:
                 raise RuntimeError("noise without rows in a graph of several passes")
-            return tf.reshape(take(self._stream(), _product(dims)), dims)
+            numbers = tf.reshape(take(self._stream(), _product(dims)), dims)
+            context.noisy.append((self._call, numbers))
+            return numbers
         folded = dims[rows.axis] // context.row_passes
         tail = [*dims[: rows.axis], *dims[rows.axis + 1 :]]
         units = _product([folded, *tail])
         drawn = tf.broadcast_to(take(self._stream(), units), [context.count, context.rows, units])
         laid = tf.reshape(drawn, [context.row_passes * folded, *tail])
         laid.set_shape([None, *static[: rows.axis], *static[rows.axis + 1 :]])
+        context.noisy.append((self._call, laid))
         return rows.rows_back(laid, context.row_passes)
 
     def identity(self, x: Tensor) -> Tensor:
@@ -223,9 +251,9 @@ class Draw:
         rows = context.row_passes if self.wide else context.rows
         moved = layout.rows.rows_first(x, rows)
         noise_shape = layout.rows.reorder(noise_shape, len(x.shape))
-        shape = _dims(moved)
+        shape = lengths_behind_rows(moved)
         folded: Any = tf.shape(moved)[0] // rows if layout.folded is None else layout.folded
-        shared, noise_tail = _noise_tail(noise_shape, shape)
+        shared, noise_tail = tail_of_noise(noise_shape, shape)
         noise_dims = [1 if shared else folded, *noise_tail]
         noise = draw(_product(noise_dims))
         owners = context.rows if noise.shape[1] is None else noise.shape[1]
@@ -237,7 +265,7 @@ class Draw:
             noise = tf.reshape(noise, [context.count, owners, *noise_dims])
             laid = tf.reshape(moved, [context.count if self.wide else 1, context.rows, folded, *shape[1:]])
         noisy = combine(laid, noise)
-        context.noisy.append(noisy)
+        context.noisy.append((self._call, noisy))
         out = tf.reshape(noisy, [context.row_passes if plain else context.row_passes * folded, *shape[1:]])
         out.set_shape([None, *moved.shape[1:]])
         return layout.rows.rows_back(out, context.row_passes)
@@ -256,7 +284,7 @@ class Draw:
         padded = padded_noise_shape(noise_shape, len(shape))
         dims = [full if n is None else n for n, full in zip(padded, shape, strict=True)]
         noisy = combine(x, tf.reshape(draw(_product(dims)), dims))
-        self._context.noisy.append(noisy)
+        self._context.noisy.append((self._call, noisy))
         noisy.set_shape(x.shape)
         return noisy
 
@@ -273,21 +301,7 @@ class Draw:
         return stream
 
 
-def _dims(x: Tensor) -> list[Any]:
-    """Axis lengths, as Python integers where they are known while tracing."""
-    if x.shape.rank is not None and all(n is not None for n in x.shape[1:]):
-        return [None, *x.shape[1:]]
-    return lengths(x)
-
-
 def _product(dims: list[Any]) -> Any:
     known = math.prod(n for n in dims if isinstance(n, int))
     unknown = [n for n in dims if not isinstance(n, int)]
     return math.prod(unknown, start=known) if unknown else known
-
-
-def _noise_tail(noise_shape: Any, shape: list[Any]) -> tuple[bool, list[Any]]:
-    """Whether positions folded into the rows share their noise, and the noise's lengths along the other axes."""
-    padded = padded_noise_shape(noise_shape, len(shape))
-    tail = [full if n is None else n for n, full in zip(padded[1:], shape[1:], strict=True)]
-    return isinstance(padded[0], int) and padded[0] == 1, tail

@@ -14,7 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-__all__ = ["ROWS_FIRST", "RowAxis", "find_row_axis", "lengths", "padded_noise_shape", "run_three_ways"]
+__all__ = [
+    "ROWS_FIRST",
+    "RowAxis",
+    "find_row_axis",
+    "lengths",
+    "lengths_behind_rows",
+    "padded_noise_shape",
+    "run_three_ways",
+    "shared_axes",
+    "tail_of_noise",
+]
 
 Tensor = Any
 Array = npt.NDArray[Any]
@@ -96,6 +106,19 @@ def padded_noise_shape(noise_shape: Sequence[Any] | None, rank: int) -> list[Any
     return [None] * rank if noise_shape is None else [1] * (rank - len(noise_shape)) + list(noise_shape)
 
 
+def tail_of_noise(noise_shape: Any, shape: Sequence[Any]) -> tuple[bool, list[Any]]:
+    """Whether positions folded into the rows share their noise, and the noise's lengths along the other axes."""
+    padded = padded_noise_shape(noise_shape, len(shape))
+    tail = [full if n is None else n for n, full in zip(padded[1:], shape[1:], strict=True)]
+    return isinstance(padded[0], int) and padded[0] == 1, tail
+
+
+def shared_axes(noise_shape: Sequence[Any] | None, shape: Any) -> tuple[bool, ...]:
+    """Of each axis but the first, whether all along it share their noise. An axis of length 1 has nothing to share."""
+    padded = padded_noise_shape(noise_shape, len(shape))
+    return tuple(n == 1 and full != 1 for n, full in zip(padded[1:], shape[1:], strict=True))
+
+
 def run_three_ways(traced: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) -> Iterator[list[Array]]:
     """What a graph gives for two example rows, for the same two the other way round, and for three."""
     for rows in ([0, 1], [1, 0], [0, 1, 2]):
@@ -108,6 +131,13 @@ def lengths(x: Tensor) -> list[Any]:
         return list(x.shape)
     dynamic = tf.shape(x)
     return [dynamic[i] if n is None else n for i, n in enumerate(x.shape)]
+
+
+def lengths_behind_rows(x: Tensor) -> list[Any]:
+    """Lengths of all axes but the first, for which None stands where all others are known while tracing."""
+    if x.shape.rank is not None and all(n is not None for n in x.shape[1:]):
+        return [None, *x.shape[1:]]
+    return lengths(x)
 
 
 def _alike(a: Array, b: Array) -> bool:

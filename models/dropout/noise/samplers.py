@@ -47,16 +47,19 @@ class Sampler(ABC):
         self._first = first
         self._count = count
 
-    def dropped(self, stream: int, rates: npt.NDArray[np.float64]) -> Tensor:
-        """Booleans for a known number of units, unit u True with probability exactly `rates[u]`."""
-        return self._dropped(stream, rates, len(rates))
+    def dropped(self, stream: int, rates: npt.NDArray[np.float64], wanted: int | None = None) -> Tensor:
+        """Booleans for a known number of units, unit u True with probability exactly `rates[u]`.
+
+        Of these only the first `wanted` are looked up; they are the same however many are wanted.
+        """
+        return self._dropped(stream, rates, len(rates), wanted)
 
     def dropped_alike(self, stream: int, rate: float, units: Tensor) -> Tensor:
         """Booleans for any number of units of the same rate."""
-        return self._dropped(stream, np.array([rate]), units)
+        return self._dropped(stream, np.array([rate]), units, None)
 
     @abstractmethod
-    def _dropped(self, stream: int, rates: npt.NDArray[np.float64], units: Tensor) -> Tensor: ...
+    def _dropped(self, stream: int, rates: npt.NDArray[np.float64], units: Tensor, wanted: int | None) -> Tensor: ...
 
     @abstractmethod
     def uniforms(self, stream: int, units: Tensor) -> Tensor:
@@ -75,10 +78,11 @@ def make_sampler(sampling: Sampling, words: RandomWords, first: Tensor, count: T
 class Independent(Sampler):
     """Passes that are independent of each other."""
 
-    def _dropped(self, stream: int, rates: npt.NDArray[np.float64], units: Tensor) -> Tensor:
+    def _dropped(self, stream: int, rates: npt.NDArray[np.float64], units: Tensor, wanted: int | None) -> Tensor:
         # 16 bits a unit, and one word a pass to settle rates that fall between two 16-bit thresholds.
         words = self._draw(stream, (units + LANES - 1) // LANES + 1)
-        return _below(self._words.lanes(words)[..., :units], rates, words[..., -1:])
+        few = units if wanted is None else wanted
+        return _below(self._words.lanes(words)[..., :few], rates if wanted is None else rates[:wanted], words[..., -1:])
 
     def uniforms(self, stream: int, units: Tensor) -> Tensor:
         """Independent for each unit and pass."""
@@ -97,7 +101,7 @@ class Stratified(Sampler):
         self._skip = tf.cast(first[0] - self._block[0] * BLOCK, tf.int32)
         self._blocks = (self._skip + count + (BLOCK - 1)) // BLOCK
 
-    def _dropped(self, stream: int, rates: npt.NDArray[np.float64], units: Tensor) -> Tensor:
+    def _dropped(self, stream: int, rates: npt.NDArray[np.float64], units: Tensor, wanted: int | None) -> Tensor:
         # One 16-bit lane a unit and block picks a word of a table, 32 passes at once, with as many bits as are dropped.
         mean = rates * BLOCK
         least = np.floor(mean).astype(np.int64)
@@ -108,10 +112,13 @@ class Stratified(Sampler):
         lanes_wanted = units * (2 if part.any() else 1)
         words = self._draw(stream, (lanes_wanted + LANES - 1) // LANES + 1)
         lanes = self._words.lanes(words)
-        index = tf.cast(lanes[..., :units], tf.int32) + tf.constant(base)
+        few = units if wanted is None else wanted
+        if wanted is not None:
+            base, part = base[:wanted], part[:wanted]
+        index = tf.cast(lanes[..., :few], tf.int32) + tf.constant(base)
         if part.any():
             # The least number of passes or one more, so that the mean is 32 r; the next table holds one bit more.
-            more = _below(lanes[..., units : 2 * units], part, words[..., -1:])
+            more = _below(lanes[..., units : units + few], part, words[..., -1:])
             index += tf.cast(more, tf.int32) * LANE_VALUES
         # gather_nd takes two thirds of the time of gather where single numbers are looked up.
         return self._unpack(tf.gather_nd(_table(tuple(counts)), index[..., tf.newaxis]))

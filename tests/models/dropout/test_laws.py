@@ -128,7 +128,8 @@ def test_pieces_do_not_matter(family: str, row_passes: int) -> None:
     whole = made.stochastic.sample(made.inputs, n_samples=BLOCK + 6, seed=5)
     pieces = made.stochastic.sample(made.inputs, n_samples=BLOCK + 6, seed=5, row_passes=row_passes)
     assert_close(family, whole, pieces)
-    summary = made.stochastic.summary(made.inputs, n_samples=BLOCK + 6, seed=5, row_passes=row_passes)
+    asked: Any = {"n_samples": BLOCK + 6, "seed": 5, "row_passes": row_passes}
+    summary = made.stochastic.summary(made.inputs, **asked, estimator="passes")
     for name, values in pieces.items():
         passes = values.astype("float64")
         scale = np.abs(passes).max()
