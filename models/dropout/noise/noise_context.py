@@ -118,7 +118,9 @@ class NoiseContext:
             return {}
         rates = np.concatenate([np.full(layout.units or 0, layout.rate) for layout in pooled.values()])
         dropped = self.sampler.dropped(_POOL, rates)
-        parts = tf.split(dropped, [layout.units or 0 for layout in pooled.values()], axis=-1)
+        ends = np.cumsum([layout.units or 0 for layout in pooled.values()]).tolist()
+        # Not `tf.split`: GPUs have no kernel that splits booleans.
+        parts = [dropped[..., start:end] for start, end in zip([0, *ends], ends, strict=False)]
         return dict(zip(pooled, parts, strict=True))
 
 
