@@ -174,16 +174,17 @@ def _octets(words: Tensor, few: bool) -> Tensor:
     if not few:
         return tf.transpose(tf.bitcast(words, tf.uint8), [0, 3, 1, 2])
     shifts = (tf.constant(8 * i, tf.uint32) for i in range(BLOCK // 8))
-    parts = [tf.cast(tf.bitwise.right_shift(words, shift), tf.uint8) for shift in shifts]
-    return tf.concat([part[:, tf.newaxis] for part in parts], axis=1)  # GPUs have no kernel that stacks bytes
+    laid = tf.expand_dims(words, 1)  # GPUs have no kernel that stacks bytes, and one that joins them
+    return tf.concat([tf.cast(tf.bitwise.right_shift(laid, shift), tf.uint8) for shift in shifts], axis=1)
 
 
 def _bits(octets: Tensor, few: bool) -> Tensor:
     """(P, B, units) bytes to (P, 8, B, units) bytes that are 0 where the bit is."""
     masks = (1 << np.arange(8)).astype(np.uint8)
+    laid = tf.expand_dims(octets, 1)
     if not few:
-        return tf.bitwise.bitwise_and(octets[:, tf.newaxis], tf.constant(masks.reshape(1, 8, 1, 1)))
-    return tf.concat([tf.bitwise.bitwise_and(octets, tf.constant(mask))[:, tf.newaxis] for mask in masks], axis=1)
+        return tf.bitwise.bitwise_and(laid, tf.constant(masks.reshape(1, 8, 1, 1)))
+    return tf.concat([tf.bitwise.bitwise_and(laid, tf.constant(mask)) for mask in masks], axis=1)
 
 
 def _table(counts: tuple[int, ...]) -> Tensor:
