@@ -125,11 +125,13 @@ class NoiseContext:
         rates = np.concatenate([np.full(layout.units or 0, layout.rate) for layout in pooled.values()])
         # Units have their place in the pool whatever is off; those behind the last that is drawn are not looked up.
         drawn = max((i + 1 for i, call in enumerate(pooled) if call not in self.factors.off), default=0)
-        units = [layout.units or 0 for layout in pooled.values()][:drawn]
         if not drawn:
             return {}
-        dropped = self.sampler.dropped(_POOL, rates, wanted=sum(units))
-        return dict(zip(pooled, tf.split(dropped, units, axis=-1), strict=False))
+        ends = np.cumsum([layout.units or 0 for layout in pooled.values()])[:drawn].tolist()
+        dropped = self.sampler.dropped(_POOL, rates, wanted=ends[-1])
+        # Not `tf.split`: GPUs have no kernel that splits booleans.
+        parts = [dropped[..., start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return dict(zip(pooled, parts, strict=False))
 
 
 class Draw:

@@ -72,8 +72,13 @@ class RandomWords:
             drawn = tf.expand_dims(one(keys[0], low[0]), 1)
             drawn.set_shape([None, 1, whole if isinstance(whole, int) else None])
             return drawn
-        each = tf.map_fn(lambda item: one(*item), (keys, low), fn_output_signature=tf.uint32)
-        return tf.transpose(tf.gather(each, self.owners), [1, 0, 2])
+        # Signed numbers of the same bits: GPUs have no kernels for lists and lookups of unsigned ones.
+        each = tf.map_fn(
+            lambda item: tf.bitcast(one(tf.bitcast(item[0], tf.uint64), tf.bitcast(item[1], tf.uint64)), tf.int32),
+            (self.seeds, tf.bitcast(low, tf.int64)),
+            fn_output_signature=tf.int32,
+        )
+        return tf.bitcast(tf.transpose(tf.gather(each, self.owners), [1, 0, 2]), tf.uint32)
 
     @staticmethod
     def lanes(words: Tensor) -> Tensor:

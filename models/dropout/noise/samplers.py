@@ -120,8 +120,9 @@ class Stratified(Sampler):
             # The least number of passes or one more, so that the mean is 32 r; the next table holds one bit more.
             more = _below(lanes[..., units : units + few], part, words[..., -1:])
             index += tf.cast(more, tf.int32) * LANE_VALUES
-        # gather_nd takes two thirds of the time of gather where single numbers are looked up.
-        return self._unpack(tf.gather_nd(_table(tuple(counts)), index[..., tf.newaxis]))
+        # gather_nd takes two thirds of the time of gather where single numbers are looked up. GPUs look up signed ones.
+        found = tf.gather_nd(_table(tuple(counts)), index[..., tf.newaxis])
+        return self._unpack(tf.bitcast(found, tf.uint32))
 
     def _unpack(self, words: Tensor) -> Tensor:
         """(G, B, units) words, a bit a pass, to (S, B, units) booleans."""
@@ -136,7 +137,8 @@ class Stratified(Sampler):
         words = self._draw(stream, units + (units + LANES - 1) // LANES)
         place = _unit_interval(words[..., :units])
         lanes = self._words.lanes(words[..., units:])[..., :units]
-        slices = tf.transpose(tf.gather(_orders(), tf.cast(lanes, tf.int32)), [0, 3, 1, 2])
+        found = tf.bitcast(tf.gather(_orders(), tf.cast(lanes, tf.int32)), tf.uint8)
+        slices = tf.transpose(tf.reshape(found, tf.concat([tf.shape(lanes), [BLOCK]], axis=0)), [0, 3, 1, 2])
         spread = (tf.cast(slices, tf.float32) + place[:, tf.newaxis]) / BLOCK
         return self._of_passes(spread, [tf.shape(place)[1], tf.shape(place)[2]])
 
@@ -179,21 +181,23 @@ def _octets(words: Tensor, few: bool) -> Tensor:
     if not few:
         return tf.transpose(tf.bitcast(words, tf.uint8), [0, 3, 1, 2])
     shifts = (tf.constant(8 * i, tf.uint32) for i in range(BLOCK // 8))
-    return tf.stack([tf.cast(tf.bitwise.right_shift(words, shift), tf.uint8) for shift in shifts], axis=1)
+    laid = tf.expand_dims(words, 1)  # GPUs have no kernel that stacks bytes, and one that joins them
+    return tf.concat([tf.cast(tf.bitwise.right_shift(laid, shift), tf.uint8) for shift in shifts], axis=1)
 
 
 def _bits(octets: Tensor, few: bool) -> Tensor:
     """(P, B, units) bytes to (P, 8, B, units) bytes that are 0 where the bit is."""
     masks = (1 << np.arange(8)).astype(np.uint8)
+    laid = tf.expand_dims(octets, 1)
     if not few:
-        return tf.bitwise.bitwise_and(octets[:, tf.newaxis], tf.constant(masks.reshape(1, 8, 1, 1)))
-    return tf.stack([tf.bitwise.bitwise_and(octets, tf.constant(mask)) for mask in masks], axis=1)
+        return tf.bitwise.bitwise_and(laid, tf.constant(masks.reshape(1, 8, 1, 1)))
+    return tf.concat([tf.bitwise.bitwise_and(laid, tf.constant(mask)) for mask in masks], axis=1)
 
 
 def _table(counts: tuple[int, ...]) -> Tensor:
-    """The words for each number of bits in turn, uint32 (len(counts) * 65536,)."""
+    """The words for each number of bits in turn, the bits of uint32 in int32 (len(counts) * 65536,)."""
     with tf.init_scope():
-        return tf.constant(np.concatenate([_words_with(k) for k in counts]))
+        return tf.constant(np.concatenate([_words_with(k) for k in counts]).view(np.int32))
 
 
 @lru_cache(maxsize=BLOCK + 1)
@@ -215,6 +219,6 @@ def _orders_array() -> npt.NDArray[np.uint8]:
 
 
 def _orders() -> Tensor:
-    """65,536 orders of 32 slices, uint8 (65536, 32), all rotations of each among them."""
+    """65,536 orders of 32 slices, all rotations of each among them: bits of uint8 (65536, 32) in int64 (65536, 4)."""
     with tf.init_scope():
-        return tf.constant(_orders_array())
+        return tf.constant(_orders_array().view(np.int64))
