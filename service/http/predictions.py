@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from anyio.to_thread import run_sync
 
 from thinned.models.uncertainty import answer_output
+from thinned.models.uncertainty.reduction import has_positions, reduce_output
 from thinned.service.http.body_parsing import Asked, medium_thread, read_request
 from thinned.service.http.tokens import charge
 from thinned.service.http.tracing import annotate
@@ -65,7 +66,8 @@ async def predict_mc(body: bytes, model: ServedModel, asked: Asked) -> tuple[byt
     if run.drawn < request.n_samples and not run.exact:
         asked.metrics.stopped_early()
     annotate(rows=rows, n_samples=request.n_samples, drawn=run.drawn)
-    numbers = run.size * (3 + len(request.quantiles or ()) + request.return_samples * run.drawn)
+    kept = request.return_samples or request.reduction is not None
+    numbers = run.size * (3 + len(request.quantiles or ()) + kept * run.drawn)
     content = await _here_or_in_a_thread(
         lambda: _write(job, request, model, asked.metrics), here=numbers <= INLINE_NUMBERS
     )
@@ -91,6 +93,12 @@ def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: 
         for spec in card.outputs
     }
     note_uncertainty(metrics, answers)
+    reduced = None
+    if request.reduction is not None:
+        maps = [spec for spec in card.outputs if has_positions(spec)]
+        reduced = {
+            spec.name: reduce_output(spec, answers[spec.name], passes[spec.name], request.reduction) for spec in maps
+        }
     return encode(
         predict_mc_answer(
             answers,
@@ -102,6 +110,7 @@ def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: 
             converged=run.converged(),
             stopped_by="limit" if request.at_limit and run.stopped_by == "n_samples" else run.stopped_by,
             coverage=request.coverage,
+            reduced=reduced,
             max_numbers=model.settings.max_returned_numbers,
         )
     )

@@ -15,6 +15,7 @@ from thinned.service.schema.calibrated_fields import calibrated_request, tempere
 from thinned.service.schema.input_arrays import describe, largest_number, numpy_dtype
 from thinned.service.schema.json_schema import Schema, array, by_output, object_of, or_null, reference, rows
 from thinned.service.schema.policy_fields import decision_fields, policy_request
+from thinned.service.schema.reduce_field import reduced_fields, reduced_schema, reduction_schema
 from thinned.service.schema.request_fields import LEAST_TIMEOUT_MS, MAX_QUANTILES
 from thinned.service.schema.response_body import MOMENTS, PARTS, UNCERTAINTIES, has_label
 from thinned.service.settings import Settings
@@ -159,6 +160,7 @@ def predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
         "return_samples": {"type": "boolean", "default": False, "description": "Return every pass as well."},
         "calibrated": calibrated_request(card),
         **_request_parts(card),
+        **reduction_schema(card),
     }
     return object_of({"inputs": reference("Inputs")}, optional)
 
@@ -179,7 +181,10 @@ def predict_mc_answer(card: ModelCard) -> Schema:
     classifying = [output for output in card.outputs if output.task == "classification"]
     meanings = ("Mean over passes.", "Variance over passes, ddof 1.", "Monte Carlo standard error of the mean.")
     required: dict[str, Schema] = {
-        name: {"description": meaning, **by_output(card.outputs, rows, named=named)}
+        name: {
+            "description": meaning,
+            **by_output(card.outputs, rows, named=named, optional=bool(reduced_fields(card))),
+        }
         for name, meaning in zip(MOMENTS, meanings, strict=True)
     }
     required |= {
@@ -212,7 +217,12 @@ def predict_mc_answer(card: ModelCard) -> Schema:
     for name in UNCERTAINTIES if classifying else ():
         required[name] = {
             "description": "In nats, one number for each row, or for each classification in it.",
-            **by_output(classifying, lambda output: rows(output, shape=output.shape[:-1]), named=named),
+            **by_output(
+                classifying,
+                lambda output: rows(output, shape=output.shape[:-1]),
+                named=named,
+                optional=bool(reduced_fields(card)),
+            ),
         }
     required |= _predicted_label(card)
     optional: dict[str, Schema] = {
@@ -237,7 +247,11 @@ def predict_mc_answer(card: ModelCard) -> Schema:
         },
         **tempered_answer(card),
         **_answer_parts(card),
+        **reduced_schema(card),
     }
+    for name in reduced_fields(card):
+        if name in required:
+            optional[name] = required.pop(name)
     return object_of(required, optional)
 
 
@@ -246,7 +260,7 @@ def _predicted_label(card: ModelCard) -> dict[str, Schema]:
     labelled = [output for output in card.outputs if has_label(output)]
     if not labelled:
         return {}
-    schema = by_output(labelled, _labels, named=len(card.outputs) > 1)
+    schema = by_output(labelled, _labels, named=len(card.outputs) > 1, optional=bool(reduced_fields(card)))
     meaning = "Label of the most probable class, for each row; of several labels, those of probability 0.5 or more."
     return {"predicted_label": {"description": meaning, **schema}}
 

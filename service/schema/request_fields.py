@@ -18,7 +18,9 @@ from thinned.models.uncertainty.answer import needs_passes
 from thinned.models.uncertainty.mean_probabilities import check_temperature, has_temperature
 from thinned.models.uncertainty.policies import check_promises, policy_passes
 from thinned.models.uncertainty.promises import CALIBRATED_ESTIMATOR, calibrated_passes
+from thinned.models.uncertainty.reduction import Reduction
 from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_inputs, describe
+from thinned.service.schema.reduce_field import read_reduction
 from thinned.service.settings import Settings
 
 __all__ = ["LEAST_TIMEOUT_MS", "MAX_QUANTILES", "PredictRequest", "SampleRequest", "read_predict", "read_predict_mc"]
@@ -56,6 +58,7 @@ class SampleRequest:
     at_limit: bool = False
     """Whether `n_samples` is no number that was sent, but the most that the limits allow."""
     estimator: Estimator = "best"
+    reduction: Reduction | None = None
     needs_passes: bool = False
     """Whether something that is asked for can only be computed from the passes themselves."""
 
@@ -75,6 +78,7 @@ _SAMPLE_FIELDS = (
     "calibrated",
     "policy",
     "estimator",
+    "reduce",
 )
 
 
@@ -127,6 +131,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     tolerance = _read_positive(document, "tolerance", problems)
     budget_ms = _read_positive(document, "budget_ms", problems)
     timeout_ms = _read_timeout(document, settings, problems)
+    reduction = read_reduction(document, card, problems)
     inputs = _read_inputs(document, card, settings, problems)
     _refuse(problems)
     adaptive = tolerance is not None or budget_ms is not None
@@ -143,7 +148,12 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     )
     if calibrated:
         check_temperature(card.outputs)
-    kept = bool(quantiles) or bool(return_samples) or ((bool(separate) or promised) and needs_passes(card))
+    kept = (
+        bool(quantiles)
+        or bool(return_samples)
+        or reduction is not None
+        or ((bool(separate) or promised) and needs_passes(card))
+    )
     made = CALIBRATED_ESTIMATOR if promised else cast("Estimator | None", estimator) or "best"
     at_limit = "n_samples" not in document and not promised and adaptive
     request = SampleRequest(
@@ -162,6 +172,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
         policy=bool(policy),
         at_limit=at_limit,
         estimator=made,
+        reduction=reduction,
         needs_passes=kept,
     )
     if at_limit:
@@ -264,6 +275,8 @@ def _check_work(request: SampleRequest, card: ModelCard, settings: Settings) -> 
 
 def _copies(request: SampleRequest) -> int:
     """Arrays of the outputs' shapes in an answer, beside the passes themselves."""
+    if request.reduction is not None:
+        return 0
     parts = 3 * request.separate + 2 * (request.coverage is not None) + 2 * request.calibrated + request.policy
     return 3 + parts + len(request.quantiles or ())
 

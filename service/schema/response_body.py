@@ -17,6 +17,8 @@ from thinned.models.card import ModelCard, OutputSpec
 from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import Sampling
 from thinned.models.uncertainty.answer import OutputAnswer, likeliest_class, require_finite
+from thinned.models.uncertainty.reduction import Reduced
+from thinned.service.schema.reduce_field import reduced_answer
 
 __all__ = [
     "MOMENTS",
@@ -67,18 +69,22 @@ def predict_mc_answer(
     converged: npt.NDArray[np.bool_] | None = None,
     stopped_by: str | None = None,
     coverage: float | None = None,
+    reduced: Mapping[str, Reduced] | None = None,
 ) -> dict[str, Any]:
     """The answer of `/predict_mc`; what is asked for besides the moments is there if it was asked for.
+
+    Outputs that were `reduced` are answered by that alone.
 
     Raises:
         AnswerNotFiniteError: A pass answered NaN or infinity.
         InputError: The answer, of a length that only the input decides, is too large.
     """
     document: dict[str, Any] = {}
+    whole = {name: answer for name, answer in answers.items() if name not in (reduced or {})}
 
     def write(field: str, get: Callable[[OutputAnswer], Any], *, rows_axis: int = 0) -> None:
         """Write one field, of the outputs that have it."""
-        found = {name: array for name, answer in answers.items() if (array := get(answer)) is not None}
+        found = {name: array for name, answer in whole.items() if (array := get(answer)) is not None}
         if found:
             _check(found, max_numbers, rows_axis=rows_axis)
             document[field] = _named({name: array.tolist() for name, array in found.items()}, card)
@@ -92,7 +98,7 @@ def predict_mc_answer(
     classes = {
         spec.name: _classes(spec, answer.mean) if answer.likeliest is None else answer.likeliest
         for spec in card.outputs
-        if has_label(spec) and (answer := answers.get(spec.name)) is not None
+        if has_label(spec) and (answer := whole.get(spec.name)) is not None
     }
     document |= _predicted_label(classes, card)
     if "plain_mean" in document or "plain_mean_probabilities" in document:
@@ -106,6 +112,8 @@ def predict_mc_answer(
         document["coverage"] = coverage
         document |= _promises(answers, card)
     document |= _decisions(answers, card)
+    if reduced:
+        document |= reduced_answer(reduced, card)
     # All outputs have the same passes; of one that is exact they tell nothing.
     drawn = [answer for answer in answers.values() if answer.estimator != "exact"]
     first = drawn[0] if drawn else next(iter(answers.values()))

@@ -1,0 +1,108 @@
+"""Answers that are maps, reduced to a few numbers for each row: over all positions, a box of them, or some classes.
+
+Passes come first: each pass of the output is reduced by itself, so that the variance of the reduced value is that of a
+region as a whole, whose positions err together. It is not the mean of the variances of its positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from thinned.models.card import OutputSpec
+from thinned.models.uncertainty.answer import OutputAnswer
+
+__all__ = ["MAPS", "Box", "Reduced", "Reduction", "has_positions", "reduce_output"]
+
+Array: TypeAlias = npt.NDArray[np.float64]
+Box: TypeAlias = tuple[tuple[int, int], ...]
+MAPS = ("predictive_entropy", "expected_entropy", "mutual_information", "variance")
+"""What of an answer is reduced, beside the values themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """How a map becomes a number.
+
+    `by` is "mean", "maximum", or the level of a quantile. `box` holds, for each axis of positions, the first position
+    and the one behind the last; `classes` the numbers of the classes whose positions count, as the mean over passes has
+    them. None for all.
+    """
+
+    by: Literal["mean", "maximum"] | float = "mean"
+    box: Box | None = None
+    classes: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """What a reduction gives of one output, for B rows.
+
+    `positions` (B,) counts the positions of the region. `mean`, `variance` (ddof=1) and `standard_error` are those of
+    the reduced values of S passes, (B, C): the error is sqrt(variance / S), too large for stratified passes. `maps`
+    holds the reduced maps by name: entropies (B,), the variance (B, C). All is NaN where a region has no positions.
+    """
+
+    positions: npt.NDArray[np.int64]
+    mean: Array
+    variance: Array
+    standard_error: Array
+    maps: dict[str, Array]
+
+
+def has_positions(spec: OutputSpec) -> bool:
+    """Whether an output has several positions in a row: an image, a map, a sequence."""
+    return len(spec.shape) >= 2
+
+
+def reduce_output(spec: OutputSpec, answer: OutputAnswer, passes: npt.NDArray[Any], reduction: Reduction) -> Reduced:
+    """Reduce what an answer says of one output that has positions.
+
+    Args:
+        spec: The output.
+        answer: What its passes say, position by position.
+        passes: The passes, (S, B, *positions, C).
+        reduction: How.
+    """
+    chosen = _region(answer, passes.shape[1:-1], reduction)
+    number = _number(reduction.by)
+    values = np.stack([_reduced(one, chosen, number) for one in np.asarray(passes, np.float64)])
+    count, variance = len(values), values.var(axis=0, ddof=1)
+    found = {name: getattr(answer, name) for name in MAPS}
+    return Reduced(
+        positions=chosen.reshape(len(chosen), -1).sum(axis=1),
+        mean=values.mean(axis=0),
+        variance=variance,
+        standard_error=np.sqrt(variance / count),
+        maps={name: _reduced(array, chosen, number) for name, array in found.items() if array is not None},
+    )
+
+
+def _region(answer: OutputAnswer, shape: tuple[int, ...], reduction: Reduction) -> npt.NDArray[np.bool_]:
+    """Which positions count, (B, *positions)."""
+    chosen = np.zeros(shape, bool)
+    box = reduction.box or tuple((0, length) for length in shape[1:])
+    chosen[(slice(None), *(slice(start, end) for start, end in box))] = True
+    if reduction.classes is not None and answer.likeliest is not None:
+        chosen &= np.isin(answer.likeliest, reduction.classes)
+    return chosen
+
+
+def _number(by: Literal["mean", "maximum"] | float) -> Callable[[Array], Array]:
+    """Reduces the positions, (P, ...), to one."""
+    if by == "mean":
+        return lambda x: np.asarray(x.mean(axis=0))
+    if by == "maximum":
+        return lambda x: np.asarray(x.max(axis=0))
+    level = float(by)
+    return lambda x: np.asarray(np.quantile(x, level, axis=0))
+
+
+def _reduced(array: Array, chosen: npt.NDArray[np.bool_], number: Callable[[Array], Array]) -> Array:
+    """(B, *positions) to (B,), or (B, *positions, C) to (B, C)."""
+    empty = np.full(array.shape[chosen.ndim :], np.nan)
+    return np.stack([number(row[here]) if here.any() else empty for row, here in zip(array, chosen, strict=True)])
