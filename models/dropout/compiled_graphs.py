@@ -21,7 +21,7 @@ from thinned.models.dropout.sites.layer_patching import TRACING, patched
 from thinned.models.dropout.sites.no_noise import NoNoise
 from thinned.models.dropout.sites.noise_layers import NoiseShape, RandomKind, SiteLayer
 from thinned.models.dropout.sites.trace_checks import refuse_leftover_noise
-from thinned.models.errors import InputError, Problem
+from thinned.models.errors import InputError, OverloadedError, Problem
 from thinned.models.sampling import Sampling
 from thinned.models.uncertainty import BlockStatistics
 
@@ -275,9 +275,15 @@ def call_model(concrete: Any, args: Sequence[Any]) -> list[Tensor]:
 
     Raises:
         InputError: The model itself refuses the values, though they fit shape and dtype.
+        OverloadedError: The machine, or its GPU, has too little memory left for the call.
     """
     try:
         return call_concrete(concrete, args)
+    except tf.errors.ResourceExhaustedError as error:
+        raise OverloadedError(
+            f"too little memory is left to compute this ({message_of(error)}); send fewer rows, or try again when "
+            "others have been answered"
+        ) from error
     except _REFUSALS as error:
         raise InputError([Problem(("inputs",), f"the model refuses these values: {message_of(error)}")]) from error
 
