@@ -105,8 +105,8 @@ def replaced_operations(replace: Replacement) -> Iterator[None]:
 def import_tensorflow() -> None:
     """Import TensorFlow and Keras without their greeting; what they print is shown only if the import fails.
 
-    TensorFlow writes it to file descriptor 2 before any log level counts. What it does with a GPU is set as well, unless
-    somebody has imported it before: then that is theirs.
+    TensorFlow writes it to file descriptor 2 before any log level counts. What it does with a GPU is set as well, but
+    where it has been imported before, that is left to whoever did so.
     """
     logging.getLogger("absl").setLevel(logging.ERROR)
     if "tensorflow" in sys.modules:

@@ -121,5 +121,5 @@ def test_the_peak_of_a_long_row_is_what_is_said_of_a_call() -> None:
 def test_a_call_for_which_no_memory_is_left_says_so() -> None:
     """16 TiB of zeros: no machine has them, and what a GPU has is soon taken."""
     call = tf.function(lambda n: tf.fill([n], 0.0), input_signature=[tf.TensorSpec([], tf.int64)])
-    with pytest.raises(OverloadedError, match="too little memory is left .*OOM when allocating.*; send fewer rows"):
+    with pytest.raises(OverloadedError, match=r"too little memory is left .*OOM when allocating.*; send fewer rows"):
         call_model(call.get_concrete_function(), [np.int64(1 << 42)])
