@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from thinned.models.run_facts import date, machine, versions
+from thinned.models.run_facts import accelerators, date, machine, versions
 
 __all__ = ["describe_run"]
 
@@ -15,7 +15,7 @@ _LIBRARIES = ("tensorflow", "keras", "bentoml", "numpy", "locust")
 def describe_run() -> dict[str, str]:
     """`machine`, `versions`, `date` and `command` of this process, in words."""
     return {
-        "machine": f"{machine()}, no accelerator used",
+        "machine": f"{machine()}, {accelerators()}",
         "versions": versions(_LIBRARIES),
         "date": date(),
         "command": " ".join(["python -m", _module(), *sys.argv[1:]]),

@@ -11,12 +11,26 @@ from pathlib import Path
 
 from thinned._version import __version__
 
-__all__ = ["date", "machine", "versions"]
+__all__ = ["accelerators", "date", "machine", "versions"]
+
+_GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 def machine() -> str:
     """Processor, cores and memory."""
     return f"{_processor()}, {os.cpu_count()} cores, {_memory_gib()} GiB"
+
+
+def accelerators() -> str:
+    """The GPUs that programs of this process may use, as the driver names them."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    names = [] if hidden else [name for path in sorted(_GPUS.glob("*/information")) if (name := _model(path))]
+    return f"GPU: {', '.join(names)}" if names else "no accelerator used"
+
+
+def _model(information: Path) -> str:
+    text = information.read_text(encoding="utf-8", errors="replace")
+    return next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Model:")), "")
 
 
 def versions(packages: Sequence[str]) -> str:

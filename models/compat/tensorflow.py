@@ -105,15 +105,21 @@ def replaced_operations(replace: Replacement) -> Iterator[None]:
 def import_tensorflow() -> None:
     """Import TensorFlow and Keras without their greeting; what they print is shown only if the import fails.
 
-    TensorFlow writes it to file descriptor 2 before any log level counts.
+    TensorFlow writes it to file descriptor 2 before any log level counts. What it does with a GPU is set as well, but
+    where it has been imported before, that is left to whoever did so.
     """
     logging.getLogger("absl").setLevel(logging.ERROR)
     if "tensorflow" in sys.modules:
         return
+    # Else the first process takes all memory of the GPU, and a second worker or `thinned import` finds none.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     with _held_stderr():
         import keras
         import tensorflow as tf
 
+        # By default newer GPUs round the factors of float32 products to 10 bits (TensorFloat-32), which is 5e-4 of a
+        # number; the laws of passes allow 1e-4.
+        tf.config.experimental.enable_tensor_float_32_execution(False)
         # The first kernel wakes the devices, which greet in their own turn.
         keras.ops.convert_to_tensor(0.0)
         tf.get_logger().setLevel(logging.ERROR)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from thinned.models.compat.messages import message_of
 from thinned.models.compat.tensorflow import call_concrete
-from thinned.models.errors import InputError, Problem
+from thinned.models.errors import InputError, OverloadedError, Problem
 
 __all__ = ["RowBytes", "call_model", "row_bytes", "varies"]
 
@@ -46,9 +46,15 @@ def call_model(concrete: Any, args: Sequence[Any]) -> list[Tensor]:
 
     Raises:
         InputError: The model itself refuses the values, though they fit shape and dtype.
+        OverloadedError: The machine, or its GPU, has too little memory left for the call.
     """
     try:
         return call_concrete(concrete, args)
+    except tf.errors.ResourceExhaustedError as error:
+        raise OverloadedError(
+            f"too little memory is left to compute this ({message_of(error)}); send fewer rows, or try again when "
+            "others have been answered"
+        ) from error
     except _REFUSALS as error:
         raise InputError([Problem(("inputs",), f"the model refuses these values: {message_of(error)}")]) from error
 

@@ -219,6 +219,6 @@ def _orders_array() -> npt.NDArray[np.uint8]:
 
 
 def _orders() -> Tensor:
-    """65,536 orders of 32 slices, all rotations of each among them: bits of uint8 (65536, 32) in int64 (65536, 4)."""
+    """65,536 orders of 32 slices, all rotations of each among them: int64 (65536, 4), each of its bytes a slice."""
     with tf.init_scope():
         return tf.constant(_orders_array().view(np.int64))

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import thinned
 
 ROOT = Path(thinned.__file__).resolve().parent.parent
+LEFT_OUT = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TF_FORCE_GPU_ALLOW_GROWTH")
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if name not in ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND")}
+    env = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -49,6 +51,19 @@ def test_what_was_said_before_a_failure_is_shown() -> None:
     assert done.returncode == 1
     assert "library is missing" in done.stderr
     assert "ImportError: no keras" in done.stderr
+
+
+THEIRS = "import os\nos.environ['KERAS_BACKEND'] = 'tensorflow'\nimport tensorflow\n"
+STATE = (
+    "from thinned.models.compat.tensorflow import import_tensorflow\nimport_tensorflow()\n"
+    "import os, tensorflow as tf\nprint(tf.config.experimental.tensor_float_32_execution_enabled())\n"
+    "print(os.environ.get('TF_FORCE_GPU_ALLOW_GROWTH'))"
+)
+
+
+@pytest.mark.parametrize(("before", "expected"), [("", ["False", "true"]), (THEIRS, ["True", "None"])])
+def test_a_gpu_is_shared_and_computes_in_float32_unless_tensorflow_was_there(before: str, expected: list[str]) -> None:
+    assert run(before + STATE).stdout.split() == expected
 
 
 def test_the_version_is_that_of_the_project() -> None:

@@ -10,12 +10,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.serving import ROOT
 from thinned.models.dropout import StochasticModel, enable_mc_dropout
 from thinned.models.dropout.batching import run_arguments
 from thinned.models.dropout.call_memory import CALL_BYTES
-from thinned.models.dropout.compiled_graphs import GraphKey
+from thinned.models.dropout.compiled_graphs import GraphKey, call_model
+from thinned.models.errors import OverloadedError
 
 L = keras.layers
 
@@ -114,3 +116,10 @@ def test_the_peak_of_a_long_row_is_what_is_said_of_a_call() -> None:
         [sys.executable, "-c", _PEAK], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
     )
     assert int(done.stdout.split()[-1]) < 8 * CALL_BYTES >> 20, done.stdout
+
+
+def test_a_call_for_which_no_memory_is_left_says_so() -> None:
+    """16 TiB of zeros: no machine has them, and what a GPU has is soon taken."""
+    call = tf.function(lambda n: tf.fill([n], 0.0), input_signature=[tf.TensorSpec([], tf.int64)])
+    with pytest.raises(OverloadedError, match=r"too little memory is left .*OOM when allocating.*; send fewer rows"):
+        call_model(call.get_concrete_function(), [np.int64(1 << 42)])
