@@ -21,7 +21,7 @@ from tests.service.cards import CLASSES, IMAGE, TOKENS, VALUE, card
 from tests.serving import ROOT, run_cli
 from tests.test_readme import bash, blocks, path_with_thinned
 from thinned import __all__ as PUBLIC
-from thinned.models.card import Calibration, OutputSpec
+from thinned.models.card import Calibration, OutputSpec, Policy
 from thinned.service.cli.main import app
 from thinned.service.schema.openapi import describe_api
 from thinned.service.settings import DEBUG, Settings
@@ -136,7 +136,18 @@ def test_variables_named_in_documents_exist(name: str) -> None:
 
 # The API
 
-FITTED = Calibration(rows=20, n_samples=32, temperature=1.1, scores=((0.5,),))
+DECIDES = Policy(
+    score="entropy",
+    threshold=0.5,
+    risk=0.1,
+    confidence=0.95,
+    loss="wrong",
+    n=100,
+    counted="rows",
+    accepted=0.9,
+    measured=0.01,
+)
+FITTED = Calibration(rows=20, n_samples=32, temperature=1.1, scores=((0.5,),), policy=DECIDES)
 OUTPUTS = (
     CLASSES.model_copy(update={"labels": ("a", "b", "c", "d"), "calibration": FITTED}),
     CLASSES.model_copy(update={"name": "raw", "scale": "logits", "calibration": FITTED}),

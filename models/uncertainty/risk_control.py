@@ -89,9 +89,10 @@ def threshold_for(fitting: Fold, testing: Fold, *, risk: float, confidence: floa
     """
     thresholds = np.unique(np.quantile(fitting.scores, np.linspace(0, 1, THRESHOLDS + 1)[1:], method="higher"))
     parts, expected = _expected(fitting, testing, thresholds, risk, exact)
-    # The strictest that is likely to pass, as the first that fails ends the tests.
-    likely = expected <= SURE * (1 - confidence)
-    first = int(np.argmax(likely)) if likely.any() else int(np.argmin(expected))
+    # The first that fails ends the tests: they begin between the strictest that is likely to pass and the likeliest.
+    likely, first = expected <= SURE * (1 - confidence), int(np.argmin(expected))
+    if likely.any():
+        first = (int(np.argmax(likely)) + first) // 2
     found: Accepted | None = None
     for threshold, part in zip(thresholds[first:].tolist(), parts[first:].tolist(), strict=True):
         accepted = testing.losses[testing.scores <= threshold]
