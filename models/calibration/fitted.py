@@ -22,12 +22,13 @@ FINE = {"xatol": 1e-3}
 class Fit:
     """An output with its calibration, and the negative log-likelihood (nats) on the calibration rows with and without.
 
-    `nll_before` is None where there was no density before: a regression whose noise was not known.
+    `nll_before` is None where there was no density before: a regression whose noise was not known. Of quantiles both
+    are.
     """
 
     spec: OutputSpec
     nll_before: float | None
-    nll_after: float
+    nll_after: float | None
 
 
 def kept(scores: Array, units: Units) -> tuple[tuple[float, ...], ...]:

@@ -16,11 +16,13 @@ __all__ = ["Drawing", "drawings"]
 _SCORES = {
     "classification": ("nll", "brier", "ece", "accuracy", "iou", "auroc_error_entropy", "set_coverage_0.9"),
     "multilabel": ("nll", "brier", "ece", "accuracy", "auroc_error_entropy", "auroc_error_mutual_information"),
+    "quantile": ("pinball", "mae", "quantile_coverage", "quantile_width"),
     "regression": ("rmse", "log_likelihood", "crps", "coverage_0.9", "width_0.9", "error_rank_correlation"),
 }
 _SERVED = {
     "classification": ("set_size_0.9",),
     "multilabel": ("set_coverage_0.9", "set_size_0.9"),
+    "quantile": ("conformal_coverage_0.9", "conformal_width_0.9"),
     "regression": ("conformal_coverage_0.9", "conformal_width_0.9"),
 }
 _WITH_SETS = ("classification", "multilabel")

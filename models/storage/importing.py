@@ -60,6 +60,7 @@ def import_model(
     on_step: Callable[[str], None] = lambda _: None,
     columns: Mapping[str | None, Sequence[str]] | None = None,
     padding: Mapping[str | None, str] | None = None,
+    levels: PerOutput[Sequence[float]] | None = None,
 ) -> StoredModel:
     """Import a `.keras` file, or one of earlier Keras (HDF5, an archive of Keras 2), which is converted.
 
@@ -79,6 +80,7 @@ def import_model(
         data_sha256: Digest of the file of those rows; without it the same import is not known again.
         columns: Names of the columns of tables that hold an input, by input name, or under None of the only one.
         padding: What shorter rows of an input are filled up with, likewise; 0 where an embedding masks it.
+        levels: Of an output of quantiles the level of each entry of its last axis, by output name, or under None.
         expect: A `.npz` of inputs and the outputs recorded for them, which the model must answer again.
         note: A person's words on this version.
         replace: Whether it may take or answer something else than the version whose place it takes.
@@ -95,7 +97,7 @@ def import_model(
         InputError: The rows of `data` do not fit the model.
         UsageError: The columns or the padding do not fit an input.
         UnsupportedModelError: The model cannot be served, breaks a law that answers rest on, or has an output that does
-            not fit its task, labels or scale.
+            not fit its task, labels, levels or scale.
     """
     check_format(path, hdf5_too=True)
     check_name(name)
@@ -114,6 +116,7 @@ def import_model(
             note,
             scores,
             data_sha256 if data is not None else "made up",
+            *([levels] if levels else []),
         ),
     )
     before = current_version(name)
@@ -145,7 +148,9 @@ def import_model(
         on_step("Looking for what draws noise, and for rows to try the model on")
         examples, specs = _examples(keras_model, input_specs, data, columns or {}, padding or {})
         model = enable_mc_dropout(keras_model, input_specs=input_specs, examples=examples)
-        outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
+        outputs = output_specs(
+            model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale), levels=levels
+        )
         if before is not None and not replace:
             refuse_if_different(before.card, before.tag, model.inputs, outputs)
         on_step("Comparing its answers with Keras's")
