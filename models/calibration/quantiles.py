@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thinned.models.calibration.fitted import Fit, kept, now
+from thinned.models.calibration.fitted import Fit, kept, now, require_few
 from thinned.models.card import Calibration, OutputSpec, Promise
 from thinned.models.evaluation.predictive import Array
 from thinned.models.uncertainty.conformal import quantile_scores
@@ -24,7 +24,11 @@ def calibrate_quantiles(
         spec: The output.
         n_samples: Passes that the mean is over.
         units: What is exchangeable; by default each row.
+
+    Raises:
+        CalibrationError: A row has more numbers than can be calibrated one by one.
     """
+    require_few(targets.shape[1])
     units = units or Units.of_rows(len(targets))
     scores = quantile_scores(targets, quantiles[..., 0], quantiles[..., -1])
     made = Calibration(

@@ -28,6 +28,7 @@ from thinned.models.evaluation.predictive import (
 from thinned.models.evaluation.rows import ClassRows
 from thinned.models.storage.model_store import StoredModel, load_rows, store
 from thinned.models.uncertainty import conformal
+from thinned.models.uncertainty.answer import require_finite
 from thinned.models.uncertainty.folds import Units, units_for
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def fit(
             these rows cannot promise the risk.
         NoSitesError: The model has no site.
         InputError: The targets do not fit.
+        AnswerNotFiniteError: A pass is NaN or infinite.
 
     References:
         Barber, Candes, Ramdas & Tibshirani 2021, Predictive Inference with the Jackknife+,
@@ -84,6 +86,7 @@ def fit(
     of_rows = Units.of_rows(rows) if groups is None else Units.of_groups(groups)
     require_units(of_rows)
     passes = own_passes(model, spec.name, inputs, n_samples=n_samples, seed=seed)
+    require_finite(spec.name, passes, rows_axis=1)
 
     def units(per_row: int) -> Units:
         return Units.of_rows(rows, per_row) if groups is None else Units.of_groups(groups, per_row)

@@ -70,6 +70,12 @@ _SCORES = {
         _LOWER,
         "error rate among the surest answers, averaged over all shares that may be answered; sorted by entropy",
     ),
+    "area_under_squared_error": (
+        "area under squared error and coverage",
+        _LOWER,
+        "mean squared error among the surest answers, averaged over all shares that may be answered; sorted by the "
+        "predictive variance, in squared units of the target",
+    ),
     "auroc_error_entropy": (
         "errors told by entropy",
         _HIGHER,
