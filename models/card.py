@@ -30,7 +30,7 @@ __all__ = [
     "Task",
 ]
 
-Task = Literal["regression", "gaussian", "classification", "multilabel"]
+Task = Literal["regression", "gaussian", "quantile", "classification", "multilabel"]
 Scale = Literal["values", "probabilities", "logits"]
 
 
@@ -108,7 +108,8 @@ class OutputSpec(Frozen):
     `scale` is "values" for regression. For classification the last axis holds one entry a class, either
     "probabilities" (softmax) or "logits"; a single sigmoid unit, or its logit, is the probability of class 1. For
     "multilabel" the last axis holds one sigmoid, or its logit, a label. For "gaussian" it holds K means and then the
-    logarithms of K variances, in the units of the target (Kendall & Gal 2017).
+    logarithms of K variances, in the units of the target (Kendall & Gal 2017). For "quantile" it holds quantiles of one
+    number, of the given `levels`.
     """
 
     name: str
@@ -117,6 +118,9 @@ class OutputSpec(Frozen):
     task: Task
     scale: Scale = "values"
     labels: tuple[str, ...] | None = None
+    levels: tuple[float, ...] | None = Field(
+        default=None, description="Of quantiles, the level of each entry of the last axis, ascending; else null."
+    )
     noise: tuple[float, ...] | None = Field(
         default=None,
         description="Variance of the observation noise of a regression, a number for each unit, in squared units of "

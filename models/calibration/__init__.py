@@ -3,7 +3,16 @@
 from thinned.models.calibration.classes import calibrate_classes
 from thinned.models.calibration.fitted import Fit
 from thinned.models.calibration.policy import PolicyRequest
+from thinned.models.calibration.quantiles import calibrate_quantiles
 from thinned.models.calibration.run import fit, store_calibrated
 from thinned.models.calibration.values import calibrate_values
 
-__all__ = ["Fit", "PolicyRequest", "calibrate_classes", "calibrate_values", "fit", "store_calibrated"]
+__all__ = [
+    "Fit",
+    "PolicyRequest",
+    "calibrate_classes",
+    "calibrate_quantiles",
+    "calibrate_values",
+    "fit",
+    "store_calibrated",
+]

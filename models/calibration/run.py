@@ -11,15 +11,24 @@ import numpy.typing as npt
 from thinned.models.calibration.classes import calibrate_classes
 from thinned.models.calibration.fitted import SEED, Fit, now
 from thinned.models.calibration.policy import PolicyRequest, check_request, fit_policy
+from thinned.models.calibration.quantiles import calibrate_quantiles
 from thinned.models.calibration.values import calibrate_values
 from thinned.models.card import OutputSpec, Policy, SetKind
 from thinned.models.errors import CalibrationError, InputError, Problem
 from thinned.models.evaluation.losses import class_losses, value_losses
 from thinned.models.evaluation.own_passes import own_passes
-from thinned.models.evaluation.predictive import class_targets, classes_of, is_classes, value_targets, values_of
+from thinned.models.evaluation.predictive import (
+    class_targets,
+    classes_of,
+    is_classes,
+    quantiles_of,
+    value_targets,
+    values_of,
+)
 from thinned.models.evaluation.rows import ClassRows
 from thinned.models.storage.model_store import StoredModel, load_rows, store
 from thinned.models.uncertainty import conformal
+from thinned.models.uncertainty.answer import require_finite
 from thinned.models.uncertainty.folds import Units, units_for
 
 if TYPE_CHECKING:
@@ -66,6 +75,7 @@ def fit(
             these rows cannot promise the risk.
         NoSitesError: The model has no site.
         InputError: The targets do not fit.
+        AnswerNotFiniteError: A pass is NaN or infinite.
 
     References:
         Barber, Candes, Ramdas & Tibshirani 2021, Predictive Inference with the Jackknife+,
@@ -76,6 +86,7 @@ def fit(
     of_rows = Units.of_rows(rows) if groups is None else Units.of_groups(groups)
     require_units(of_rows)
     passes = own_passes(model, spec.name, inputs, n_samples=n_samples, seed=seed)
+    require_finite(spec.name, passes, rows_axis=1)
 
     def units(per_row: int) -> Units:
         return Units.of_rows(rows, per_row) if groups is None else Units.of_groups(groups, per_row)
@@ -92,6 +103,9 @@ def fit(
         lost = class_losses(ClassRows.of(probs), labels, rows, several=spec.task == "multilabel")
         return _with_policy(found, fit_policy(policy, lost, of_rows))
     bare = spec.model_copy(update={"noise": None, "calibration": None})
+    if spec.task == "quantile":
+        quantiles = quantiles_of(passes)
+        return calibrate_quantiles(quantiles, value_targets(targets, *quantiles.shape[:2]), bare, n_samples, units(1))
     values = values_of(passes, bare, calibrated=False)
     truth = value_targets(targets, *values.mean.shape)
     found = calibrate_values(values, truth, bare, n_samples, units(1))
@@ -109,6 +123,10 @@ def _check_options(spec: OutputSpec, sets: SetKind | None, empty_sets: bool, pol
         )
     if policy is None:
         return
+    if spec.task == "quantile":
+        raise CalibrationError(
+            f"the output {spec.name!r} holds quantiles, for which there are no policies: leave --risk out"
+        )
     check_request(policy)
     if is_classes(spec) and policy.max_error is not None:
         raise CalibrationError(f"the output {spec.name!r} tells classes, right or wrong: leave --max-error out")

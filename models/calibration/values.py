@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from thinned.models.calibration.fitted import FINE, SEED, Fit, kept, now
+from thinned.models.calibration.fitted import FINE, SEED, Fit, kept, now, require_few
 from thinned.models.card import Calibration, OutputSpec, Promise
 from thinned.models.errors import CalibrationError
 from thinned.models.evaluation.predictive import Array, Values, log_likelihood
@@ -15,8 +15,6 @@ from thinned.models.uncertainty import conformal
 from thinned.models.uncertainty.folds import Units
 
 __all__ = ["calibrate_values"]
-
-MOST_UNITS = 64
 
 
 def calibrate_values(
@@ -34,10 +32,7 @@ def calibrate_values(
     Raises:
         CalibrationError: A row has more numbers than can be calibrated one by one.
     """
-    if targets.shape[1] > MOST_UNITS:
-        raise CalibrationError(
-            f"expected at most {MOST_UNITS} numbers a row to calibrate, this output has {targets.shape[1]}"
-        )
+    require_few(targets.shape[1])
     units = units or Units.of_rows(len(targets))
     factor, noise, fitted = _scale(values, targets)
     before = log_likelihood(targets, values) if values.noises is not None else None

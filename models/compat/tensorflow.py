@@ -113,6 +113,9 @@ def import_tensorflow() -> None:
         return
     # Else the first process takes all memory of the GPU, and a second worker or `thinned import` finds none.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    # Else cuDNN may pick kernels that add in another order each time, and no answer repeats bit for bit: a network with
+    # a transposed convolution was refused for that (H200, cuDNN 9.3).
+    os.environ.setdefault("TF_CUDNN_DETERMINISTIC", "1")
     with _held_stderr():
         import keras
         import tensorflow as tf

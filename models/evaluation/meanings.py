@@ -26,6 +26,17 @@ class Meaning:
 _LOWER, _HIGHER = "lower is better", "higher is better"
 _SCORES = {
     "rmse": ("root mean squared error", _LOWER, "square root of the mean squared error, in units of the target"),
+    "pinball": (
+        "pinball loss",
+        _LOWER,
+        "mean over the levels of the quantile loss, in units of the target; the true quantiles have the least",
+    ),
+    "quantile_coverage": (
+        "coverage of the outermost quantiles",
+        "near the difference of their levels is best",
+        "share of targets between the lowest and the highest quantile, as the model answers them",
+    ),
+    "quantile_width": ("width of the outermost quantiles", _LOWER, "mean width of these, in units of the target"),
     "mae": ("mean absolute error", _LOWER, "mean distance of the answer from the target, in units of the target"),
     "r2": ("R²", _HIGHER, "share of the target's variance that is explained; 0 is as good as the targets' mean"),
     "log_likelihood": (
@@ -58,6 +69,12 @@ _SCORES = {
         "area under risk and coverage",
         _LOWER,
         "error rate among the surest answers, averaged over all shares that may be answered; sorted by entropy",
+    ),
+    "area_under_squared_error": (
+        "area under squared error and coverage",
+        _LOWER,
+        "mean squared error among the surest answers, averaged over all shares that may be answered; sorted by the "
+        "predictive variance, in squared units of the target",
     ),
     "auroc_error_entropy": (
         "errors told by entropy",

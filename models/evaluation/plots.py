@@ -16,12 +16,16 @@ __all__ = ["Drawing", "drawings"]
 _SCORES = {
     "classification": ("nll", "brier", "ece", "accuracy", "iou", "auroc_error_entropy", "set_coverage_0.9"),
     "multilabel": ("nll", "brier", "ece", "accuracy", "auroc_error_entropy", "auroc_error_mutual_information"),
+    "quantile": ("pinball", "mae", "quantile_coverage", "quantile_width"),
     "regression": ("rmse", "log_likelihood", "crps", "coverage_0.9", "width_0.9", "error_rank_correlation"),
 }
 _SERVED = {
     "classification": ("set_size_0.9",),
+    "multilabel": ("set_coverage_0.9", "set_size_0.9"),
+    "quantile": ("conformal_coverage_0.9", "conformal_width_0.9"),
     "regression": ("conformal_coverage_0.9", "conformal_width_0.9"),
 }
+_WITH_SETS = ("classification", "multilabel")
 _SIZE = (4.4, 3.3)
 _TICK_GAP = 0.075
 """Least distance of two labels on an axis of passes, as a share of its length."""
@@ -89,7 +93,7 @@ def _coverage_of(found: Evaluation) -> str:
     )
     if not served:
         return "normal intervals (which are not served)"
-    return "served sets" if found.task == "classification" else "served intervals"
+    return "served sets" if found.task in _WITH_SETS else "served intervals"
 
 
 def _named(found: Evaluation, curve: str, theme: Theme) -> Iterator[tuple[str, str, Any]]:
@@ -127,7 +131,7 @@ def _coverage(ax: Any, found: Evaluation, theme: Theme) -> None:
 
 
 def _size(ax: Any, found: Evaluation, theme: Theme) -> None:
-    sets = found.task == "classification"
+    sets = found.task in _WITH_SETS
     for colour, label, curve in _named(found, "coverage", theme):
         y = curve.get("size" if sets else "width")
         if y is not None:

@@ -21,6 +21,7 @@ __all__ = [
     "classes_of",
     "is_classes",
     "log_likelihood",
+    "quantiles_of",
     "value_targets",
     "values_of",
 ]
@@ -119,6 +120,13 @@ def values_of(passes: npt.NDArray[Any], spec: OutputSpec, *, calibrated: bool) -
         return Values(means.reshape(*passes.shape[:2], -1), factor * variances.reshape(*passes.shape[:2], -1))
     noise = None if spec.noise is None or not calibrated else np.asarray(spec.noise, np.float64)
     return Values(flat, noise)
+
+
+def quantiles_of(passes: npt.NDArray[Any]) -> Array:
+    """The mean over passes (S, B, ..., Q) of quantiles, (B, K, Q), in ascending order."""
+    mean = np.asarray(passes, np.float64).mean(axis=0)
+    ordered: Array = np.sort(mean.reshape(len(mean), -1, mean.shape[-1]), axis=-1)
+    return ordered
 
 
 def classes_of(passes: npt.NDArray[Any], spec: OutputSpec) -> Array:

@@ -16,6 +16,7 @@ from thinned.models.evaluation.gathering import Inputs, OnRows
 from thinned.models.evaluation.images import maps_of, scored_images
 from thinned.models.evaluation.losses import PolicyScores, class_losses, policy_scores, value_losses
 from thinned.models.evaluation.predictive import Array, class_targets, is_classes, value_targets, values_of
+from thinned.models.evaluation.quantile_series import quantile_series
 from thinned.models.evaluation.regression import held_by_normal_intervals, held_by_served_intervals
 from thinned.models.evaluation.report import Evaluation
 from thinned.models.evaluation.resampling import LEAST_UNITS, REPLICATES, Resampling
@@ -70,7 +71,7 @@ def evaluate(
     asked = {*counts, *([] if fitted is None else [fitted.n_samples])}
     drawn = sorted(asked) if model.sites else []
     curves_at = 0 if not drawn else drawn[-1] if fitted is None else fitted.n_samples
-    score = _classes if is_classes(spec) else _values
+    score = _classes if is_classes(spec) else _quantiles if spec.task == "quantile" else _values
     found, held = score(model, spec, inputs, targets, drawn, curves_at, seed, ood, on_rows)
     return Evaluation(
         model=name,
@@ -150,6 +151,25 @@ def _of_values(fitted: Calibration | None, shown: ValueRows, truth: Array) -> Po
         return None
     own = 0.0 if shown.aleatoric is None or fitted.variance_factor is None else shown.aleatoric / fitted.variance_factor
     return policy_scores(policy, value_losses(shown.mean, shown.epistemic + own, truth, policy.max_error))
+
+
+def _quantiles(
+    model: StochasticModel,
+    spec: OutputSpec,
+    inputs: Inputs,
+    targets: npt.NDArray[Any],
+    counts: list[int],
+    curves_at: int,
+    seed: int,
+    ood: Inputs | None,
+    on_rows: OnRows | None,
+) -> tuple[dict[str, Any], Held]:
+    rows = len(next(iter(inputs.values())))
+    units = int(np.prod([n or 1 for n in spec.shape[:-1]]))
+    truth = value_targets(targets, rows, units)
+    own = Resampling(rows, answers=units, seed=seed)
+    series, held = quantile_series(model, spec, inputs, truth, counts, curves_at, seed, own, on_rows)
+    return {"series": tuple(series), "answers": units}, dict(held)
 
 
 def _resamplings(rows: int, answers: int, ood: Inputs | None, seed: int) -> tuple[Resampling, Resampling | None]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from thinned.models.card import Calibration, OutputSpec
 from thinned.models.evaluation.gathering import Inputs, OnRows, gather
 from thinned.models.evaluation.predictive import Array, values_of
-from thinned.models.evaluation.ranking import auroc, auroc_of_ood_drawn, risk_coverage
+from thinned.models.evaluation.ranking import area_under, area_under_drawn, auroc, auroc_of_ood_drawn, risk_coverage
 from thinned.models.evaluation.regression import (
     coverage_curve,
     held_by_normal_intervals,
@@ -130,6 +130,10 @@ class _Scorer:
             scores |= {key: None if each is None else float(each.mean()) for key, each in held.items()}
         elif self._served is None:
             held = held_by_normal_intervals(truth, own)
+        if np.ptp(own.variance) > 0:
+            surest, squares = own.variance.ravel(), ((truth - own.mean) ** 2).ravel()
+            scores["area_under_squared_error"] = area_under(surest, squares)
+            drawn["area_under_squared_error"] = area_under_drawn(surest, squares, resampling)
         drawn |= {key: resampling.mean(each) for key, each in held.items() if each is not None}
         if other is not None and self._resampling_ood is not None:
             ood = np.repeat([False, True], [own.epistemic.size, other.epistemic.size])

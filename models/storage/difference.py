@@ -25,7 +25,7 @@ def differences(before: ModelCard, inputs: Sequence[InputSpec], outputs: Sequenc
     for old, new in _pairs(before.inputs, inputs):
         found += _changed(f"the input {new.name!r}", old, new, ("shape", "dtype"))
     for old_output, new_output in _pairs(before.outputs, outputs):
-        fields = ["shape", "task", "scale"]
+        fields = ["shape", "task", "scale", "levels"]
         if old_output.labels is not None and new_output.labels is not None:
             fields.append("labels")
         found += _changed(f"the output {new_output.name!r}", old_output, new_output, fields)

@@ -61,6 +61,7 @@ def import_model(
     columns: Mapping[str | None, Sequence[str]] | None = None,
     padding: Mapping[str | None, str] | None = None,
     insert: Mapping[str, float] | None = None,
+    levels: PerOutput[Sequence[float]] | None = None,
 ) -> StoredModel:
     """Import a `.keras` file, or one of earlier Keras (HDF5, an archive of Keras 2), which is converted.
 
@@ -81,6 +82,7 @@ def import_model(
         columns: Names of the columns of tables that hold an input, by input name, or under None of the only one.
         padding: What shorter rows of an input are filled up with, likewise; 0 where an embedding masks it.
         insert: Rates of dropout to put behind layers of a model that was trained without, by the layers' names.
+        levels: Of an output of quantiles the level of each entry of its last axis, by output name, or under None.
         expect: A `.npz` of inputs and the outputs recorded for them, which the model must answer again.
         note: A person's words on this version.
         replace: Whether it may take or answer something else than the version whose place it takes.
@@ -97,7 +99,7 @@ def import_model(
         InputError: The rows of `data` do not fit the model.
         UsageError: The columns or the padding do not fit an input, or there is no layer to `insert` dropout behind.
         UnsupportedModelError: The model cannot be served, breaks a law that answers rest on, or has an output that does
-            not fit its task, labels or scale.
+            not fit its task, labels, levels or scale.
     """
     check_format(path, hdf5_too=True)
     check_name(name)
@@ -117,6 +119,7 @@ def import_model(
             scores,
             insert or {},
             data_sha256 if data is not None else "made up",
+            *([levels] if levels else []),
         ),
     )
     before = current_version(name)
@@ -153,7 +156,9 @@ def import_model(
         on_step("Looking for what draws noise, and for rows to try the model on")
         examples, specs = _examples(keras_model, input_specs, data, columns or {}, padding or {})
         model = enable_mc_dropout(keras_model, input_specs=input_specs, examples=examples)
-        outputs = output_specs(model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale))
+        outputs = output_specs(
+            model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale), levels=levels
+        )
         if before is not None and not replace:
             refuse_if_different(before.card, before.tag, model.inputs, outputs)
         on_step("Comparing its answers with Keras's")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 from thinned.models.card import OutputSpec, Scale, Task
@@ -25,15 +26,17 @@ def output_specs(
     tasks: PerOutput[Task],
     labels: PerOutput[Sequence[str]],
     scale: PerOutput[Scale],
+    levels: PerOutput[Sequence[float]] | None = None,
 ) -> tuple[OutputSpec, ...]:
     """Settle how each output is to be read.
 
     Raises:
-        UnsupportedModelError: A choice names no output, a task is missing, labels do not match the last axis, or the
-            scale of a classification output is unclear.
+        UnsupportedModelError: A choice names no output, a task is missing, labels or levels do not match the last axis,
+            or the scale of a classification output is unclear.
     """
+    levels = levels or {}
     names = [output.name for output in outputs]
-    for what, choice in (("task", tasks), ("labels", labels), ("scale", scale)):
+    for what, choice in (("task", tasks), ("labels", labels), ("scale", scale), ("levels", levels)):
         for named in choice:
             if named is not None and named not in names:
                 raise UnsupportedModelError(
@@ -45,6 +48,7 @@ def output_specs(
             task=_chosen_task(output, tasks),
             labels=labels.get(output.name, labels.get(None)),
             scale=scale.get(output.name, scale.get(None)),
+            levels=levels.get(output.name, levels.get(None)),
             meant=len(outputs) == 1 or output.name in labels or output.name in scale,
         )
         for output in outputs
@@ -56,13 +60,19 @@ def _chosen_task(output: OutputSignature, tasks: PerOutput[Task]) -> Task:
     if task is None:
         raise UnsupportedModelError(
             f"the output {output.name!r} has no task; add --task {output.name}=classification or "
-            f"--task {output.name}=regression (there are also multilabel and gaussian)"
+            f"--task {output.name}=regression (there are also multilabel, gaussian and quantile)"
         )
     return task
 
 
 def _output_spec(
-    output: OutputSignature, *, task: Task, labels: Sequence[str] | None, scale: Scale | None, meant: bool
+    output: OutputSignature,
+    *,
+    task: Task,
+    labels: Sequence[str] | None,
+    scale: Scale | None,
+    levels: Sequence[float] | None,
+    meant: bool,
 ) -> OutputSpec:
     """`meant`: labels and a scale were given for this output, not for the classification outputs beside it."""
     if output.activation in ("argmax", "argmin"):
@@ -71,12 +81,20 @@ def _output_spec(
             "passes say nothing. End the model before it (keras.Model(model.inputs, the tensor that it reads)), and "
             "pass --task classification"
         )
-    if task in ("regression", "gaussian"):
+    if levels is not None and task != "quantile" and meant:
+        raise UnsupportedModelError(
+            f"--levels are those of quantiles, and the output {output.name!r} is a {task}: leave them out, or pass "
+            f"--task {output.name}=quantile"
+        )
+    if task in ("regression", "gaussian", "quantile"):
         if meant and (labels is not None or scale not in (None, "values")):
             what = "labels" if labels is not None else f"the scale {scale!r}"
             raise UnsupportedModelError(f"{what} given for a regression; leave it out, or pass --task classification")
         if task == "gaussian":
             _check_gaussian(output)
+        elif task == "quantile":
+            checked = _checked_levels(output, levels)
+            return OutputSpec(name=output.name, shape=output.shape, dtype=output.dtype, task=task, levels=checked)
         elif scale != "values":
             _ask_of_softmax(output)
         return OutputSpec(name=output.name, shape=output.shape, dtype=output.dtype, task=task)
@@ -113,6 +131,32 @@ def _check_gaussian(output: OutputSignature) -> None:
             f"the output {output.name!r} ends in {output.activation}, so it cannot hold the logarithm of any variance; "
             "end it in a linear layer, or pass another --task"
         )
+
+
+def _checked_levels(output: OutputSignature, levels: Sequence[float] | None) -> tuple[float, ...]:
+    units = output.shape[-1] if output.shape else None
+    if levels is None:
+        raise UnsupportedModelError(
+            f"the output {output.name!r} holds quantiles: say of which levels, in the order of its last axis, as in "
+            f"--levels {output.name}=0.05,0.5,0.95"
+        )
+    rising = all(a < b for a, b in pairwise(levels))
+    if len(levels) < 2 or not rising or not all(0 < level < 1 for level in levels):
+        raise UnsupportedModelError(
+            f"--levels of the output {output.name!r}: expected two or more, ascending, between 0 and 1, received "
+            f"{', '.join(map('{:g}'.format, levels))}"
+        )
+    if units != len(levels):
+        raise UnsupportedModelError(
+            f"the output {output.name!r} has shape {output.shape} for one row, and {len(levels)} levels were given; "
+            "its last axis needs one entry a level"
+        )
+    if output.activation == "softmax":
+        raise UnsupportedModelError(
+            f"the output {output.name!r} is a softmax, whose numbers are probabilities of classes, not quantiles: pass "
+            f"--task {output.name}=classification"
+        )
+    return tuple(levels)
 
 
 def _class_scale(output: OutputSignature, task: Task, scale: Scale | None) -> Scale:

@@ -26,7 +26,7 @@ from thinned.models.uncertainty.decomposition import (
 from thinned.models.uncertainty.entropy import probabilities
 from thinned.models.uncertainty.mean_probabilities import in_own_shape, mean_probabilities
 from thinned.models.uncertainty.policies import Decision, decide
-from thinned.models.uncertainty.promises import interval, prediction_set, scored_as
+from thinned.models.uncertainty.promises import interval, prediction_set, quantile_interval, scored_as
 from thinned.models.uncertainty.running_statistics import ErrorSource, RunningStatistics
 
 __all__ = [
@@ -134,6 +134,8 @@ def answer_output(
     if coverage is not None and spec.task in ("classification", "multilabel"):
         plain = statistics.mean if found is None else found.plain
         members = prediction_set(spec, plain, coverage)
+    elif coverage is not None and spec.task == "quantile":
+        ends = quantile_interval(spec, statistics.mean, coverage)
     elif coverage is not None:
         parts = _decompose(scored_as(spec), statistics, passes)
         ends = interval(
@@ -210,7 +212,7 @@ def _decompose(spec: OutputSpec, statistics: RunningStatistics, passes: npt.NDAr
     if spec.task == "gaussian" and passes is not None:
         factor = spec.calibration.variance_factor if spec.calibration is not None else None
         return decompose_gaussian(passes, factor=factor or 1.0, epistemic=_means_of(statistics.variance))
-    if spec.task == "regression":
+    if spec.task in ("regression", "quantile"):
         return decompose_values(statistics.variance, _noise(spec, statistics.variance.shape))
     if spec.scale == "logits" and passes is not None:
         probs = in_own_shape(spec, passes)

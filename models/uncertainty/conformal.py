@@ -9,6 +9,7 @@ loss (Angelopoulos et al. 2024), which for one score a unit is split conformal p
 
 References:
     Lei et al. 2018, Distribution-Free Predictive Inference for Regression, https://arxiv.org/abs/1604.04173
+    Romano, Patterson & Candes 2019, Conformalized Quantile Regression, https://arxiv.org/abs/1905.03222
     Angelopoulos, Bates, Fisch, Lei & Schuster 2024, Conformal Risk Control, https://arxiv.org/abs/2208.02814
 """
 
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 __all__ = [
     "factor_for",
     "interval",
+    "quantile_interval",
+    "quantile_scores",
     "largest_coverage",
     "least_rows",
     "scaled_scores",
@@ -56,6 +59,32 @@ def interval(mean: NDArray[Any], variance: NDArray[Any], factor: float | NDArray
     half = np.asarray(factor, np.float64) * _deviation(variance)
     centre = np.asarray(mean, np.float64)
     return centre - half, centre + half
+
+
+def quantile_scores(targets: NDArray[Any], lower: NDArray[Any], upper: NDArray[Any]) -> Array:
+    """How far each target lies outside its interval, less than 0 inside (Romano, Patterson & Candes 2019).
+
+    Args:
+        targets: Shape (B, ...).
+        lower: The lower quantile, of the same shape.
+        upper: The upper one.
+    """
+    truth = np.asarray(targets, np.float64)
+    scores: Array = np.maximum(lower - truth, truth - upper)
+    return scores
+
+
+def quantile_interval(lower: NDArray[Any], upper: NDArray[Any], factor: float | NDArray[Any]) -> tuple[Array, Array]:
+    """The quantiles moved apart by the factor, or together where it is below 0; where they would cross, their middle.
+
+    Args:
+        lower: The lower quantile, (B, ...).
+        upper: The upper one, of the same shape.
+        factor: From `factor_for` of `quantile_scores`; one for all, or one for each output, shape (...).
+    """
+    ends = np.asarray(lower, np.float64) - factor, np.asarray(upper, np.float64) + factor
+    middle = (ends[0] + ends[1]) / 2
+    return np.minimum(ends[0], middle), np.maximum(ends[1], middle)
 
 
 def factor_for(scores: NDArray[Any], coverage: float, *, rows: int | None = None) -> Array:

@@ -27,6 +27,7 @@ __all__ = [
     "describe_promise",
     "interval",
     "prediction_set",
+    "quantile_interval",
     "refuse_other_passes",
     "scored_as",
 ]
@@ -136,7 +137,7 @@ def describe_promise(spec: OutputSpec) -> str:
     if fitted.promise is None:
         return f"Output {spec.name} promises no coverage: {_OLD}."
     promise, n = fitted.promise, fitted.promise.n
-    numbers, several = spec.task in ("regression", "gaussian"), spec.task == "multilabel"
+    numbers, several = spec.task in ("regression", "gaussian", "quantile"), spec.task == "multilabel"
     what = "interval holds a number" if numbers else "set holds the class"
     positions = promise.positions > 1
     if several:
@@ -148,13 +149,14 @@ def describe_promise(spec: OutputSpec) -> str:
     else:
         whose, unit = "of a new row", "rows"
     slack = 1 if promise.counted == "rows" and not positions else 2
+    counted = _counted(n, unit, fitted, scaled=spec.task != "quantile")
     most = f"about C + {slack}/(n + 1) at most"
     if not numbers and not promise.sets.may_be_empty:
         most += ", or as often as the likeliest class is right"
     kind = "" if numbers else f" They are {class_sets.describe_rule(promise.sets)}."
     return (
         f"Coverage C of {spec.name}: {'an' if numbers else 'a'} {what} {whose}, with probability C at least and "
-        f"{most}, for C up to {conformal.largest_coverage(n):.4g}.{kind} {_counted(n, unit, fitted)}"
+        f"{most}, for C up to {conformal.largest_coverage(n):.4g}.{kind} {counted}"
     )
 
 
@@ -168,11 +170,9 @@ def _of_labels(name: str, fitted: Calibration, promise: Promise) -> str:
     )
 
 
-def _counted(n: int, unit: str, fitted: Calibration) -> str:
-    return (
-        f"n = {n} counts {unit}, whose scores another fold of the rows did not fit; it holds for answers of "
-        f"{fitted.n_samples} {CALIBRATED_SAMPLING} passes."
-    )
+def _counted(n: int, unit: str, fitted: Calibration, *, scaled: bool = True) -> str:
+    parted = ", whose scores another fold of the rows did not fit" if scaled else ""
+    return f"n = {n} counts {unit}{parted}; it holds for answers of {fitted.n_samples} {CALIBRATED_SAMPLING} passes."
 
 
 def scored_as(spec: OutputSpec) -> OutputSpec:
@@ -207,6 +207,26 @@ def interval(
     flat = [np.asarray(x, np.float64).reshape(shape[0], -1) for x in (mean, variance)]
     lower, upper = conformal.interval(flat[0], flat[1], _factor(spec, coverage))
     return lower.reshape(shape), upper.reshape(shape)
+
+
+def quantile_interval(spec: OutputSpec, quantiles: npt.NDArray[Any], coverage: float) -> tuple[Array, Array]:
+    """The interval of stated coverage about each number of an output of quantiles.
+
+    Args:
+        spec: The output, calibrated.
+        quantiles: Mean over passes, (B, ..., Q).
+        coverage: In (0, 1).
+
+    Returns:
+        Lower and upper ends, (B, ...).
+
+    Raises:
+        CalibrationError: The output is not calibrated, or on too few rows for this coverage.
+    """
+    ordered = np.sort(np.asarray(quantiles, np.float64), axis=-1)
+    flat = ordered.reshape(len(ordered), -1, ordered.shape[-1])
+    lower, upper = conformal.quantile_interval(flat[..., 0], flat[..., -1], _factor(spec, coverage))
+    return lower.reshape(ordered.shape[:-1]), upper.reshape(ordered.shape[:-1])
 
 
 def prediction_set(spec: OutputSpec, probs: npt.NDArray[Any], coverage: float) -> npt.NDArray[np.bool_]:
@@ -257,11 +277,12 @@ def _promise(spec: OutputSpec) -> tuple[Calibration, Promise]:
 
 def _factor(spec: OutputSpec, coverage: float) -> Array:
     fitted, promise = _promise(spec)
-    least = conformal.least_rows(coverage)
+    least, whole = conformal.least_rows(coverage), spec.task == "quantile"
     if promise.n < least:
+        more = f"{least} or more" if whole else f"{units_for(least)} or more"
         raise CalibrationError(
             f"the output {spec.name!r}: a coverage of {coverage:g} needs the scores of {least} or more "
             f"{promise.counted}, there are {promise.n}; ask for {conformal.largest_coverage(promise.n):.4g} or less, "
-            f"or calibrate with {units_for(least)} or more {promise.counted}, of which a third fits the scale"
+            f"or calibrate with {more} {promise.counted}{'' if whole else ', of which a third fits the scale'}"
         )
     return np.asarray(conformal.factor_for(np.asarray(fitted.scores), coverage, rows=promise.n))

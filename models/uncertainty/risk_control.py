@@ -168,7 +168,7 @@ def rows_for(tested: Tested, risk: float, confidence: float) -> int | None:
     count = least_accepted(risk, confidence)
     while count < MOST_ROWS and _failing(first.loss, count, risk) > 1 - confidence:
         count = math.ceil(1.05 * count)
-    return None if count >= MOST_ROWS else math.ceil(count / first.share)
+    return math.ceil(count / first.share)
 
 
 def _failing(loss: float, count: int, risk: float) -> Any:

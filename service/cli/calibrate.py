@@ -146,7 +146,10 @@ def _calibrate(
         noises = ", ".join(f"{noise**0.5:.4g}" for noise in found.spec.noise[:6])
         out.print(f"Standard deviation of the observation noise: {noises}")
     before = "not defined (the noise was not known)" if found.nll_before is None else f"{found.nll_before:.4f}"
-    out.print(f"Negative log-likelihood on these {rows} rows, in nats: {before} before, {found.nll_after:.4f} after")
+    if found.nll_after is not None:
+        out.print(
+            f"Negative log-likelihood on these {rows} rows, in nats: {before} before, {found.nll_after:.4f} after"
+        )
     out.print(describe_promise(found.spec), markup=False, soft_wrap=True)
     told = describe_policy(found.spec)
     if told is not None:

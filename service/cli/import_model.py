@@ -34,7 +34,8 @@ def _import(
         typer.Option(
             metavar="[OUTPUT=]TASK",
             help="classification or regression; multilabel for several sigmoids at once; gaussian for means and "
-            "then log-variances. With several outputs, once for each: --task mask=classification.",
+            "then log-variances; quantile for quantiles of a number (--levels). "
+            "With several outputs, once for each: --task mask=classification.",
             show_default=False,
         ),
     ],
@@ -57,6 +58,14 @@ def _import(
             metavar="[OUTPUT=]SCALE",
             help="probabilities or logits: how a classification's numbers are to be read. Needed only where the last "
             "activation (softmax, sigmoid) does not tell. values: a softmax is meant as a regression.",
+            show_default=False,
+        ),
+    ] = None,
+    levels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[OUTPUT=]0.05,0.5,0.95",
+            help="Goes with --task quantile: the level of each number of the output.",
             show_default=False,
         ),
     ] = None,
@@ -176,6 +185,7 @@ def _import(
             columns=columns,
             padding=filled,
             insert=rates,
+            levels=options.levels(levels or ()),
             note=note,
             replace=replace,
             on_step=on_step,

@@ -24,6 +24,7 @@ __all__ = [
     "dropout_rates",
     "input_specs",
     "labels",
+    "levels",
     "padding",
     "require_extra",
     "scales",
@@ -86,7 +87,9 @@ def tasks(values: Sequence[str]) -> dict[str | None, Task]:
     chosen: dict[str | None, Task] = {}
     for output, task in _by_output("--task", values).items():
         if task not in get_args(Task):
-            raise UsageError(f"--task expects classification or regression, multilabel or gaussian, received {task!r}")
+            raise UsageError(
+                f"--task expects classification or regression, multilabel, gaussian or quantile, received {task!r}"
+            )
         chosen[output] = cast(Task, task)
     return chosen
 
@@ -133,6 +136,21 @@ def labels(values: Sequence[str]) -> dict[str | None, tuple[str, ...]]:
         UsageError: A file cannot be read, or one output is named twice.
     """
     return {output: _label_list("--labels", text) for output, text in _by_output("--labels", values).items()}
+
+
+def levels(values: Sequence[str]) -> dict[str | None, tuple[float, ...]]:
+    """Read `--levels 0.05,0.5,0.95` and `--levels OUTPUT=0.05,0.5,0.95`.
+
+    Raises:
+        UsageError: A level is no number, or one output is named twice.
+    """
+    chosen: dict[str | None, tuple[float, ...]] = {}
+    for output, text in _by_output("--levels", values).items():
+        try:
+            chosen[output] = tuple(float(word) for word in text.split(","))
+        except ValueError:
+            raise UsageError(f"--levels expects numbers such as 0.05,0.5,0.95, received {text!r}") from None
+    return chosen
 
 
 def columns(values: Sequence[str]) -> dict[str | None, tuple[str, ...]]:

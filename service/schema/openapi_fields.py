@@ -319,10 +319,10 @@ def _answer_parts(card: ModelCard) -> dict[str, Schema]:
     }
     found["coverage"] = {"type": "number", "description": "The coverage that was asked for."}
     found |= decision_fields(card)
-    values = [output for output in outputs if output.task in ("regression", "gaussian")]
+    values = [output for output in outputs if output.task in ("regression", "gaussian", "quantile")]
     classes = [output for output in outputs if output not in values]
     if values:
-        ends = by_output(values, lambda o: object_of({"lower": _target_rows(o), "upper": _target_rows(o)}), named=named)
+        ends = by_output(values, lambda o: object_of({"lower": _end_rows(o), "upper": _end_rows(o)}), named=named)
         found["interval"] = {"description": "Ends of the intervals of this coverage.", **ends}
     if classes:
         members = by_output(classes, _members, named=named)
@@ -335,6 +335,11 @@ def _target_rows(output: OutputSpec) -> Schema:
     if output.task != "gaussian":
         return rows(output)
     return rows(output, shape=(*output.shape[:-1], (output.shape[-1] or 0) // 2))
+
+
+def _end_rows(output: OutputSpec) -> Schema:
+    """A number for each that has an interval: quantiles of the last axis are of one number."""
+    return rows(output, shape=output.shape[:-1]) if output.task == "quantile" else _target_rows(output)
 
 
 def _members(output: OutputSpec) -> Schema:

@@ -40,6 +40,11 @@ UNKNOWN_NOISE = (
     "the noise of the data is not on the model's card, so aleatoric and total are null; run thinned calibrate"
 )
 
+UNKNOWN_OF_QUANTILES = (
+    "an output of quantiles tells the noise of the data by their distance, so aleatoric and total are null; ask for a "
+    "coverage"
+)
+
 
 def predict_answer(
     outputs: Mapping[str, npt.NDArray[Any]], card: ModelCard, version: str, *, max_numbers: int
@@ -173,7 +178,12 @@ def _parts(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str, An
     for field in PARTS:
         arrays = {name: getattr(part, field) for name, part in parts.items()}
         document[field] = _named({name: None if x is None else x.tolist() for name, x in arrays.items()}, card)
-    unknown = {name: UNKNOWN_NOISE for name, part in parts.items() if part.aleatoric is None}
+    quantiles = {spec.name for spec in card.outputs if spec.task == "quantile"}
+    unknown = {
+        name: UNKNOWN_OF_QUANTILES if name in quantiles else UNKNOWN_NOISE
+        for name, part in parts.items()
+        if part.aleatoric is None
+    }
     if unknown:
         document["not_known"] = _named(unknown, card)
     return document

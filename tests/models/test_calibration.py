@@ -12,7 +12,7 @@ from thinned.loadtest.studies.coverage import COVERAGES, measure
 from thinned.models.calibration import calibrate_classes, calibrate_values, fit, store_calibrated
 from thinned.models.card import OutputSpec
 from thinned.models.dropout import enable_mc_dropout
-from thinned.models.errors import CalibrationError, InputError, NoSitesError
+from thinned.models.errors import AnswerNotFiniteError, CalibrationError, InputError, NoSitesError
 from thinned.models.evaluation.own_passes import own_passes
 from thinned.models.evaluation.predictive import Values
 from thinned.models.storage import model_store
@@ -139,6 +139,14 @@ def test_each_calibration_row_has_passes_of_its_own(files: Path, store: Path) ->
     assert len(np.unique(passes.mean(axis=0), axis=0)) > 50
     again = own_passes(model, output, {"x": rows["x"][:2]}, n_samples=8, seed=3)
     np.testing.assert_allclose(again, passes[:, :2], rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_that_answers_no_number_is_not_calibrated(files: Path, store: Path) -> None:
+    stored = import_model(files / "sound.keras", name="sound-nan", tasks={None: "regression"})
+    rows = {"x": np.zeros((50, 4), "float32")}
+    rows["x"][7] = np.inf
+    with pytest.raises(AnswerNotFiniteError, match=r"NaN or infinity .* for rows \[7\]"):
+        fit(enable_mc_dropout(model_store.load_keras(stored)), stored.card.outputs[0], rows, np.zeros((50, 2)))
 
 
 def test_a_model_without_sites_has_nothing_to_calibrate(files: Path, store: Path) -> None:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.models.evaluation.test_run import evaluated
 from tests.models.test_promises import spec
 from thinned.models.calibration.policy import PolicyRequest, fit_policy
 from thinned.models.card import Calibration, OutputSpec, Policy
 from thinned.models.errors import CalibrationError
 from thinned.models.evaluation.losses import RowLosses, class_losses, policy_scores, value_losses
+from thinned.models.evaluation.page import page
 from thinned.models.evaluation.rows import ClassRows
 from thinned.models.uncertainty.folds import Units
 from thinned.models.uncertainty.policies import describe_policy
@@ -98,6 +100,8 @@ def test_a_risk_that_these_rows_cannot_promise_is_told_with_the_rows_needed() ->
     enough = RowLosses({"entropy": np.linspace(0, 1, needed)}, np.zeros(needed), 1)
     found = fit_policy(PolicyRequest(0.01), enough, Units.of_rows(needed))
     assert (found.measured, found.n) == (0.0, needed - needed // 3)
+    with pytest.raises(CalibrationError, match="2995732273 accepted rows without a loss are the least that could"):
+        fit_policy(PolicyRequest(1e-9), right, Units.of_rows(90))
     with pytest.raises(CalibrationError, match="no less than asked for; ask for more risk"):
         fit_policy(PolicyRequest(0.01), RowLosses(right.scores, np.ones(90), 1), Units.of_rows(90))
 
@@ -150,3 +154,23 @@ def test_a_policy_is_told_and_scored() -> None:
     assert "66.7% of 3 rows are accepted, with a mean loss of 0.5" in found.told
     none = policy_scores(policy(), RowLosses({"entropy": np.array([0.9])}, np.array([1.0]), 1))
     assert "none of 1 rows is accepted" in none.told
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel", "regression", "gaussian"])
+def test_an_evaluation_says_what_a_policy_does(task: str) -> None:
+    name = {"regression": "variance", "gaussian": "variance"}.get(task, "entropy")
+    large = {"loss": "large error", "max_error": 1.5} if name == "variance" else {}
+    own = policy(score=name, threshold=0.6, **large)
+    factor = {"variance_factor": 4.0} if task == "gaussian" else {}
+    found = evaluated(task, calibration=Calibration(rows=150, n_samples=8, policy=own, **factor), counts=(8,))
+    assert found.policy is not None
+    assert 0 <= found.policy.accepted <= 1
+    # Scores are those of the passes as they are, and losses those of the mean over them.
+    plain = evaluated(task, counts=(8,)).series[1].scores[0]
+    if task in ("classification", "multilabel"):
+        assert found.policy.of_all == pytest.approx(1 - (plain["accuracy"] or 0))
+    else:
+        assert found.policy.of_all > 0
+        assert (plain["area_under_squared_error"] or 0) > 0
+    assert "Decisions" in page(found, [])
+    assert found.to_json()["policy"]["stated"] == 0.05

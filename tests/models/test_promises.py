@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thinned.models.calibration import calibrate_classes, calibrate_values
+from thinned.models.calibration import calibrate_classes, calibrate_quantiles, calibrate_values
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, SplitSpec
 from thinned.models.errors import CalibrationError
 from thinned.models.evaluation.predictive import Values
@@ -22,6 +22,7 @@ from thinned.models.uncertainty.promises import (
     describe_promise,
     interval,
     prediction_set,
+    quantile_interval,
     scored_as,
 )
 
@@ -87,6 +88,21 @@ def labels_of(n: int, draw: Draw) -> Iterator[tuple[float, float]]:
         yield coverage, float(np.where(true.any(axis=1), held, 1.0).mean())
 
 
+def quantiles(n: int, draw: Draw) -> Iterator[tuple[float, float]]:
+    """Quantiles of two numbers, too near to each other or too far apart, and noise that grows with the mean."""
+    rows = n + FRESH
+    mean = draw.normal(size=(rows, 2))
+    spread = 0.5 + np.abs(mean)
+    targets = mean + spread * draw.standard_t(3, size=(rows, 2))
+    told = mean[..., np.newaxis] + spread[..., np.newaxis] * [[-0.5, 0, 0.5], [-9.0, 0, 9.0]]
+    own = spec("quantile", (2, 3)).model_copy(update={"levels": (0.1, 0.5, 0.9)})
+    fitted = calibrate_quantiles(told[:n], targets[:n], own, 2).spec
+    for coverage in COVERAGES:
+        low, high = quantile_interval(fitted, told[n:], coverage)
+        assert (low <= high).all()
+        yield coverage, float(((targets[n:] >= low) & (targets[n:] <= high)).mean())
+
+
 KINDS: dict[str, Callable[[int, Draw], Iterator[tuple[float, float]]]] = {
     "regression": lambda n, draw: values("regression", n, draw),
     "gaussian": lambda n, draw: values("gaussian", n, draw),
@@ -95,6 +111,7 @@ KINDS: dict[str, Callable[[int, Draw], Iterator[tuple[float, float]]]] = {
     "aps": lambda n, draw: classes(1, n, draw, count=6, sets="aps"),
     "raps": lambda n, draw: classes(1, n, draw, count=6, sets="raps"),
     "labels": labels_of,
+    "quantiles": quantiles,
     "positions": lambda n, draw: classes(9, n, draw),
 }
 

@@ -50,6 +50,7 @@ def test_the_card_says_what_the_model_is(files: Path) -> None:
         "task": "classification",
         "scale": "probabilities",
         "labels": ("cat", "dog", "eel"),
+        "levels": None,
         "noise": None,
         "calibration": None,
     }

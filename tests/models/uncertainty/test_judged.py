@@ -9,7 +9,7 @@ import pytest
 import scoringrules
 from mapie.classification import SplitConformalClassifier
 from mapie.conformity_scores import ResidualNormalisedScore
-from mapie.regression import SplitConformalRegressor
+from mapie.regression import ConformalizedQuantileRegressor, SplitConformalRegressor
 from mapie.risk_control import MultiLabelClassificationController
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -18,7 +18,7 @@ from thinned.models.calibration import calibrate_classes
 from thinned.models.card import OutputSpec, SetRule
 from thinned.models.evaluation.regression import crps_gaussian
 from thinned.models.uncertainty.class_sets import class_scores, of_labels, prediction_set
-from thinned.models.uncertainty.conformal import factor_for, interval, scaled_scores
+from thinned.models.uncertainty.conformal import factor_for, interval, quantile_interval, quantile_scores, scaled_scores
 from thinned.models.uncertainty.folds import Units
 from thinned.models.uncertainty.promises import prediction_set as served_set
 
@@ -49,7 +49,7 @@ class Column(RegressorMixin, BaseEstimator):
         self.place = place
 
     def fit(self, rows: Any, targets: Any) -> Column:
-        self.n_features_in_ = 2
+        self.n_features_in_ = np.shape(rows)[1]
         return self
 
     def predict(self, rows: Any) -> Any:
@@ -97,6 +97,20 @@ def test_intervals_are_mapies_of_normalised_residuals() -> None:
     for place, coverage in enumerate(COVERAGES):
         lower, upper = interval(mean[300:], deviation[300:] ** 2, factor_for(scores, coverage))
         assert_allclose(np.stack([lower, upper], axis=1), theirs[:, :, place], rtol=1e-6, atol=1e-6)
+
+
+def test_intervals_of_quantiles_are_mapies() -> None:
+    centre, spread = DRAW.normal(size=400), DRAW.uniform(0.2, 2, size=400)
+    rows = np.stack([centre - spread, centre + spread, centre], axis=1)
+    targets = centre + spread * DRAW.standard_t(4, size=400)
+    for coverage in (0.8, 0.9):
+        known = [Column(place).fit(rows, targets) for place in range(3)]
+        other = ConformalizedQuantileRegressor(known, confidence_level=coverage, prefit=True)
+        other.conformalize(rows[:250], targets[:250])
+        theirs = other.predict_interval(rows[250:], symmetric_correction=True)[1][:, :, 0]
+        scores = np.sort(quantile_scores(targets[:250], rows[:250, 0], rows[:250, 1]))
+        ours = quantile_interval(rows[250:, 0], rows[250:, 1], factor_for(scores, coverage))
+        assert_allclose(np.stack(ours, axis=1), theirs, rtol=1e-9)
 
 
 def test_sets_of_several_labels_are_mapies_control_of_the_recall() -> None:

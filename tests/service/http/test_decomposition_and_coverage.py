@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,10 @@ from numpy.testing import assert_allclose
 from tests.service.conftest import Served
 from thinned.models.calibration import PolicyRequest, fit, store_calibrated
 from thinned.models.dropout import enable_mc_dropout
+from thinned.models.errors import CalibrationError, UnsupportedModelError
+from thinned.models.evaluation import evaluate
+from thinned.models.evaluation.page import page
+from thinned.models.evaluation.plots import drawings
 from thinned.models.evaluation.predictive import classes_of
 from thinned.models.storage.importing import import_model
 from thinned.models.storage.model_store import StoredModel, load_keras
@@ -320,3 +325,45 @@ def test_a_policy_is_refused_where_there_is_none_or_for_other_passes(
         assert refused.status_code == 409
         assert "the policy holds for answers of 32 stratified passes" in refused.json()["detail"]
     assert served.ask("POST", "/predict_mc", json={**body, "policy": "yes"}).status_code == 422
+
+
+def test_quantiles_are_imported_calibrated_scored_and_served(serve: Serve, tmp_path: Path) -> None:
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(4)
+    x = keras.Input((3,), name="x")
+    hidden = layers.Dropout(0.5)(layers.Dense(16, "relu")(x))
+    keras.Model(x, layers.Dense(3, name="y")(hidden)).save(tmp_path / "part-quantiles.keras")
+    given: dict[str, Any] = {"name": "part-quantiles", "tasks": {None: "quantile"}}
+    for levels, said in (
+        (None, r"say of which levels.*--levels y=0\.05,0\.5,0\.95"),
+        ((0.5, 0.1, 0.9), "ascending, between 0 and 1, received 0.5, 0.1, 0.9"),
+        ((0.1, 0.9), "2 levels were given; its last axis needs one entry a level"),
+    ):
+        with pytest.raises(UnsupportedModelError, match=said):
+            import_model(tmp_path / "part-quantiles.keras", levels=levels and {None: levels}, **given)
+    made = import_model(tmp_path / "part-quantiles.keras", levels={"y": (0.05, 0.5, 0.95)}, **given)
+    model, output = enable_mc_dropout(load_keras(made)), made.card.outputs[0]
+    assert output.levels == (0.05, 0.5, 0.95)
+    targets = np.random.default_rng(2).normal(size=60)
+    with pytest.raises(CalibrationError, match="no policies: leave --risk out"):
+        fit(model, output, {"x": X}, targets, policy=PolicyRequest(0.1))
+    found = fit(model, output, {"x": X}, targets, n_samples=32)
+    # Nothing but the scores is fitted, so that all rows are scored.
+    assert found.spec.calibration is not None
+    assert found.spec.calibration.promise is not None
+    assert found.spec.calibration.promise.n == 60
+    served = serve(store_calibrated(made, found.spec).tag)
+    answer = asked(served, coverage=0.9, separate=True)
+    mean = np.sort(answer["mean"], axis=1)
+    lower, upper = np.asarray(answer["interval"]["lower"]), np.asarray(answer["interval"]["upper"])
+    assert lower.shape == (4,)
+    assert_allclose(mean[:, 0] - lower, upper - mean[:, 2], atol=1e-6)
+    assert "tells the noise of the data by their distance" in answer["not_known"]
+    scored = evaluate(model, found.spec, {"x": X}, targets, counts=[8], by=("half", np.repeat(["a", "b"], 30)))
+    assert [series.name for series in scored.series] == ["deterministic", "passes", "calibrated passes"]
+    assert scored.by is not None
+    assert (scored.series[-1].scores[-1]["conformal_coverage_0.9"] or 0) > 0.8
+    assert scored.series[0].intervals[0]["pinball"] is not None
+    assert "pinball loss" in page(scored, drawings(scored))
