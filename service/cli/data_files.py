@@ -25,7 +25,8 @@ from thinned.service.cli.column_files import (
     records_frame,
     wrong_file,
 )
-from thinned.service.cli.frame_inputs import INPUT_NAMES, groups_of, inputs_of, targets_of
+from thinned.service.cli.frame_inputs import INPUT_NAMES, inputs_of
+from thinned.service.cli.frame_targets import groups_of, target_columns, targets_of
 from thinned.service.schema.input_arrays import check_inputs
 
 __all__ = ["STANDARD_INPUT", "SUFFIXES", "read_grouped", "read_labelled", "read_rows"]
@@ -66,7 +67,8 @@ def read_labelled(path: Path, specs: Sequence[InputSpec], target: str | None) ->
     Args:
         path: As for `read_rows`: a table with a column of targets, or a `.npz` with an array of them.
         specs: The model's inputs; "x" in a `.npz` will do for a single one.
-        target: Name of the array or column of targets; for a `.npz` "y" and its like are found.
+        target: Name of the array or column of targets, or of several columns with commas between them; for a `.npz` "y"
+            and its like are found.
 
     Returns:
         The inputs by name, (B, *shape), and the targets, (B, ...).
@@ -97,10 +99,11 @@ def read_grouped(
     read = _read(path, specs)
     groups: Array | None = None
     if isinstance(read, Frame):
-        frame, targets = targets_of(read, target)
+        frame, columns = target_columns(read, target)
+        targets = targets_of(frame, columns)
         if group is not None:
             frame, groups = groups_of(frame, group, specs)
-        inputs = inputs_of(frame, specs, target)
+        inputs = inputs_of(frame, specs, columns)
         place = frame.place
     elif isinstance(read, _Arrays):
         targets = _targets_of(path, read, target)

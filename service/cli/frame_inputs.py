@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -18,7 +17,7 @@ from thinned.service.cli.column_files import Frame, wrong_file
 from thinned.service.schema.input_arrays import check_inputs
 from thinned.service.schema.records import check_columns, columns_of, named_columns, numbered
 
-__all__ = ["INPUT_NAMES", "groups_of", "inputs_of", "targets_of"]
+__all__ = ["INPUT_NAMES", "inputs_of", "number_of"]
 
 Array = npt.NDArray[Any]
 INPUT_NAMES = ("x", "X", "inputs", "x_test")
@@ -26,7 +25,7 @@ _TEXT_NAMES = (*INPUT_NAMES, "text")
 _WORDS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def inputs_of(frame: Frame, specs: Sequence[InputSpec], target: str | None = None) -> dict[str, Array]:
+def inputs_of(frame: Frame, specs: Sequence[InputSpec], others: Sequence[str] = ()) -> dict[str, Array]:
     """The model's inputs, from the columns that are theirs.
 
     Columns are found by name: those of the card, the input's own for one value a row, or numbered ones (image_0). Where
@@ -35,19 +34,19 @@ def inputs_of(frame: Frame, specs: Sequence[InputSpec], target: str | None = Non
     Args:
         frame: The table.
         specs: The model's inputs.
-        target: A column that is none of them.
+        others: Columns that are none of them: targets.
 
     Raises:
         InputError: A column is missing or unknown, or a value does not fit; names the row and the column.
     """
-    if frame.names is None and (len(specs) > 1 or target is not None or _is_head(frame.lines[:1], specs[0])):
+    if frame.names is None and (len(specs) > 1 or others or _is_head(frame.lines[:1], specs[0])):
         frame = frame.with_head()
     if frame.names is None:
         if specs[0].numbers != 1 and frame.lines:
             known = ", ".join(columns_of(specs[0]) or ())[:200]
             _say(f"{frame.where}: no header; columns are taken in order{f': {known}' if known else ''}")
         return _in_order(frame, frame.lines, specs[0], frame.numbers)
-    names = [name for name in frame.names if name != target]
+    names = [name for name in frame.names if name not in others]
     if not names:
         raise wrong_file(frame.where, "expected columns, received none")
     if len(names) == 1 and frame.text and (other := next((c for c in ";\t|" if c in names[0]), None)):
@@ -63,65 +62,6 @@ def inputs_of(frame: Frame, specs: Sequence[InputSpec], target: str | None = Non
         for name in (spec.name,) if own is None else own:
             columns[name] = _values(frame, name, spec)
     return _checked(frame, lambda: check_columns(columns, layout, max_rows=None, max_length=None))
-
-
-def targets_of(frame: Frame, target: str | None) -> tuple[Frame, Array]:
-    """The targets in the column of that name, as numbers, or as text where one is no number; and the table with names.
-
-    Raises:
-        InputError: There is no such column, or a target is missing; names the row.
-    """
-    if target is None:
-        raise wrong_file(frame.where, "expected --target COLUMN, the name of the column that holds the targets")
-    frame = frame.with_head()
-    names = frame.names or []
-    if target not in names:
-        known = ", ".join(names[:20]) or "none"
-        raise wrong_file(frame.where, f"expected a column {target!r} among its columns, which are {known}")
-    values = frame.columns[names.index(target)]
-    for row, value in enumerate(values):
-        if value is None or (isinstance(value, str) and not value.strip()):
-            raise wrong_file(frame.where, f"{frame.place(row)}, column {target!r}: the target is missing")
-    if frame.text:
-        values = [value.strip() for value in values]
-    if any(isinstance(value, str) for value in values):
-        try:
-            return frame, np.asarray([_number(value) for value in values])
-        except ValueError:
-            return frame, np.asarray(list(map(str, values)))
-    try:
-        targets = np.asarray(values)
-    except ValueError:
-        targets = np.asarray(None)
-    if targets.dtype.kind not in "biuf":
-        kind = type(values[0]).__name__ if values else "nothing"
-        raise wrong_file(frame.where, f"column {target!r}: expected numbers or words as targets, received {kind}")
-    return frame, targets
-
-
-def groups_of(frame: Frame, group: str, specs: Sequence[InputSpec]) -> tuple[Frame, Array]:
-    """The groups in the column of that name, as text, and the table without it, unless it is an input too.
-
-    Args:
-        frame: A table with names.
-        group: The column.
-        specs: The model's inputs.
-
-    Raises:
-        InputError: There is no such column, or a row has no group; names the row.
-    """
-    names = frame.names or []
-    if group not in names:
-        known = ", ".join(names[:20]) or "none"
-        raise wrong_file(frame.where, f"expected a column {group!r} of groups among its columns, which are {known}")
-    place = names.index(group)
-    values = ["" if value is None else str(value).strip() for value in frame.columns[place]]
-    if "" in values:
-        raise wrong_file(frame.where, f"{frame.place(values.index(''))}, column {group!r}: the group is missing")
-    if not any(group == spec.name or group in (columns_of(spec) or ()) for spec in specs):
-        columns = [column for i, column in enumerate(frame.columns) if i != place]
-        frame = replace(frame, names=[name for name in names if name != group], columns=columns)
-    return frame, np.asarray(values)
 
 
 def _names_itself(names: Sequence[str], spec: InputSpec) -> bool:
@@ -213,10 +153,15 @@ def _value(cell: str, spec: InputSpec) -> Any:
         return cell
     if spec.dtype == "bool":
         return _WORDS.get(word.lower(), cell)
-    return _number(word) if _is_number(word) else cell
+    return number_of(word) if _is_number(word) else cell
 
 
-def _number(word: object) -> int | float:
+def number_of(word: object) -> int | float:
+    """The number that a word writes.
+
+    Raises:
+        ValueError: It writes none.
+    """
     if not isinstance(word, str):
         return word  # type: ignore[return-value]
     if "_" in word:  # Python takes 1_000
@@ -227,7 +172,7 @@ def _number(word: object) -> int | float:
 
 def _is_number(cell: str) -> bool:
     try:
-        _number(cell)
+        number_of(cell)
     except ValueError:
         return False
     return True

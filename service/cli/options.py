@@ -38,7 +38,12 @@ ModelName = Annotated[
 ]
 TargetName = Annotated[
     str | None,
-    typer.Option(metavar="COLUMN|ARRAY", help="Where the targets are; y in a .npz by default.", show_default=False),
+    typer.Option(
+        metavar="COLUMN[,COLUMN]|ARRAY",
+        help="Where the targets are: a column, several for an output of several numbers, or an array; y in a .npz by "
+        "default.",
+        show_default=False,
+    ),
 ]
 OutputName = Annotated[str | None, typer.Option(help="Which output, where the model has several.", show_default=False)]
 

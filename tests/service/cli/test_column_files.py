@@ -79,6 +79,18 @@ def test_columns_with_their_targets(tmp_path: Path) -> None:
     assert targets.tolist() == [4.0, 1.0]
 
 
+def test_targets_in_several_columns(tmp_path: Path) -> None:
+    path = write(tmp_path, "age,low,high,code,colour\n41,1,2.5,7,red\n33,3,4,8,blue\n")
+    inputs, targets = read_labelled(path, TABLE, "low, high")
+    assert targets.tolist() == [[1.0, 2.5], [3.0, 4.0]]
+    assert inputs["age"].tolist() == [41.0, 33.0]
+    odd = write(tmp_path, 'review,"a,b"\nfine,4\n')  # a column whose own name holds a comma
+    assert read_labelled(odd, TEXT, "a,b")[1].tolist() == [4.0]
+    for asked, words in (("low,hig", "'hig'"), ("low,low", "once"), ("low,kind", "numbers in each")):
+        with pytest.raises(InputError, match=words):
+            read_labelled(write(tmp_path, "age,low,kind,high,code,colour\n41,1,cat,2.5,7,red\n"), TABLE, asked)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
