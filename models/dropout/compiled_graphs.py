@@ -143,7 +143,7 @@ class CompiledGraphs:
                 cut: list[Any] = [None if x is None else x[: len(counts), rows] for x in arrays]
                 passes = drawn[: item.count, rows] if item.keep_passes and drawn is not None else None
                 part[name] = BlockStatistics(
-                    item.first, counts, cut[0], cut[1], cut[2], cut[3], passes, cut[4], exact=made == "exact"
+                    item.first, counts, cut[0], cut[1], cut[2], cut[3], passes, cut[4], made=made
                 )
             found.append(part)
         return found

@@ -26,8 +26,8 @@ class Met(NamedTuple):
     """What a call of a site did to a tensor, with a row for each row and pass.
 
     `before` is what met the factors, `after` what came of it; `variance` is that of a factor. `shared` tells of each
-    axis but that of rows whether all along it have one factor. `again(k)` is what comes of k further draws for each
-    pass, (S * k * B, ...): all of a pass next to each other.
+    axis but that of rows whether all along it have one factor. `again(k)` are k further draws of the factors for each
+    pass, less 1: (S, k, 1 or B, ...).
     """
 
     before: Tensor

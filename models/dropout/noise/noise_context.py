@@ -113,23 +113,18 @@ class NoiseContext:
         return wide
 
     def times(self, times: int) -> NoiseContext:
-        """For so many draws of each pass: those of pass s are passes s * times and on of this context."""
+        """For so many draws of each pass: those of pass s are passes s * times and on of this context.
+
+        Where all rows see the same noise it has one row.
+        """
         return NoiseContext(
             self._words,
             first=self._first * times,
             count=self.count * times,
-            rows=self.rows,
+            rows=tf.constant(1) if self._words.owners is None else self.rows,
             sampling=self._sampling,
             layouts={call: replace(layout, rate=None) for call, layout in self.layouts.items()},  # without a pool
         )
-
-    def repeated(self, x: Tensor, times: int) -> Tensor:
-        """Repeat (S * B, ...) for so many draws of each pass, (S * times * B, ...)."""
-        tail = lengths(x)[1:]
-        apart = tf.reshape(x, [self.count // times, 1, self.rows, *tail])
-        laid = tf.reshape(tf.repeat(apart, times, axis=1), [self.row_passes, *tail])
-        laid.set_shape([None, *x.shape[1:]])
-        return laid
 
     def _draw_pool(self) -> dict[Call, Tensor]:
         """Draw all small masks at once: a handful of operations for the model, instead of for each site."""
@@ -199,7 +194,9 @@ class Draw:
 
         def again(times: int) -> Tensor:
             context = self._context.times(times)
-            return law(Draw(context, self._call, wide=True, drawn=_AGAIN), context.repeated(before, times))
+            ones = tf.ones([context.rows, *lengths(x)[1:]])
+            drawn = law(Draw(context, self._call, wide=False, drawn=_AGAIN), ones) - 1.0
+            return tf.reshape(drawn, [self._context.count, times, context.rows, *lengths(drawn)[1:]])
 
         met = Met(before, after, variance, shared_axes(noise_shape, x.shape), again)
         factors.met.setdefault(self._call, []).append(met)

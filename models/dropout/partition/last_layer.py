@@ -28,7 +28,7 @@ __all__ = ["MORE_MASKS", "ClosedForm", "ClosedForms", "Function"]
 
 Tensor = Any
 Function = Literal["softmax", "sigmoid"]
-MORE_MASKS = 4
+MORE_MASKS = 2
 """Last masks for each pass where a function stands behind the last layer."""
 Array = npt.NDArray[np.float32]
 
@@ -150,12 +150,13 @@ def _over_more_masks(
     mean: Tensor, forms: Sequence[ClosedForm], met: Sequence[Met], function: Function, context: NoiseContext
 ) -> list[Tensor]:
     """Mean and variance of a function of an affine map over some more last masks for each pass, and mean entropy."""
-    more = context.times(MORE_MASKS)
-    # What the masks make of the units goes through the weights; what no mask touched is there already.
-    plain = mean - tf.add_n([form.through(m.before) for form, m in zip(forms, met, strict=True)])
-    values = more.repeated(plain, MORE_MASKS)
-    values += tf.add_n([form.through(m.again(MORE_MASKS)) for form, m in zip(forms, met, strict=True)])
-    laid = tf.reshape(values, [context.count, MORE_MASKS, context.rows, *lengths(values)[1:]])
+    times, rows = MORE_MASKS, context.rows
+    laid = tf.reshape(mean, [context.count, 1, rows, *lengths(mean)[1:]])
+    for form, m in zip(forms, met, strict=True):
+        before = tf.reshape(_single(m.before), [context.count, 1, rows, *lengths(m.before)[1:]])
+        changed = before * m.again(times)
+        change = form.through(tf.reshape(changed, [context.row_passes * times, *lengths(changed)[3:]]))
+        laid += tf.reshape(change, [context.count, times, rows, *lengths(mean)[1:]])
     answers = tf.nn.softmax(laid) if function == "softmax" else tf.sigmoid(laid)
     over = tf.reduce_mean(answers, axis=1)
     spread = tf.reduce_mean(tf.math.squared_difference(answers, over[:, tf.newaxis]), axis=1)
