@@ -1,4 +1,4 @@
-"""`make bench-sampling ARGS=estimators`: what closed forms over last masks, and more last masks, are worth.
+"""`make bench-estimators`: what closed forms over last masks, and more last masks, are worth.
 
 For each network and number of passes N the mean squared errors of mean and variance, of independent passes divided by
 those of an estimator: how many independent passes give the same error as one. And the time of a request by the best
