@@ -7,6 +7,7 @@
 #   make bench            what passes cost: the engine beside the loops and the floor (QUICK=--quick for a short run)
 #   make bench-service    what the HTTP path costs and joining requests gains (QUICK=--quick for a short run)
 #   make bench-sampling   what a stratified pass is worth, on trained networks
+#   make bench-estimators what closed forms over the last masks, and more last masks, are worth
 #   make zoo              import some 200 models and compare each with Keras: hours (ARGS='--only vision' for a part)
 #   make zoo-hub          the same for KerasHub's models, in an environment of their own (.zoo-hub)
 #   make faults           attack a service for an hour: slow clients, floods, overload, a soak (ONLY=overload for one)
@@ -37,7 +38,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test test-long check format load bench bench-service bench-sampling zoo zoo-hub faults clients readme lock clean
+.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators zoo zoo-hub faults clients readme lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -87,6 +88,9 @@ bench-service: $(STAMP)
 
 bench-sampling: $(STAMP)
 	@exec $(BIN)/python -m thinned.loadtest.benchmarks.sampling $(QUICK)
+
+bench-estimators: $(STAMP)
+	@exec $(BIN)/python -m thinned.loadtest.studies.estimators $(ARGS)
 
 zoo: $(STAMP)
 	@$(BIN)/python -m tests.zoo_run $(ARGS)

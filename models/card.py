@@ -129,9 +129,10 @@ class OutputSpec(Frozen):
     calibration: Calibration | None = None
     estimator: Made | None = Field(
         default=None,
-        description="What mean and variance over passes are made of, unless passes are asked for: passes, closed_form "
-        "(passes without their last masks, over which both are closed forms), or exact (closed forms alone: no pass is "
-        "drawn); null for versions of earlier imports, where answers tell it.",
+        description="What mean and variance over passes are made of, unless passes are asked for: passes, more_masks "
+        "(passes, each with several last masks), closed_form (passes without their last masks, over which both are "
+        "closed forms), or exact (closed forms alone: no pass is drawn); null for versions of earlier imports, where "
+        "answers tell it.",
     )
     estimator_note: str | None = Field(default=None, description="Why it is passes.")
 

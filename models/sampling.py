@@ -26,9 +26,10 @@ Estimator = Literal["best", "passes"]
 
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
-Made = Literal["passes", "closed_form", "exact"]
-"""What an output's mean and variance were made of: passes; passes without their last masks, over which mean and
-variance are closed forms; closed forms alone, where no other noise reaches the output."""
+Made = Literal["passes", "more_masks", "closed_form", "exact"]
+"""What an output's mean and variance were made of: passes; passes, each with several last masks; passes without their
+last masks, over which mean and variance are closed forms; closed forms alone, where no other noise reaches the
+output."""
 
 BLOCK = 32
 """Passes in a block. Stratified passes are negatively dependent within a block; blocks are independent."""

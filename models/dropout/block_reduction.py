@@ -25,10 +25,11 @@ class ReducedBlocks(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """Mean and variance of each pass over its last masks, (S, B, ...)."""
+    """Mean and variance of each pass over its last masks, (S, B, ...); and where these are drawn mean entropy."""
 
     mean: Tensor
     variance: Tensor
+    entropy: Tensor | None = None
 
 
 def reduce_blocks(
@@ -46,7 +47,7 @@ def reduce_blocks(
         classes: How the last axis is to be read where it holds classes.
         limits: Scalar or (B,) int32: only so many of the passes count for a row. A block without any has no meaning.
         closed: What is known of each pass without its last masks: moments are then those of its means, and class
-            probabilities still those of the passes.
+            probabilities still those of the passes, but where several last masks of a pass tell them.
     """
     values = tf.cast(passes if closed is None else closed.mean, tf.float64)
     drawn = tf.range(tf.shape(passes)[0])
@@ -71,6 +72,9 @@ def reduce_blocks(
     within = None if closed is None else mean_of(tf.cast(closed.variance, tf.float64))
     if classes is None:
         return ReducedBlocks(mean, deviations, None, None, within)
+    if closed is not None and closed.entropy is not None:
+        probs = _probabilities(values, classes)
+        return ReducedBlocks(mean, deviations, mean_of(probs), mean_of(tf.cast(closed.entropy, tf.float64)), within)
     probs = _probabilities(tf.cast(passes, tf.float64), classes)
     entropy = -tf.reduce_sum(tf.math.xlogy(probs, probs), axis=-1)
     return ReducedBlocks(mean, deviations, mean_of(probs), mean_of(entropy), within)

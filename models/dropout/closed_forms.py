@@ -21,7 +21,7 @@ from thinned.models.dropout.batching import run_arguments
 from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey
 from thinned.models.dropout.noise.factors import Call, Met
 from thinned.models.dropout.noise.row_layout import ROWS_FIRST
-from thinned.models.dropout.partition.affine_reach import Reach, reaches
+from thinned.models.dropout.partition.affine_reach import Reach, reaches, target_of
 from thinned.models.dropout.partition.last_layer import ClosedForm, ClosedForms
 from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import BLOCK, Made
@@ -95,9 +95,10 @@ class _Search:
                 and len(met) == 1 == noisy.count(call)
             ):
                 self._met[call] = met[0]
-        affine = reaches(graph, [met.after for met in self._met.values()], outputs)
+        targets, self._functions = zip(*map(target_of, outputs), strict=True)
+        affine = reaches(graph, [met.after for met in self._met.values()], targets)
         others = [(call, tensor) for call, tensor in context.noisy if call not in self._met]
-        any_way = reaches(graph, [tensor for _, tensor in others], outputs)
+        any_way = reaches(graph, [tensor for _, tensor in others], targets)
         self._reach: list[tuple[Call, list[Reach]]] = [
             *zip(self._met, affine, strict=True),
             *zip([call for call, _ in others], any_way, strict=True),
@@ -113,16 +114,20 @@ class _Search:
         for output, forms in enumerate(self._forms):
             closed = {form.call for form in forms}
             rest = any(reach[output] != "none" and call not in closed for call, reach in self._reach)
-            made.append("passes" if not forms else "closed_form" if rest else "exact")
+            if not forms or self._functions[output]:
+                made.append("more_masks" if forms else "passes")
+            else:
+                made.append("closed_form" if rest else "exact")
         reasons = ("" if forms else why for forms, why in zip(self._forms, self._reasons, strict=True))
-        return ClosedForms(tuple(self._forms), tuple(made), frozenset(self._off()), tuple(reasons))
+        functions = tuple(f if forms else None for f, forms in zip(self._functions, self._forms, strict=True))
+        return ClosedForms(tuple(self._forms), functions, tuple(made), frozenset(self._off()), tuple(reasons))
 
     def _off(self) -> Iterator[Call]:
-        """Calls that nothing needs drawn: every output that they reach has their form, and no probabilities to tell."""
+        """Calls that no pass needs drawn: what they reach has their form, and no probabilities for a pass to tell."""
         for call, reach in self._reach:
             reached = [i for i, state in enumerate(reach) if state != "none"]
             known = all(any(form.call == call for form in self._forms[i]) for i in reached)
-            if reached and known and not any(self._graphs.classes[i] for i in reached):
+            if reached and known and all(self._functions[i] or not self._graphs.classes[i] for i in reached):
                 yield call
 
     def _of_output(self, output: int) -> Iterator[ClosedForm]:
@@ -177,7 +182,7 @@ class _Search:
         """Whether other numbers, on another row and under other masks, give what the form says."""
         units = np.random.default_rng(0).normal(size=(4, *lengths)).astype(np.float32)
         got = self._run(form.call, 1, np.concatenate([np.zeros_like(units[:1]), units]))[output].astype(np.float64)
-        said = form.change(Met(tf.zeros_like(units), tf.constant(units), form.variance, form.shared)).numpy()
+        said = form.through(units).numpy()
         return _close(got[1:] - got[:1], said, self._tolerance * (np.abs(got).max(initial=0.0) + _LOWEST))
 
     def _run(self, call: Call, row: int, given: Array | None) -> list[Array]:
@@ -213,8 +218,10 @@ def _broken(
         drawn.append(_passes(graphs, "all and forms", frontier, BLOCK, more))
         without.append(_passes(graphs, "not the last", frontier, BLOCK, more))
     plain, off = ([np.concatenate(x) for x in zip(*parts, strict=True)] for parts in (drawn, without))
-    for place, i in enumerate(closed):
-        at = outputs + 2 * place
+    end = outputs
+    for i in closed:
+        function = graphs.closed.functions[i]
+        at, end = end, end + (3 if function else 2)
         passes, mean, variance = plain[i], plain[at], plain[at + 1]
         scale = np.abs(passes).max(initial=0.0) + _LOWEST
         if not (
@@ -224,10 +231,15 @@ def _broken(
             yield i, "with and without its last masks the closed form comes out otherwise"
             continue
         rest = passes - mean
+        if function:  # the masks of a pass are others than those that told its mean and variance
+            middle = passes.mean(axis=0)
+            squares = (passes - middle) ** 2 - (mean - middle) ** 2 - variance
+        else:
+            squares = rest**2 - variance
         # Rounding of the passes is not of the masks: it may move a difference by a hundredth of the tolerance.
         moved, width = _ROUNDING * tolerance * scale, math.sqrt(variance.max(initial=0.0))
         floors = {"mean": moved, "variance": tolerance * width**2 + 2 * moved * width + moved**2}
-        for what, excess in (("mean", rest), ("variance", rest**2 - variance)):
+        for what, excess in (("mean", rest), ("variance", squares)):
             error = excess.std(axis=0) / math.sqrt(len(excess))
             if (np.abs(excess.mean(axis=0)) > _MOST_ERRORS * error + floors[what]).any():
                 yield i, f"the masks that are drawn have another {what} than the closed form says"

@@ -15,6 +15,7 @@ from thinned.models.dropout.graph_calls import call_model, varies
 from thinned.models.dropout.noise.factors import Call, Factors
 from thinned.models.dropout.noise.noise_context import Draw, NoiseContext
 from thinned.models.dropout.noise.philox import RandomWords
+from thinned.models.dropout.partition.affine_reach import target_of
 from thinned.models.dropout.partition.last_layer import ClosedForms
 from thinned.models.dropout.partition.partition_runner import PartitionRunner
 from thinned.models.dropout.partition.signature import ModelSignature
@@ -142,7 +143,7 @@ class CompiledGraphs:
                 cut: list[Any] = [None if x is None else x[: len(counts), rows] for x in arrays]
                 passes = drawn[: item.count, rows] if item.keep_passes and drawn is not None else None
                 part[name] = BlockStatistics(
-                    item.first, counts, cut[0], cut[1], cut[2], cut[3], passes, cut[4], exact=made == "exact"
+                    item.first, counts, cut[0], cut[1], cut[2], cut[3], passes, cut[4], made=made
                 )
             found.append(part)
         return found
@@ -190,11 +191,13 @@ class CompiledGraphs:
         def suffix(*args: Tensor) -> list[Tensor]:
             factors = Factors(off=self._closed(key).off if key.masks == "not the last" else frozenset())
             context, outputs = self.drawn[key] = self._draw(key, providers, args[:width], args[width:], factors)
-            return outputs + self._closed(key).moments(outputs, context.factors)
+            closed = self._closed(key)
+            targets = [target_of(x)[0] if f else x for x, f in zip(outputs, closed.functions, strict=True)]
+            return outputs + closed.moments(targets, context.factors, context)
 
         def tail(*args: Tensor) -> list[Tensor]:
             factors = Factors(given={} if key.call is None else {key.call: args[-1]})
-            return self._draw(key, providers, args[:width], args[width:-1], factors)[1]
+            return [target_of(x)[0] for x in self._draw(key, providers, args[:width], args[width:-1], factors)[1]]
 
         # Graphs call each other, so that each part of the model is traced once; TensorFlow makes one graph of it.
         def from_inputs(*args: Tensor) -> list[Tensor]:
@@ -207,9 +210,14 @@ class CompiledGraphs:
             laid = iter([_by_pass(output, count, rows) for output in drawn])
             passes = list(islice(laid, len(self.classes)))
             limits = _limits(key, args)
+            closed = self._closed(key)
+            told = [
+                Closed(*islice(laid, 3 if function else 2)) if forms else None
+                for forms, function in zip(closed.forms, closed.functions, strict=True)
+            ]
             reduced = [
-                reduce_blocks(output, first, classes, limits, Closed(next(laid), next(laid)) if forms else None)
-                for output, classes, forms in zip(passes, self.classes, self._closed(key).forms, strict=True)
+                reduce_blocks(output, first, classes, limits, known)
+                for output, classes, known in zip(passes, self.classes, told, strict=True)
             ]
             return passes + [part for blocks in reduced for part in blocks if part is not None]
 

@@ -32,9 +32,8 @@ class BlockStatistics:
     its mean of the passes' entropies in nats. `passes` (S, B, *output_shape) are the passes themselves, where they were
     asked for.
 
-    Where mean and variance over the last masks are closed forms, `mean` and `deviations` are of the passes' means over
-    these masks, and `within` (G, B, *output_shape) is the block's mean of their variances; it is `exact` where no other
-    noise reaches the output.
+    `made` says what the moments are of. Unless it is of passes, `mean` and `deviations` are of the passes' means over
+    their last masks, and `within` (G, B, *output_shape) is the block's mean of their variances over these.
     """
 
     first: int
@@ -45,7 +44,7 @@ class BlockStatistics:
     entropy: Array | None = None
     passes: NDArray[Any] | None = None
     within: Array | None = None
-    exact: bool = False
+    made: Made = "passes"
 
     @classmethod
     def of_passes(cls, passes: NDArray[Any], *, first: int = 0) -> BlockStatistics:
@@ -79,7 +78,7 @@ class BlockStatistics:
                 None if self.entropy is None else self.entropy[block],
                 None if self.passes is None else self.passes[start:end],
                 None if self.within is None else self.within[block],
-                self.exact,
+                self.made,
             )
             start = end
 
@@ -102,7 +101,8 @@ class RunningStatistics:
         self._probabilities: Array | None = None
         self._entropy: Array | None = None
         self._within: Array | None = None
-        self._exact = False
+        self.made: Made = "passes"
+        """What mean and variance are made of."""
 
     def update(self, part: BlockStatistics) -> Self:
         """Add blocks, or pieces of them.
@@ -127,7 +127,7 @@ class RunningStatistics:
             self._entropy = _add(self._entropy, part.counts, part.entropy)
         if part.within is not None:
             self._within = _add(self._within, part.counts, part.within)
-            self._exact = part.exact
+            self.made = part.made
         return self
 
     @classmethod
@@ -142,7 +142,7 @@ class RunningStatistics:
         made._probabilities = _rows([part._probabilities for part in parts])
         made._entropy = _rows([part._entropy for part in parts])
         made._within = _rows([part._within for part in parts])
-        made._exact = parts[0]._exact
+        made.made = parts[0].made
         return made
 
     @property
@@ -161,14 +161,7 @@ class RunningStatistics:
         if self._within is None:
             return self._all.variance
         within = self._within / self.count
-        return within if self._exact else self._all.variance + within
-
-    @property
-    def made(self) -> Made:
-        """What mean and variance are made of."""
-        if self._within is None:
-            return "passes"
-        return "exact" if self._exact else "closed_form"
+        return within if self.made == "exact" else self._all.variance + within
 
     @property
     def mean_probabilities(self) -> Array | None:
@@ -185,7 +178,7 @@ class RunningStatistics:
 
         It is the plain estimate: an interval about the mean takes Student's t with `degrees_of_freedom`.
         """
-        if self._exact:
+        if self.made == "exact":
             return self.error_of_passes, "exact"
         if sampling == "stratified" and self.enough_blocks():
             return self.error_of_blocks, "blocks"
@@ -206,7 +199,7 @@ class RunningStatistics:
     @property
     def error_of_passes(self) -> Array:
         """Standard error of the mean, sqrt(variance / S) of what it is the mean of: too large for stratified passes."""
-        return np.zeros_like(self._all.mean) if self._exact else self._all.standard_error
+        return np.zeros_like(self._all.mean) if self.made == "exact" else self._all.standard_error
 
     @property
     def error_of_blocks(self) -> Array:
@@ -221,7 +214,7 @@ class RunningStatistics:
         if not self.enough_blocks():
             raise ValueError(f"expected {LEAST_BLOCKS} full blocks or more, received {blocks}; use error_of_passes")
         within = blocks * BLOCK / self.count
-        if self._exact:
+        if self.made == "exact":
             return np.zeros_like(self._all.mean)
         variance = within**2 * self._means.variance / blocks
         rest = 1.0 - within

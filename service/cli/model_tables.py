@@ -154,6 +154,8 @@ def _made(output: OutputSpec) -> str:
         return f"those of the passes, since {output.estimator_note}"
     if output.estimator == "exact":
         return "exact, whatever the number of passes; none is drawn where nothing else is asked for"
+    if output.estimator == "more_masks":
+        return "passes, each with several last masks"
     return "passes without their last masks, over which both are closed forms"
 
 

@@ -73,12 +73,12 @@ def _made(answers: Mapping[str, OutputAnswer], card: ModelCard, n_samples: int, 
     """What the answers were made of."""
     if not n_samples:
         return "Exact: no pass was drawn, since mean and variance over the masks are closed forms."
-    told = {"closed_form": "passes without their last masks", "exact": "exact"}
+    told = {"closed_form": "without their last masks", "more_masks": "with several last masks each", "exact": "exact"}
     found = {name: told[answer.estimator] for name, answer in answers.items() if answer.estimator in told}
     if len(card.outputs) > 1:
         how = f" ({'; '.join(f'{name}: {what}' for name, what in found.items())})" if found else ""
     else:
-        how = " without their last masks" if found else ""
+        how = "".join(f" {what}" for what in found.values())
     return f"{n_samples} passes{how}, seed {seed} (pass --seed {seed} for the same answer again)"
 
 

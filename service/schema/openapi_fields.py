@@ -128,8 +128,9 @@ def predict_mc_request(card: ModelCard, settings: Settings) -> Schema:
             "enum": [*ESTIMATORS, None],
             "default": None,
             "description": "How mean and variance are made. best, the default: the last masks are not drawn where mean "
-            "and variance over them are closed forms. passes: those of the passes themselves. With a coverage the "
-            "default is what was calibrated, and anything else is answered 409.",
+            "and variance over them are closed forms, and several are for each pass before a softmax or a sigmoid. "
+            "passes: those of the passes themselves. With a coverage the default is what was calibrated, and anything "
+            "else is answered 409.",
         },
         "tolerance": {
             "type": ["number", "null"],
@@ -206,9 +207,9 @@ def predict_mc_answer(card: ModelCard) -> Schema:
             "± t × standard_error, with Student's t for as many. Null where the error is exactly 0.",
         },
         "estimator": {
-            "description": "What mean and variance are made of. passes: the passes. closed_form: passes without their "
-            "last masks, over which mean and variance are closed forms. exact: closed forms alone, so that their error "
-            "is 0.",
+            "description": "What mean and variance are made of. passes: the passes. more_masks: passes, each with "
+            "several last masks. closed_form: passes without their last masks, over which mean and variance are closed "
+            "forms. exact: closed forms alone, so that their error is 0.",
             **by_output(card.outputs, lambda output: {"enum": list(get_args(Made))}, named=named),
         },
         "seed": {"type": "integer", "minimum": 0, "maximum": SEEDS - 1, "description": "Send it to get this again."},

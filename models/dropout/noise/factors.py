@@ -6,7 +6,7 @@ factors need not be drawn at all (Rao-Blackwell), and what meets them is looked 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,13 +26,15 @@ class Met(NamedTuple):
     """What a call of a site did to a tensor, with a row for each row and pass.
 
     `before` is what met the factors, `after` what came of it; `variance` is that of a factor. `shared` tells of each
-    axis but that of rows whether all along it have one factor.
+    axis but that of rows whether all along it have one factor. `again(k)` are k further draws of the factors for each
+    pass, less 1: (S, k, 1 or B, ...).
     """
 
     before: Tensor
     after: Tensor
     variance: float
     shared: tuple[bool, ...]
+    again: Callable[[int], Tensor]
 
 
 @dataclass

@@ -29,8 +29,10 @@ class NoiseDraw(Protocol):
     def normal(self, x: Tensor, combine: Combine, noise_shape: Any = None) -> Tensor:
         """`combine(x, z)`: standard normal numbers."""
 
-    def multiplied(self, x: Tensor, variance: float, draw: Callable[[], Tensor], noise_shape: Any = None) -> Tensor:
-        """`draw()`, which multiplies units of `x` by independent factors of mean 1 and this variance."""
+    def multiplied(
+        self, x: Tensor, variance: float, law: Callable[[NoiseDraw, Tensor], Tensor], noise_shape: Any = None
+    ) -> Tensor:
+        """`law(draw, x)`, which multiplies units of `x` by independent factors of mean 1 and this variance."""
 
     def identity(self, x: Tensor) -> Tensor:
         """`x` for every pass."""
@@ -56,7 +58,7 @@ def inverted_dropout(draw: NoiseDraw, x: Tensor, rate: float, noise_shape: Any =
     """
     if rate >= 1:
         return tf.zeros_like(draw.identity(x))
-    return draw.multiplied(x, rate / (1 - rate), lambda: _drop(draw, x, rate, noise_shape), noise_shape)
+    return draw.multiplied(x, rate / (1 - rate), lambda own, a: _drop(own, a, rate, noise_shape), noise_shape)
 
 
 def _drop(draw: NoiseDraw, x: Tensor, rate: float, noise_shape: Any) -> Tensor:
@@ -95,7 +97,7 @@ def gaussian_dropout(draw: NoiseDraw, x: Tensor, rate: float) -> Tensor:
     def combine(a: Tensor, z: Tensor) -> Tensor:
         return a * (1 + tf.cast(variance**0.5, a.dtype) * z)
 
-    return draw.multiplied(x, variance, lambda: draw.normal(x, combine))
+    return draw.multiplied(x, variance, lambda own, a: own.normal(a, combine))
 
 
 def gaussian_noise(draw: NoiseDraw, x: Tensor, stddev: float) -> Tensor:

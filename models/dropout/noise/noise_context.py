@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ __all__ = ["Call", "Draw", "Layout", "NoiseContext"]
 Tensor = Any  # tf.Tensor; TensorFlow ships no types that mypy can follow
 _POOLED_UNITS = 4096  # a larger mask gains nothing from being drawn with others
 _POOL = 1 << 62
+_AGAIN = 1 << 10  # further draws of a call are numbered from here on
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class NoiseContext:
         self.factors = factors or Factors()
         self.count = count
         self.rows = rows
+        self._words, self._first, self._sampling = words, first, sampling
         self.row_passes = count * rows
         self.sampler = make_sampler(sampling, words, first, count)
         self.layouts = layouts
@@ -109,6 +111,20 @@ class NoiseContext:
         wide = tf.tile(x, multiples)
         wide.set_shape([None, *x.shape[1:]])
         return wide
+
+    def times(self, times: int) -> NoiseContext:
+        """For so many draws of each pass: those of pass s are passes s * times and on of this context.
+
+        Where all rows see the same noise it has one row.
+        """
+        return NoiseContext(
+            self._words,
+            first=self._first * times,
+            count=self.count * times,
+            rows=tf.constant(1) if self._words.owners is None else self.rows,
+            sampling=self._sampling,
+            layouts={call: replace(layout, rate=None) for call, layout in self.layouts.items()},  # without a pool
+        )
 
     def _draw_pool(self) -> dict[Call, Tensor]:
         """Draw all small masks at once: a handful of operations for the model, instead of for each site."""
@@ -142,12 +158,12 @@ class Draw:
     axis". The axis of rows is always shared within a pass.
     """
 
-    def __init__(self, context: NoiseContext, call: Call, *, wide: bool) -> None:
+    def __init__(self, context: NoiseContext, call: Call, *, wide: bool, drawn: int = 0) -> None:
         self._context = context
         self._call = call
         self.wide = wide
         """Whether `x` has a row for every row and pass already."""
-        self._drawn = 0
+        self._drawn = drawn
 
     @property
     def call(self) -> Call:
@@ -164,8 +180,10 @@ class Draw:
         """Inverted dropout: units of `x` are zeroed with probability `rate`, survivors multiplied by 1 / (1 - rate)."""
         return inverted_dropout(self, x, rate, noise_shape)
 
-    def multiplied(self, x: Tensor, variance: float, draw: Callable[[], Tensor], noise_shape: Any = None) -> Tensor:
-        """What `draw()` gives, which multiplies units of `x` by independent factors of mean 1 and this variance.
+    def multiplied(
+        self, x: Tensor, variance: float, law: Callable[[Draw, Tensor], Tensor], noise_shape: Any = None
+    ) -> Tensor:
+        """What `law(draw, x)` gives, which multiplies units of `x` by independent factors of mean 1 and this variance.
 
         Where the context says so, the factors stay 1, or the result is given.
         """
@@ -173,9 +191,16 @@ class Draw:
         if self._call in factors.given:
             after = factors.given[self._call]
         else:
-            after = self.identity(x) if self._call in factors.off else draw()
+            after = self.identity(x) if self._call in factors.off else law(self, x)
         before = after if self._call in factors.off else self.identity(x)
-        met = Met(before, after, variance, shared_axes(noise_shape, x.shape))
+
+        def again(times: int) -> Tensor:
+            context = self._context.times(times)
+            ones = tf.ones([context.rows, *lengths(x)[1:]])
+            drawn = law(Draw(context, self._call, wide=False, drawn=_AGAIN), ones) - 1.0
+            return tf.reshape(drawn, [self._context.count, times, context.rows, *lengths(drawn)[1:]])
+
+        met = Met(before, after, variance, shared_axes(noise_shape, x.shape), again)
         factors.met.setdefault(self._call, []).append(met)
         return after
 

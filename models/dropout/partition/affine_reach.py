@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["Reach", "reaches"]
+__all__ = ["Reach", "reaches", "target_of"]
 
 Tensor = Any
 Reach = Literal["none", "affine", "other"]
@@ -101,6 +101,18 @@ def reaches(graph: Any, sources: Sequence[Tensor], outputs: Sequence[Tensor]) ->
         states = _followed(operations, source, varying)
         found.append([states.get(output.ref(), "none") for output in outputs])
     return found
+
+
+def target_of(output: Tensor) -> tuple[Tensor, Literal["softmax", "sigmoid"] | None]:
+    """What a softmax over the last axis, or a sigmoid, at the end of a graph takes; the output itself without one."""
+    operation = output.op
+    while operation.type in ("Cast", "Identity"):
+        operation = operation.inputs[0].op
+    if operation.type == "Softmax":
+        return operation.inputs[0], "softmax"
+    if operation.type == "Sigmoid":
+        return operation.inputs[0], "sigmoid"
+    return output, None
 
 
 class _Operation(NamedTuple):

@@ -13,18 +13,23 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from thinned.models.dropout.noise.factors import Call, Factors, Met
+from thinned.models.dropout.noise.noise_context import NoiseContext
+from thinned.models.dropout.noise.row_layout import lengths
 from thinned.models.sampling import Made
 
-__all__ = ["ClosedForm", "ClosedForms"]
+__all__ = ["MORE_MASKS", "ClosedForm", "ClosedForms", "Function"]
 
 Tensor = Any
+Function = Literal["softmax", "sigmoid"]
+MORE_MASKS = 2
+"""Last masks for each pass where a function stands behind the last layer."""
 Array = npt.NDArray[np.float32]
 
 
@@ -52,7 +57,11 @@ class ClosedForm:
 
     def change(self, met: Met) -> Tensor:
         """What the factors that were drawn changed of the output, (S * B, ...), float32."""
-        return self._through(_single(met.after) - _single(met.before), self.weights)
+        return self.through(_single(met.after) - _single(met.before))
+
+    def through(self, units: Tensor) -> Tensor:
+        """Units through the weights, (rows, ...), float32."""
+        return self._through(_single(units), self.weights)
 
     def variance_over(self, met: Met) -> Tensor:
         """Variance of the output over the factors, given what meets them; (S * B, ...), float32."""
@@ -92,13 +101,16 @@ class ClosedForms:
     """What is known of a model's outputs without their last masks.
 
     Args:
-        forms: For each output those of the calls of sites behind which it is affine; none where passes tell it.
+        forms: For each output those of the calls of sites behind which it, or what its function takes, is affine; none
+            where passes tell it.
+        functions: For each output the function behind that, such as a softmax; None for none.
         made: For each output what its mean and variance are made of.
         off: Calls whose factors need not be drawn where no passes are kept.
         reasons: For each output why passes tell it, in words; empty where they do not.
     """
 
     forms: tuple[tuple[ClosedForm, ...], ...]
+    functions: tuple[Function | None, ...]
     made: tuple[Made, ...]
     off: frozenset[Call]
     reasons: tuple[str, ...]
@@ -107,20 +119,54 @@ class ClosedForms:
     def none(cls, outputs: int, why: str) -> ClosedForms:
         """For a model whose every output is told by passes, because of `why`."""
         plain: Made = "passes"
-        return cls(((),) * outputs, (plain,) * outputs, frozenset(), (why,) * outputs)
+        return cls(((),) * outputs, (None,) * outputs, (plain,) * outputs, frozenset(), (why,) * outputs)
 
     def __bool__(self) -> bool:
         return any(self.forms)
 
-    def moments(self, outputs: Sequence[Tensor], factors: Factors) -> list[Tensor]:
-        """For each output that has forms, its mean and then its variance over the last masks of each pass."""
+    def moments(self, targets: Sequence[Tensor], factors: Factors, context: NoiseContext) -> list[Tensor]:
+        """For each output that has forms, mean, variance and, of a function, entropy, (S * B, ...) each.
+
+        Args:
+            targets: For each output what its function takes.
+            factors: What was drawn and what met it.
+            context: In which it was drawn.
+        """
         found = []
-        for output, forms in zip(outputs, self.forms, strict=True):
+        for target, forms, function in zip(targets, self.forms, self.functions, strict=True):
             if not forms:
                 continue
             met = [factors.met[form.call][0] for form in forms]
             drawn = [form.change(m) for form, m in zip(forms, met, strict=True) if form.call not in factors.off]
-            found.append(tf.cast(output, tf.float32) - tf.add_n(drawn) if drawn else output)
-            variances = [form.variance_over(m) for form, m in zip(forms, met, strict=True)]
-            found.append(tf.add_n(variances))
+            mean = tf.cast(target, tf.float32) - (tf.add_n(drawn) if drawn else 0.0)
+            if function is None:
+                found += [mean, tf.add_n([form.variance_over(m) for form, m in zip(forms, met, strict=True)])]
+            else:
+                found += _over_more_masks(mean, forms, met, function, context)
         return found
+
+
+def _over_more_masks(
+    mean: Tensor, forms: Sequence[ClosedForm], met: Sequence[Met], function: Function, context: NoiseContext
+) -> list[Tensor]:
+    """Mean and variance of a function of an affine map over some more last masks for each pass, and mean entropy."""
+    times, rows = MORE_MASKS, context.rows
+    laid = tf.reshape(mean, [context.count, 1, rows, *lengths(mean)[1:]])
+    for form, m in zip(forms, met, strict=True):
+        before = tf.reshape(_single(m.before), [context.count, 1, rows, *lengths(m.before)[1:]])
+        changed = before * m.again(times)
+        change = form.through(tf.reshape(changed, [context.row_passes * times, *lengths(changed)[3:]]))
+        laid += tf.reshape(change, [context.count, times, rows, *lengths(mean)[1:]])
+    answers = tf.nn.softmax(laid) if function == "softmax" else tf.sigmoid(laid)
+    over = tf.reduce_mean(answers, axis=1)
+    spread = tf.reduce_mean(tf.math.squared_difference(answers, over[:, tf.newaxis]), axis=1)
+    entropy = tf.reduce_mean(_entropy(answers, function), axis=1)
+    return [tf.reshape(x, [context.row_passes, *lengths(x)[2:]]) for x in (over, spread, entropy)]
+
+
+def _entropy(answers: Tensor, function: Function) -> Tensor:
+    """In nats, of the classes on the last axis; of a single sigmoid, of the two that it tells apart."""
+    terms = tf.math.xlogy(answers, answers)
+    if function == "sigmoid" and answers.shape[-1] == 1:
+        terms += tf.math.xlogy(1 - answers, 1 - answers)
+    return -tf.reduce_sum(terms, axis=-1)
