@@ -1,6 +1,6 @@
 # What a person does here. Everything runs in .venv, made from requirements.lock by the first target that needs it.
 #   make serve            serve the example model `digits` on http://127.0.0.1:3000 (PORT=3001 for another port)
-#   make test             all tests but the long ones
+#   make test             all tests but the long ones, by two processes (JOBS=1 for one)
 #   make test-long        the long ones
 #   make check            ruff, mypy and the floors of the house
 #   make load             what each sample count costs and buys: tables and a report (ARGS='mine --baseline' for more)
@@ -10,6 +10,7 @@
 #   make zoo              import some 200 models and compare each with Keras: hours (ARGS='--only vision' for a part)
 #   make zoo-hub          the same for KerasHub's models, in an environment of their own (.zoo-hub)
 #   make faults           attack a service for an hour: slow clients, floods, overload, a soak (ONLY=overload for one)
+#   make clients          clients by openapi-python-client and openapi-typescript, made and tried (needs npm)
 #   make format           what ruff can mend by itself
 #   make readme           write the answers that a service gives today into README.md
 #   make lock             write requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
@@ -22,6 +23,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := $(VENV)/.locked
 STAMP := $(VENV)/.installed
 PORT ?= 3000
+JOBS ?= 2
 UPGRADE ?=
 ARGS ?=
 QUICK ?=
@@ -35,7 +37,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test test-long check format load bench bench-service bench-sampling zoo zoo-hub faults readme lock clean
+.PHONY: help serve test test-long check format load bench bench-service bench-sampling zoo zoo-hub faults clients readme lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -59,7 +61,7 @@ serve: $(STAMP)
 	@exec $(BIN)/thinned serve --port $(PORT)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-long: $(STAMP)
 	@$(BIN)/python -m pytest -m long
@@ -99,6 +101,15 @@ zoo-hub: $(STAMP)
 	@$(PYTHON) -m venv .faults
 	@.faults/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5
 
+# So have the generators of clients.
+.clients/node_modules/.bin/tsc:
+	@$(PYTHON) -m venv .clients
+	@.clients/bin/python -m pip install --quiet --disable-pip-version-check openapi-python-client==0.29.1
+	@npm install --silent --no-audit --no-fund --prefix .clients openapi-typescript@7.13.0 typescript@5
+
+clients: $(STAMP) .clients/node_modules/.bin/tsc
+	@OPENAPI_CLIENTS=$(CURDIR)/.clients $(BIN)/python -m pytest -rs tests/clients
+
 faults: $(STAMP) .faults/bin/st
 	@$(BIN)/python -m tests.faults --soak-minutes $(SOAK_MINUTES) $(addprefix --only ,$(ONLY)) $(ARGS)
 
@@ -114,5 +125,5 @@ lock: $(STAMP)
 		--quiet --constraint requirements.lock --output-file requirements-serving.lock
 
 clean:
-	rm -rf $(VENV) .zoo-hub .faults build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .zoo-hub .faults .clients build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

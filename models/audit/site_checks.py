@@ -10,6 +10,7 @@ from thinned.models.audit.placement import Placement
 from thinned.models.audit.report import OwnMeasure, SiteAudit, confidence
 from thinned.models.audit.watched_draws import SiteCounts
 from thinned.models.card import Finding, SiteSpec
+from thinned.models.dropout.inserted_dropout import inserted_layer
 
 __all__ = ["describe_site", "findings_of_site"]
 
@@ -202,6 +203,17 @@ def findings_of_site(site: SiteAudit, spec: SiteSpec, place: Placement | None) -
             "that answers without dropout.",
             reference=f"{SRIVASTAVA}, section 7.3: flat between rates of 0.2 and 0.6",
             remedy="Try a rate of 0.5 or less with fewer units; choose it by log-likelihood on held-out rows.",
+        )
+    layer = inserted_layer(site.path)
+    if layer is not None:
+        yield Finding(
+            level="warning",
+            code="not-trained-for",
+            site=site.path,
+            text=f"{site.path} was put behind {layer} when the model was imported: the model was not trained with it, "
+            "and how far its passes spread was never fitted to data.",
+            reference=GAL,
+            remedy="Train the model with it; or calibrate it on held-out rows and judge it by thinned evaluate.",
         )
     if place is not None:
         yield from _findings_of_place(site, spec, place)

@@ -2,6 +2,7 @@
 
 from thinned.models.dropout.batching import BatchItem, Frontier
 from thinned.models.dropout.example_rows import ExampleRows, example_inputs, find_examples, given_examples
+from thinned.models.dropout.inserted_dropout import insert_dropout, inserted_notes
 from thinned.models.dropout.keras_draws import check_against_keras
 from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
 from thinned.models.dropout.noise.noise_context import Draw
@@ -29,6 +30,8 @@ __all__ = [
     "example_inputs",
     "find_examples",
     "given_examples",
+    "insert_dropout",
+    "inserted_notes",
     "read_signature",
     "register_noise",
 ]

@@ -21,7 +21,7 @@ from thinned.models.storage.expectation import read_expectation
 from thinned.models.storage.import_request import ImportRequest, current_version
 from thinned.models.storage.input_choices import check_padding, with_columns, with_padding
 from thinned.models.storage.keras_archive import check_format, read_keras
-from thinned.models.storage.legacy.conversion import CurrentArchive, current_archive
+from thinned.models.storage.legacy.conversion import CurrentArchive, archive_of, current_archive
 from thinned.models.storage.model_store import StoredModel, check_name, digest, store
 from thinned.models.storage.output_task import PerOutput, output_specs
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 _NO_SITES = (
     "no active noise site was found (no dropout, or its rate is 0): deterministic answers are served, "
-    "Monte Carlo requests are refused because their variance would be 0"
+    "Monte Carlo requests are refused because their variance would be 0; --insert-dropout puts dropout where you say"
 )
 
 
@@ -60,6 +60,7 @@ def import_model(
     on_step: Callable[[str], None] = lambda _: None,
     columns: Mapping[str | None, Sequence[str]] | None = None,
     padding: Mapping[str | None, str] | None = None,
+    insert: Mapping[str, float] | None = None,
 ) -> StoredModel:
     """Import a `.keras` file, or one of earlier Keras (HDF5, an archive of Keras 2), which is converted.
 
@@ -79,6 +80,7 @@ def import_model(
         data_sha256: Digest of the file of those rows; without it the same import is not known again.
         columns: Names of the columns of tables that hold an input, by input name, or under None of the only one.
         padding: What shorter rows of an input are filled up with, likewise; 0 where an embedding masks it.
+        insert: Rates of dropout to put behind layers of a model that was trained without, by the layers' names.
         expect: A `.npz` of inputs and the outputs recorded for them, which the model must answer again.
         note: A person's words on this version.
         replace: Whether it may take or answer something else than the version whose place it takes.
@@ -93,7 +95,7 @@ def import_model(
         ModelExistsError: The name is not a valid name.
         ModelDiffersError: It takes or answers something else than the version before, and may not `replace` it.
         InputError: The rows of `data` do not fit the model.
-        UsageError: The columns or the padding do not fit an input.
+        UsageError: The columns or the padding do not fit an input, or there is no layer to `insert` dropout behind.
         UnsupportedModelError: The model cannot be served, breaks a law that answers rest on, or has an output that does
             not fit its task, labels or scale.
     """
@@ -113,6 +115,7 @@ def import_model(
             padding,
             note,
             scores,
+            insert or {},
             data_sha256 if data is not None else "made up",
         ),
     )
@@ -124,9 +127,7 @@ def import_model(
         return request.point_to(known)
     on_step("Reading the file")
     archive = current_archive(path, module)  # holds the converted copy of an old file
-    path = archive.path
-    sha256 = digest(path)
-    keras_model = read_keras(path, module)
+    keras_model = read_keras(archive.path, module)
     # Not before the file was read: refusing one takes no TensorFlow, and reading one silences its greeting.
     import keras
 
@@ -137,8 +138,15 @@ def import_model(
         check_untouched,
         check_weights,
         enable_mc_dropout,
+        insert_dropout,
+        inserted_notes,
     )
 
+    if insert:
+        keras_model = insert_dropout(keras_model, insert)
+        archive = archive_of(keras_model, archive.notes)
+    path = archive.path
+    sha256 = digest(path)
     check_weights(keras_model)
     refuse_wide_layers(path, keras_model)
     with _as_refusals():
@@ -172,7 +180,13 @@ def import_model(
             created=datetime.datetime.now(datetime.UTC),
             note=note,
             import_sha256=request.sha256,
-            warnings=(*_origin(archive, expect), *_warnings(model, outputs), *noted, *padded),
+            warnings=(
+                *_origin(archive, expect),
+                *inserted_notes(insert or {}),
+                *_warnings(model, outputs),
+                *noted,
+                *padded,
+            ),
             audit=_short_audit(model, outputs),
             examples=examples.recipes,
             scores=dict(scores or {}),

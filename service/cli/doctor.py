@@ -149,7 +149,7 @@ def _store() -> Iterator[Check]:
     damaged = [entry for entry in entries if entry.damage is not None]
     yield Check(
         "models",
-        f"{len(entries)} versions, {len(damaged)} damaged",
+        f"{len(entries)} version{'' if len(entries) == 1 else 's'}, {len(damaged)} damaged",
         "; ".join(str(entry.damage) for entry in damaged) or None,
     )
     yield _staging(left_behind(folder.parent))
@@ -160,7 +160,9 @@ def _staging(stale: list[Path]) -> Check:
         return Check("left by crashes", "nothing")
     names = " ".join(str(path) for path in stale)
     return Check(
-        "left by crashes", f"{len(stale)} folders", f"the next import or delete sweeps them, or: rm -r {names}"
+        "left by crashes",
+        f"{len(stale)} folder{'' if len(stale) == 1 else 's'}",
+        f"the next import or delete sweeps them, or: rm -r {names}",
     )
 
 

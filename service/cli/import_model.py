@@ -113,6 +113,15 @@ def _import(
             show_default=False,
         ),
     ] = None,
+    insert_dropout: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RATE:LAYER",
+            help="Put dropout behind a layer of a model that was trained without, such as 0.1:dense_1; may be "
+            "repeated. The card and the audit say that it was not trained with it.",
+            show_default=False,
+        ),
+    ] = None,
     expect: Annotated[
         Path | None,
         typer.Option(
@@ -141,6 +150,7 @@ def _import(
 
     tasks, chosen = options.tasks(task), options.scales(scale or ())
     names, specs = options.labels(labels or ()), options.input_specs(input_shape or (), input_dtype or ())
+    rates = options.dropout_rates(insert_dropout or ())
     columns, filled = options.columns(feature_names or ()), options.padding(padding or ())
     if data is not None and (data.suffix.lower() not in SUFFIXES or not data.is_file()):
         raise UsageError(f"--data expects a file that ends in {', '.join(SUFFIXES)}; {str(data)!r} is no such file")
@@ -165,6 +175,7 @@ def _import(
             expect=expect,
             columns=columns,
             padding=filled,
+            insert=rates,
             note=note,
             replace=replace,
             on_step=on_step,

@@ -26,6 +26,7 @@ from thinned.service.cli import (
     stored_models,
     token,
 )
+from thinned.service.cli.completion import stored_names
 from thinned.service.cli.exit_status import ending, is_full_disk
 from thinned.service.cli.options import StoredName
 
@@ -152,7 +153,12 @@ def predict(
 def serve(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="The model; THINNED_MODEL, or digits, by default.", show_default=False),
+        typer.Argument(
+            metavar="[NAME]",
+            help="The model; THINNED_MODEL, or digits, by default.",
+            show_default=False,
+            autocompletion=stored_names,
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",

@@ -12,6 +12,7 @@ import typer
 
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, Scale, Task
 from thinned.models.errors import UsageError
+from thinned.service.cli.completion import stored_names
 
 __all__ = [
     "ModelName",
@@ -20,6 +21,7 @@ __all__ = [
     "TargetName",
     "choose_output",
     "columns",
+    "dropout_rates",
     "input_specs",
     "labels",
     "padding",
@@ -29,7 +31,10 @@ __all__ = [
 ]
 
 # What commands on labelled rows have in common.
-ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model's name, NAME:VERSION or NAME@ALIAS.")]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The model's name, NAME:VERSION or NAME@ALIAS.", autocompletion=stored_names),
+]
 TargetName = Annotated[
     str | None,
     typer.Option(metavar="COLUMN|ARRAY", help="Where the targets are; y in a .npz by default.", show_default=False),
@@ -38,7 +43,11 @@ OutputName = Annotated[str | None, typer.Option(help="Which output, where the mo
 
 StoredName = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="The model's name, NAME:VERSION or NAME@ALIAS. `thinned models` lists them."),
+    typer.Argument(
+        metavar="NAME",
+        help="The model's name, NAME:VERSION or NAME@ALIAS. `thinned models` lists them.",
+        autocompletion=stored_names,
+    ),
 ]
 
 MAX_LABEL_FILE_BYTES = 64 * 1024 * 1024
@@ -94,6 +103,27 @@ def scales(values: Sequence[str]) -> dict[str | None, Scale]:
             raise UsageError(f"--scale expects probabilities, logits or values (or OUTPUT=...), received {scale!r}")
         chosen[output] = cast(Scale, scale)
     return chosen
+
+
+def dropout_rates(values: Sequence[str]) -> dict[str, float]:
+    """Read `--insert-dropout RATE:LAYER`.
+
+    Raises:
+        UsageError: A value has another form, a rate is not between 0 and 1, or one layer is named twice.
+    """
+    rates: dict[str, float] = {}
+    for value in values:
+        rate, _, layer = value.partition(":")
+        try:
+            number = float(rate)
+        except ValueError:
+            number = -1.0
+        if not (0 < number < 1 and layer):
+            raise UsageError(f"--insert-dropout expects RATE:LAYER with a rate between 0 and 1, received {value!r}")
+        if layer in rates:
+            raise UsageError(f"--insert-dropout names layer {layer!r} twice")
+        rates[layer] = number
+    return rates
 
 
 def labels(values: Sequence[str]) -> dict[str | None, tuple[str, ...]]:

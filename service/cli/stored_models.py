@@ -9,6 +9,7 @@ import typer
 
 from thinned.models.errors import UsageError
 from thinned.service.cli import help_texts
+from thinned.service.cli.completion import stored_names
 from thinned.service.cli.options import StoredName
 from thinned.service.cli.output import print_json
 
@@ -93,7 +94,10 @@ def _alias(
 
 
 def _rollback(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The model's name.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="The model's name.", show_default=False, autocompletion=stored_names),
+    ],
 ) -> None:
     """Go back to the version before."""
     from thinned.models.storage.pointers import rollback

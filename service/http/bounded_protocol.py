@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from uvicorn import config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-__all__ = ["BEGAN", "Bounds", "BoundedProtocol", "Refusal", "Sweep", "bound_connections"]
+__all__ = ["BEGAN", "Bounds", "BoundedProtocol", "Gate", "Refusal", "Sweep", "bound_connections"]
 
 BEGAN = "thinned_began"
 """In a request's scope: when its first byte was read, on the clock of `time.monotonic`."""
@@ -33,6 +33,9 @@ SWEEP_S = 0.5
 Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 Refusal: TypeAlias = Callable[[int, str], bytes]
 """The whole answer, as bytes on the connection, for a status and what is to be said."""
+Gate: TypeAlias = Callable[[Any, bytes | None], Application | None]
+"""What answers a costly request in the application's place, or None where it is let in: for its scope, and its body
+where that came whole. It is asked before any middleware: under overload most requests are refused."""
 
 
 class Bounds(NamedTuple):
@@ -57,16 +60,24 @@ class BoundedProtocol(HttpToolsProtocol):
         bounds: Gives the bounds.
         refusal: Makes the answer to what is refused here.
         busy: The application that answers what is beyond `Bounds.at_once`, quickly.
+        gate: Looks at costly requests.
         sweep: Looks after the connections of this process.
         named: As for uvicorn's own.
     """
 
     def __init__(
-        self, *, bounds: Callable[[], Bounds], refusal: Refusal, busy: Application, sweep: Sweep, **named: Any
+        self,
+        *,
+        bounds: Callable[[], Bounds],
+        refusal: Refusal,
+        busy: Application,
+        gate: Gate,
+        sweep: Sweep,
+        **named: Any,
     ) -> None:
         super().__init__(**named)
         self._application = self.app
-        self._busy = busy
+        self._busy, self._gate = busy, gate
         self._bounds = bounds()
         self._refusal = refusal
         self._sweep = sweep
@@ -131,7 +142,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     async def _begin(self, scope: Any, receive: Any, send: Any) -> None:
         self._sweep.begins -= 1
-        await self._application(scope, receive, send)
+        cycle: RequestResponseCycle = self.cycle  # This one: another begins when it has been answered.
+        other = self._gate(scope, None if cycle.more_body else bytes(cycle.body))
+        await (other or self._application)(scope, receive, send)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body was read."""
@@ -220,7 +233,7 @@ class Sweep:
             self.start(loop, connections)
 
 
-def bound_connections(bounds: Callable[[], Bounds], refusal: Refusal, busy: Application) -> None:
+def bound_connections(bounds: Callable[[], Bounds], refusal: Refusal, busy: Application, gate: Gate) -> None:
     """Have every server of this process use `BoundedProtocol`.
 
     BentoML 1.4.40 makes uvicorn's `Config` without `http`, and has no setting for it; what "auto" stands for is looked
@@ -230,6 +243,7 @@ def bound_connections(bounds: Callable[[], Bounds], refusal: Refusal, busy: Appl
         bounds: Gives the bounds; called for each connection.
         refusal: Makes the answer to what is refused.
         busy: Answers what is beyond `Bounds.at_once`.
+        gate: Looks at costly requests.
     """
-    protocol = partial(BoundedProtocol, bounds=bounds, refusal=refusal, busy=busy, sweep=Sweep())
+    protocol = partial(BoundedProtocol, bounds=bounds, refusal=refusal, busy=busy, gate=gate, sweep=Sweep())
     cast(dict[str, Any], config.HTTP_PROTOCOLS)["auto"] = protocol

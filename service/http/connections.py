@@ -8,10 +8,10 @@ from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
 
 from thinned.models.errors import OverloadedError
 from thinned.service.http.bounded_protocol import Bounds, bound_connections
+from thinned.service.http.gate import OverloadGate
 from thinned.service.http.problem_details import problem
 from thinned.service.http.request_id import HEADER, current_request_id, name_request
 from thinned.service.http.request_log import NO_SNIFFING
@@ -42,20 +42,8 @@ def bound_connections_of(app: Starlette) -> None:
             costly=COSTLY,
         )
 
-    async def busy(scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request without reading it: it takes a tenth of the time."""
-        manager = app.state.manager
-        manager.metrics.refused("full")
-        name = name_request(scope["headers"])
-        before = current_request_id.set(name.decode("ascii"))
-        try:
-            answer = problem(OverloadedError("too many requests came at once, more than may wait; try again soon"))
-        finally:
-            current_request_id.reset(before)
-        answer.raw_headers += [(HEADER, name), NO_SNIFFING]
-        await answer(scope, receive, send)
-
-    bound_connections(bounds, _refusal(lambda: app.state.manager), busy)
+    gate = OverloadGate(lambda: app.state.manager)
+    bound_connections(bounds, _refusal(lambda: app.state.manager), gate.busy, gate)
 
 
 def _refusal(manager: Callable[[], ModelManager]) -> Callable[[int, str], bytes]:

@@ -34,7 +34,7 @@ __all__ = ["Scheduler"]
 
 AT_ONCE_S = 0.003
 """Calls known to be shorter are computed where they arrive. Nothing else that the thread does may wait longer."""
-_FRESH_S = 0.002
+_FRESH_S, _FRESH = 0.002, 0.005
 _BEAT_S = 0.5
 """The owner's thread turns at least so often, so that it can be seen to live."""
 
@@ -99,10 +99,11 @@ class Scheduler:
     def waiting_s(self) -> float:
         """How long it will take to compute what waits and what is under way, as far as it is known.
 
-        Under overload it is asked thousands of times a second, so that it may be `_FRESH_S` old.
+        Under overload it is asked thousands of times a second, so that it may be some milliseconds old, or half a
+        hundredth of what it says.
         """
         now = time.monotonic()
-        if now - self._told_at > _FRESH_S:
+        if now - self._told_at > max(_FRESH_S, _FRESH * self._told_s):
             self._told_at, self._told_s = now, self._sum_up()
         return self._told_s
 

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import weakref
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from thinned.models.storage.legacy.isolation import OldModel, read_apart
 if TYPE_CHECKING:
     from thinned.models.storage.legacy.built import Built
 
-__all__ = ["CurrentArchive", "current_archive"]
+__all__ = ["CurrentArchive", "archive_of", "current_archive"]
 
 _REBUILD = (
     "build the model again in Keras 3, give its layers their weights with set_weights, and save that with "
@@ -55,9 +55,28 @@ def current_archive(path: Path, module: Path | str | None = None) -> CurrentArch
     """
     if not _is_old(path):
         return CurrentArchive(path)
+    return _temporary(lambda folder: _convert(path, module, folder))
+
+
+def archive_of(model: Any, notes: tuple[str, ...]) -> CurrentArchive:
+    """Save a model that was made of one that was read.
+
+    Args:
+        model: The Keras model.
+        notes: What its card should say of where it comes from.
+    """
+
+    def save(folder: Path) -> tuple[str, ...]:
+        model.save(folder / "model.keras")
+        return notes
+
+    return _temporary(save)
+
+
+def _temporary(write: Callable[[Path], tuple[str, ...]]) -> CurrentArchive:
     folder = Path(tempfile.mkdtemp(prefix="thinned-converted-"))
     try:
-        archive = CurrentArchive(folder / "model.keras", _convert(path, module, folder))
+        archive = CurrentArchive(folder / "model.keras", write(folder))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

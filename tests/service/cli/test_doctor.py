@@ -48,7 +48,7 @@ def test_nothing_is_wrong_here(thinned: Run, put: Put) -> None:
     status, out, err = thinned("doctor", "--port", free_port())
     assert (status, err) == (0, ""), out
     assert "Nothing is wrong." in out
-    assert "1 versions, 0 damaged" in out
+    assert "1 version, 0 damaged" in out
     assert str(model_store.store_folder()) in out.replace("\n", "")
 
 

@@ -21,6 +21,7 @@ from thinned.service.http.bounded_protocol import BoundedProtocol, Bounds, Sweep
 
 GET = b"GET /livez HTTP/1.1\r\nhost: x\r\n"
 LARGE = 32 << 20
+blocked, go_on = threading.Event(), threading.Event()
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -33,7 +34,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         ):
             pass
     if scope["path"] == "/block":
-        time.sleep(0.3)  # What comes meanwhile is seen in one round.
+        blocked.set()
+        go_on.wait(10)  # What comes meanwhile is seen in one round.
     body = b"x" * LARGE if scope["path"] == "/large" else b"fine"
     headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -43,6 +45,15 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 async def busy(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 503, "headers": [(b"content-length", b"4")]})
     await send({"type": "http.response.body", "body": b"busy"})
+
+
+async def shut(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 503, "headers": [(b"content-length", b"4")]})
+    await send({"type": "http.response.body", "body": b"shut"})
+
+
+def gate(scope: Any, body: bytes | None) -> Any:
+    return shut if body == b"[]" else None
 
 
 @contextmanager
@@ -71,9 +82,17 @@ def port() -> Iterator[int]:
         for name, seconds in (("LINGER_S", 0.3), ("STUCK_S", 0.6), ("SWEEP_S", 0.05)):
             patch.setattr(bounded_protocol, name, seconds)
         bounds = Bounds(4096, header_timeout_s=0.4, connections=8, at_once=3, costly=frozenset({b"/costly"}))
-        protocol = partial(BoundedProtocol, bounds=lambda: bounds, refusal=refusal, busy=busy, sweep=Sweep())
+        protocol = partial(BoundedProtocol, bounds=lambda: bounds, refusal=refusal, busy=busy, gate=gate, sweep=Sweep())
         with served(protocol) as port:
             yield port
+
+
+def answer_on(connection: socket.socket) -> bytes:
+    """The end of one answer, whose body has four bytes; head and body may come apart."""
+    received = b""
+    while not received.partition(b"\r\n\r\n")[2]:
+        received += connection.recv(1000)
+    return received[-4:]
 
 
 Connect = Callable[[], socket.socket]
@@ -133,7 +152,7 @@ def test_a_header_a_byte_at_a_time_is_ended_in_time(connect: Connect, start: byt
 def test_the_header_of_a_second_request_has_its_time_too(connect: Connect) -> None:
     connection = connect()
     connection.sendall(GET + b"\r\n")
-    assert connection.recv(1000).endswith(b"fine")
+    assert answer_on(connection) == b"fine"
     time.sleep(0.6)  # Between two requests it may wait, as long as uvicorn lets it.
     connection.sendall(GET)
     assert all_of(connection).startswith(b"HTTP/1.1 408")
@@ -164,16 +183,16 @@ def test_a_header_up_to_the_bound_is_taken(connect: Connect) -> None:
     for sent in (GET + b"x: " + b"a" * 4000 + b"\r\n\r\n", GET + b"x: 1\r\n" * 600 + b"\r\n"):
         connection = connect()
         connection.sendall(sent)
-        assert connection.recv(1000).endswith(b"fine")
+        assert answer_on(connection) == b"fine"
 
 
 def test_a_body_is_no_header(connect: Connect) -> None:
     connection = connect()
     connection.sendall(b"POST /all HTTP/1.1\r\ncontent-length: 1000000\r\n\r\n" + b"x" * 1_000_000)
-    assert connection.recv(1000).endswith(b"fine")
+    assert answer_on(connection) == b"fine"
     chunks = b"".join(b"%x;name=value\r\n%b\r\n" % (n, b"x" * n) for n in [1, 100, 5000] * 500)
     connection.sendall(b"POST /all HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\nx: 1\r\n\r\n")
-    assert connection.recv(1000).endswith(b"fine")
+    assert answer_on(connection) == b"fine"
 
 
 def test_requests_in_one_piece_are_answered_in_turn(connect: Connect) -> None:
@@ -188,7 +207,7 @@ def test_requests_in_one_piece_are_answered_in_turn(connect: Connect) -> None:
 def test_a_body_that_was_answered_need_not_come(connect: Connect) -> None:
     connection = connect()
     connection.sendall(b"POST /livez HTTP/1.1\r\ncontent-length: 1000000\r\n\r\n")
-    assert connection.recv(1000).endswith(b"fine")
+    assert answer_on(connection) == b"fine"
     began = time.monotonic()
     drip(connection, 200)
     assert all_of(connection) == b""
@@ -221,7 +240,7 @@ def test_a_new_connection_takes_the_place_of_the_longest_idle(connect: Connect) 
     assert all_of(first) == b""
     for one in (new, *others):
         one.sendall(GET + b"\r\n")
-        assert one.recv(1000).endswith(b"fine")
+        assert answer_on(one) == b"fine"
 
 
 def test_where_all_are_busy_a_new_one_is_refused(connect: Connect) -> None:
@@ -231,22 +250,34 @@ def test_where_all_are_busy_a_new_one_is_refused(connect: Connect) -> None:
     assert all_of(connect()).startswith(b"HTTP/1.1 503")
 
 
+@contextmanager
+def one_round(blocking: socket.socket) -> Iterator[None]:
+    """What is sent within is seen by the server in one round of its event loop."""
+    blocked.clear()
+    go_on.clear()
+    blocking.sendall(b"GET /block HTTP/1.1\r\n\r\n")
+    assert blocked.wait(10)
+    yield
+    go_on.set()
+    answer_on(blocking)
+
+
 def test_no_more_is_begun_in_one_round_than_the_bound(connect: Connect) -> None:
     blocking, *others = [connect() for _ in range(7)]
+    for one in others:  # A connection is taken in a round of its own.
+        one.sendall(GET + b"\r\n")
+        assert answer_on(one) == b"fine"
     costly = b"POST /costly?x HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}"
     for _ in range(2):  # What was begun, and what was refused, counts no longer.
-        blocking.sendall(b"GET /block HTTP/1.1\r\n\r\n")
-        time.sleep(0.05)
-        for one in others:
-            one.sendall(costly)
-        blocking.recv(1000)
-        answers = sorted(one.recv(1000)[-4:] for one in others)
+        with one_round(blocking):
+            for one in others:
+                one.sendall(costly)
+        answers = sorted(answer_on(one) for one in others)
         assert answers == [b"busy"] * 3 + [b"fine"] * 3
-    blocking.sendall(b"GET /block HTTP/1.1\r\n\r\n")
-    time.sleep(0.05)
-    for one in others:
-        one.sendall(GET + b"\r\n")
-    assert all(one.recv(1000).endswith(b"fine") for one in others)
+    with one_round(blocking):
+        for one in others:
+            one.sendall(GET + b"\r\n")
+    assert all(answer_on(one) == b"fine" for one in others)
 
 
 def test_requests_behind_one_another_are_begun_one_by_one(connect: Connect) -> None:
@@ -258,6 +289,25 @@ def test_requests_behind_one_another_are_begun_one_by_one(connect: Connect) -> N
     assert received.count(b"fine") == 50
 
 
+def test_the_gate_sees_a_costly_request_and_its_body_where_that_came_whole(connect: Connect) -> None:
+    connection = connect()
+    whole = b"POST /costly HTTP/1.1\r\ncontent-length: 2\r\n\r\n[]"
+    # A body that is still on its way; one that came whole; one to another path.
+    connection.sendall(whole[:-1])
+    time.sleep(0.05)
+    connection.sendall(b"]")
+    assert answer_on(connection) == b"fine"
+    connection.sendall(whole)
+    assert answer_on(connection) == b"shut"
+    connection.sendall(whole.replace(b"costly", b"cheap!"))
+    assert answer_on(connection) == b"fine"
+    connection.sendall(whole * 2)  # One behind another is left to the application.
+    received = b""
+    while not received.endswith(b"fine"):
+        received += connection.recv(1000)
+    assert received.count(b"shut") == 1
+
+
 def test_an_upgrade_is_answered_as_any_request(connect: Connect) -> None:
     for to in (b"websocket", b"h2c"):
         connection = connect()
@@ -265,7 +315,7 @@ def test_an_upgrade_is_answered_as_any_request(connect: Connect) -> None:
             GET + b"connection: upgrade\r\nupgrade: " + to + b"\r\nsec-websocket-version: 13\r\n"
             b"sec-websocket-key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\n\r\n"
         )
-        assert connection.recv(1000).endswith(b"fine")
+        assert answer_on(connection) == b"fine"
 
 
 def test_uvicorn_still_reads_a_header_of_any_length_and_waits_for_ever() -> None:
@@ -277,7 +327,7 @@ def test_uvicorn_still_reads_a_header_of_any_length_and_waits_for_ever() -> None
         with pytest.raises(TimeoutError):
             connection.recv(1)
         connection.sendall(b"\r\n\r\n")
-        assert connection.recv(1000).endswith(b"fine")
+        assert answer_on(connection) == b"fine"
 
 
 def test_bentoml_still_has_no_way_to_say_which_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +337,7 @@ def test_bentoml_still_has_no_way_to_say_which_protocol(monkeypatch: pytest.Monk
     assert "http=" not in source
     before = dict(uvicorn.config.HTTP_PROTOCOLS)
     monkeypatch.setattr(uvicorn.config, "HTTP_PROTOCOLS", before)
-    bound_connections(lambda: Bounds(1, 1, 1, 1, frozenset()), refusal, busy)
+    bound_connections(lambda: Bounds(1, 1, 1, 1, frozenset()), refusal, busy, gate)
     config = uvicorn.Config(app, log_config=None)
     config.load()
     protocol: Any = config.http_protocol_class
