@@ -2,8 +2,18 @@
 
 from thinned.models.calibration.classes import calibrate_classes
 from thinned.models.calibration.fitted import Fit
+from thinned.models.calibration.ood import FittedOod, fit_ood
 from thinned.models.calibration.policy import PolicyRequest
 from thinned.models.calibration.run import fit, store_calibrated
 from thinned.models.calibration.values import calibrate_values
 
-__all__ = ["Fit", "PolicyRequest", "calibrate_classes", "calibrate_values", "fit", "store_calibrated"]
+__all__ = [
+    "Fit",
+    "FittedOod",
+    "PolicyRequest",
+    "calibrate_classes",
+    "calibrate_values",
+    "fit",
+    "fit_ood",
+    "store_calibrated",
+]

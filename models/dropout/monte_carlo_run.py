@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -97,6 +97,8 @@ class MonteCarloRun:
             ± 1.96 tolerance is then no narrower than the 95 % interval by Student's t.
         budget_ms: Stop at the last block that ends within this time.
         began: When that time began, on the clock of `time.monotonic`; now by default.
+        on_frontier: Called with some of the rows and the frontier that the prefix made of them, for all rows in turn;
+            the prefix then runs by itself, once, before the passes.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class MonteCarloRun:
         tolerance: float | None = None,
         budget_ms: float | None = None,
         began: float | None = None,
+        on_frontier: Callable[[slice, Frontier], None] | None = None,
     ) -> None:
         self.rows = len(next(iter(inputs.values())))
         self.cap = n_samples
@@ -122,8 +125,9 @@ class MonteCarloRun:
         self.stop_at = math.inf if budget_ms is None else (began or time.monotonic()) + budget_ms / 1000
         """When the budget ends it, on that clock; infinity without one."""
         self._row_passes = row_passes
+        self._on_frontier = on_frontier
         self._kept: dict[str, Array] = {}
-        self.in_one_call = not self.adaptive and self.rows * self.cap <= row_passes
+        self.in_one_call = not self.adaptive and on_frontier is None and self.rows * self.cap <= row_passes
         """Whether one call is enough."""
         most = self.rows if self.in_one_call else max(1, row_passes // BLOCK)  # rows of a piece
         self._pieces: list[_Piece] = []
@@ -154,6 +158,8 @@ class MonteCarloRun:
         piece, item = self.item.piece, self.item
         if not item.whole and piece.frontier is None:
             piece.frontier = source.prefix(piece.inputs)
+            if self._on_frontier is not None:
+                self._on_frontier(piece.rows, piece.frontier)
         return BatchItem(
             piece.height,
             self.seed,

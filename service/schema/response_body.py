@@ -17,6 +17,7 @@ from thinned.models.card import ModelCard, OutputSpec
 from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import Sampling
 from thinned.models.uncertainty.answer import OutputAnswer, likeliest_class, require_finite
+from thinned.models.uncertainty.nearest_rows import OodScores
 
 __all__ = [
     "MOMENTS",
@@ -40,7 +41,12 @@ UNKNOWN_NOISE = (
 
 
 def predict_answer(
-    outputs: Mapping[str, npt.NDArray[Any]], card: ModelCard, version: str, *, max_numbers: int
+    outputs: Mapping[str, npt.NDArray[Any]],
+    card: ModelCard,
+    version: str,
+    *,
+    max_numbers: int,
+    ood: OodScores | None = None,
 ) -> dict[str, Any]:
     """The answer of `/predict`.
 
@@ -52,7 +58,7 @@ def predict_answer(
     lists = {name: array.tolist() for name, array in outputs.items()}
     classes = {spec.name: _classes(spec, outputs[spec.name]) for spec in card.outputs if has_label(spec)}
     model = {"name": card.name, "version": version}
-    return {"outputs": _named(lists, card), **_predicted_label(classes, card), "model": model}
+    return {"outputs": _named(lists, card), **_predicted_label(classes, card), **_ood(ood), "model": model}
 
 
 def predict_mc_answer(
@@ -67,6 +73,7 @@ def predict_mc_answer(
     converged: npt.NDArray[np.bool_] | None = None,
     stopped_by: str | None = None,
     coverage: float | None = None,
+    ood: OodScores | None = None,
 ) -> dict[str, Any]:
     """The answer of `/predict_mc`; what is asked for besides the moments is there if it was asked for.
 
@@ -106,6 +113,7 @@ def predict_mc_answer(
         document["coverage"] = coverage
         document |= _promises(answers, card)
     document |= _decisions(answers, card)
+    document |= _ood(ood)
     first = next(iter(answers.values()))  # All outputs have the same passes.
     return {
         **document,
@@ -182,6 +190,11 @@ def _promises(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str,
         if answer.prediction_set is not None
     }
     return {field: _named(found, card) for field, found in (("interval", ends), ("prediction_set", sets)) if found}
+
+
+def _ood(found: OodScores | None) -> dict[str, Any]:
+    """Of each row how far it lies from known rows, and how rare that is."""
+    return {} if found is None else {"ood_score": found.score.tolist(), "ood_p_value": found.p_value.tolist()}
 
 
 def _decisions(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str, Any]:
