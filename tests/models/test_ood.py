@@ -29,6 +29,14 @@ def hidden() -> Any:
     return Model(x, layers.Dense(1)(layers.Dropout(0.5)(layers.Dense(8, "relu", name="first")(x))))
 
 
+def half() -> Any:
+    from keras import Input, Model, layers
+
+    x = Input((3,), name="x")
+    first = layers.Dense(8, "relu", dtype="mixed_bfloat16", name="first")(x)
+    return Model(x, layers.Dense(1)(layers.Dropout(0.5)(first)))
+
+
 def bare() -> Any:
     from keras import Input, Model, layers
 
@@ -58,7 +66,7 @@ def coded() -> Any:
 
     x, n = Input((2,), dtype="int32", name="x"), Input((3,), name="n")
     y = layers.Flatten()(layers.Embedding(9, 4)(layers.Identity()(x)))
-    return Model([x, n], layers.Dense(1)(layers.Dropout(0.5)(layers.Concatenate()([y, n]))))
+    return Model([x, n], layers.Dense(1)(layers.Dropout(0.5)(layers.Concatenate(name="joined")([y, n]))))
 
 
 def masked() -> Any:
@@ -74,6 +82,8 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[str, ...], int]] = {
     "the input itself": (bare, ("x",), 8),
     "means of maps": (maps, ("maps",), 16),
     "several tensors": (skipping, ("first", "second"), 9),
+    "behind a table": (coded, ("joined",), 11),
+    "half precision": (half, ("first",), 8),
     "a length that varies": (masked, ("words",), 4),
 }
 
