@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-__all__ = ["Calibration", "Frozen", "Policy", "PolicyScore", "Promise", "SetKind", "SetRule"]
+__all__ = ["Calibration", "Frozen", "OodReference", "Policy", "PolicyScore", "Promise", "SetKind", "SetRule"]
 
 
 class Frozen(BaseModel):
@@ -100,3 +100,19 @@ class Calibration(Frozen):
         description="What coverage stands on; null for calibrations of earlier versions, whose coverage does not hold.",
     )
     policy: Policy | None = Field(default=None, description="Which rows to accept; null where none was asked for.")
+
+
+class OodReference(Frozen):
+    """What the p-values of `ood` stand on: the features of some rows, and how far others lie from the nearest of them.
+
+    Both are in ood.npz beside the model. A row like the calibration rows has a p-value of at most a in a share of at
+    most a of the cases.
+    """
+
+    created: AwareDatetime = Field(description="When it was fitted.")
+    reference: int = Field(ge=1, description="Rows among which the nearest neighbour is looked for.")
+    n: int = Field(ge=1, description="Rows, or groups, with which a distance is compared: none of the reference.")
+    counted: Literal["rows", "groups"] = Field(description="What n counts.")
+    tensors: tuple[str, ...] = Field(description="Tensors of the frontier, or inputs, that are looked at.")
+    numbers: int = Field(ge=1, description="Numbers of a row in these; more than 256 are added up to 256.")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Digest of ood.npz.")

@@ -7,7 +7,16 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from thinned.models.calibration_card import Calibration, Frozen, Policy, PolicyScore, Promise, SetKind, SetRule
+from thinned.models.calibration_card import (
+    Calibration,
+    Frozen,
+    OodReference,
+    Policy,
+    PolicyScore,
+    Promise,
+    SetKind,
+    SetRule,
+)
 from thinned.models.sampling import Made
 
 __all__ = [
@@ -17,6 +26,7 @@ __all__ = [
     "InputSpec",
     "Level",
     "ModelCard",
+    "OodReference",
     "OutputSpec",
     "Policy",
     "PolicyScore",
@@ -244,6 +254,9 @@ class ModelCard(Frozen):
     )
     warnings: tuple[str, ...] = ()
     audit: ShortAudit | None = Field(default=None, description="What the import's audit found; null if it could not.")
+    ood: OodReference | None = Field(
+        default=None, description="What tells how unlike the calibration rows a row is; null where none were given."
+    )
     scores: dict[str, float] = Field(default_factory=dict, description="Test scores, where the model was trained here.")
 
     def summary(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.util
 import inspect
 import json
@@ -21,7 +22,7 @@ from tests.service.cards import CLASSES, IMAGE, TOKENS, VALUE, card
 from tests.serving import ROOT, run_cli
 from tests.test_readme import bash, blocks, path_with_thinned
 from thinned import __all__ as PUBLIC
-from thinned.models.card import Calibration, OutputSpec, Policy
+from thinned.models.card import Calibration, OodReference, OutputSpec, Policy
 from thinned.service.cli.main import app
 from thinned.service.schema.openapi import describe_api
 from thinned.service.settings import DEBUG, Settings
@@ -155,7 +156,16 @@ OUTPUTS = (
     OutputSpec(name="tags", shape=(3,), dtype="float32", task="multilabel", scale="probabilities"),
     OutputSpec(name="amount", shape=(2,), dtype="float32", task="gaussian"),
 )
-OPENAPI = describe_api(card((IMAGE, TOKENS), OUTPUTS), "1", Settings())
+REFERENCE = OodReference(
+    created=datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC),
+    reference=9,
+    n=9,
+    counted="rows",
+    tensors=("dense",),
+    numbers=4,
+    sha256="0" * 64,
+)
+OPENAPI = describe_api(card((IMAGE, TOKENS), OUTPUTS).model_copy(update={"ood": REFERENCE}), "1", Settings())
 SCHEMAS: dict[str, Any] = OPENAPI["components"]["schemas"]
 OBJECTS = {
     name: schema

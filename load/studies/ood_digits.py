@@ -1,7 +1,8 @@
 """Measure the uncertainty of `digits` on out-of-distribution images: rotated, noisy, or of digits it never trained on.
 
 `python -m thinned.loadtest.studies.ood_digits --out DIR` takes `digits` from the store, trains a second network without
-two of the digits, prints the figures, and draws `digits-shift.png`.
+two of the digits, prints the figures, and draws `digits-shift.png`. `ood_nearest` compares the scores that tell such
+images from others.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from thinned.loadtest.studies.ood_nearest import LEVEL, SCORES, Compared, compare
 from thinned.models.card import OutputSpec
 from thinned.models.evaluation import evaluate
 from thinned.models.evaluation.predictive import classes_of
@@ -86,7 +88,8 @@ def ood_scores(left_out: Sequence[int] = LEFT_OUT, epochs: int = digits.EPOCHS) 
 
     Returns:
         Areas under the ROC curve of the entropy of the deterministic answer, of the entropy of the mean over passes,
-        and of the mutual information; and the accuracy on the digits of the training.
+        of the mutual information, and of the distance to the nearest rows; and the accuracy on the digits of the
+        training.
     """
     import keras
 
@@ -111,9 +114,10 @@ def ood_scores(left_out: Sequence[int] = LEFT_OUT, epochs: int = digits.EPOCHS) 
     )
     model = enable_mc_dropout(keras_model)
     name = model.inputs[0].name
+    spec = SPEC.model_copy(update={"shape": (len(trained),), "name": model.outputs[0].name})
     found = evaluate(
         model,
-        SPEC.model_copy(update={"shape": (len(trained),), "name": model.outputs[0].name}),
+        spec,
         {name: split.x_test[in_test]},
         np.array([class_of[digit] for digit in split.y_test[in_test].tolist()]),
         counts=[PASSES],
@@ -121,12 +125,26 @@ def ood_scores(left_out: Sequence[int] = LEFT_OUT, epochs: int = digits.EPOCHS) 
         ood={name: split.x_test[~in_test]},
     )
     deterministic, passes = found.series[0].scores[0], found.series[1].scores[0]
+    strange = {"left out": split.x_test[~in_test]}
+    nearest = compare(model, spec, split.x_train[in_train], split.x_test[in_test], strange).areas["left out"]
     return {
         "entropy of the plain answer": deterministic["auroc_strange_entropy"],
         "entropy over passes": passes["auroc_strange_entropy"],
         "mutual information": passes["auroc_strange_mutual_information"],
+        **dict(zip(SCORES[2:], nearest[2:], strict=True)),
         "accuracy on seen kinds": passes["accuracy"],
     }
+
+
+def print_compared(found: Compared) -> None:
+    """Print a line for each kind of strange rows."""
+    print(f"Area under the ROC curve for telling them; of ood also the share with a p-value of at most {LEVEL:g}")
+    print(f"{'':14s}{''.join(f'  {name:>24s}' for name in SCORES)}")
+    for name, areas in found.areas.items():
+        shares = ["", "", *(f" ({share:.2f})" for share in found.told[name])]
+        cells = [f"{area:.3f}{share}" for area, share in zip(areas, shares, strict=True)]
+        print(f"{name:14s}{''.join(f'  {cell:>24s}' for cell in cells)}")
+    print(f"{'as they are':14s}{''.join(f'  {cell:>24s}' for cell in ['', '', *(f'({s:.2f})' for s in found.usual)])}")
 
 
 def plot_shifts(rotations: Sequence[ShiftScores], noises: Sequence[ShiftScores]) -> bytes:
@@ -169,6 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{title:>20}  accuracy  entropy  mutual information")
         for item in scores:
             print(f"{item.strength:20g}  {item.accuracy:8.3f}  {item.entropy:7.3f}  {item.mutual_information:18.3f}")
+    strange = {f"turned by {d}": rotated(split.x_test, d) for d in DEGREES[1:]}
+    strange |= {f"noise of {s}": noisy(split.x_test, s) for s in NOISES[1:]}
+    print_compared(compare(model, SPEC, split.x_train, split.x_test, strange))
     print(f"Trained without {' and '.join(map(str, LEFT_OUT))}; area under the ROC curve for telling them:")
     for name, value in ood_scores().items():
         print(f"  {name}: {value:.4f}")

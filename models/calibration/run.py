@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from thinned.models.calibration.classes import calibrate_classes
 from thinned.models.calibration.fitted import SEED, Fit, now
+from thinned.models.calibration.ood import FittedOod
 from thinned.models.calibration.policy import PolicyRequest, check_request, fit_policy
 from thinned.models.calibration.quantiles import calibrate_quantiles
 from thinned.models.calibration.values import calibrate_values
@@ -26,6 +27,7 @@ from thinned.models.evaluation.predictive import (
     values_of,
 )
 from thinned.models.evaluation.rows import ClassRows
+from thinned.models.storage.kept_ood import ood_bytes
 from thinned.models.storage.model_store import StoredModel, load_rows, store
 from thinned.models.uncertainty import conformal
 from thinned.models.uncertainty.answer import require_finite
@@ -157,14 +159,28 @@ def require_units(units: Units) -> None:
         )
 
 
-def store_calibrated(stored: StoredModel, spec: OutputSpec, *, note: str | None = None) -> StoredModel:
+def store_calibrated(
+    stored: StoredModel, spec: OutputSpec, *, note: str | None = None, ood: FittedOod | None = None
+) -> StoredModel:
     """Store the model as a new version whose card holds the calibrated output; the old version stays.
+
+    Args:
+        stored: The model.
+        spec: The calibrated output.
+        note: A few words on the new version; those of the old one by default.
+        ood: What tells rows unlike the calibration rows; that of the old version by default.
 
     Raises:
         ModelFileError: The stored files are not those that its card describes.
     """
     outputs = tuple(spec if output.name == spec.name else output for output in stored.card.outputs)
     update = {"outputs": outputs, "created": now(), "note": note or stored.card.note}
-    card = stored.card.model_copy(update=update)
+    card = stored.card.model_copy(update=update if ood is None else {**update, "ood": ood.card})
     module = stored.path / "layers.py" if card.module_sha256 is not None else None
-    return store(stored.path / "model.keras", card, module=module, rows=load_rows(stored))
+    return store(
+        stored.path / "model.keras",
+        card,
+        module=module,
+        rows=load_rows(stored),
+        ood=ood_bytes(stored) if ood is None else ood.content,
+    )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -100,6 +100,8 @@ class MonteCarloRun:
         estimator: How mean and variance are made of the passes.
         exact: Whether closed forms give all that is asked for: the model is then run once, whatever `n_samples`, and no
             noise is drawn.
+        on_frontier: Called with some of the rows and the frontier that the prefix made of them, for all rows in turn;
+            the prefix then runs by itself, once, before the passes.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class MonteCarloRun:
         began: float | None = None,
         estimator: Estimator = "best",
         exact: bool = False,
+        on_frontier: Callable[[slice, Frontier], None] | None = None,
     ) -> None:
         self.rows = len(next(iter(inputs.values())))
         self.cap = 1 if exact else n_samples
@@ -129,8 +132,9 @@ class MonteCarloRun:
         self.stop_at = math.inf if budget_ms is None else (began or time.monotonic()) + budget_ms / 1000
         """When the budget ends it, on that clock; infinity without one."""
         self._row_passes = row_passes
+        self._on_frontier = on_frontier
         self._kept: dict[str, Array] = {}
-        self.in_one_call = not self.adaptive and self.rows * self.cap <= row_passes
+        self.in_one_call = not self.adaptive and on_frontier is None and self.rows * self.cap <= row_passes
         """Whether one call is enough."""
         most = self.rows if self.in_one_call else max(1, row_passes // BLOCK)  # rows of a piece
         self._pieces: list[_Piece] = []
@@ -167,6 +171,8 @@ class MonteCarloRun:
         piece, item = self.item.piece, self.item
         if not item.whole and piece.frontier is None:
             piece.frontier = source.prefix(piece.inputs)
+            if self._on_frontier is not None:
+                self._on_frontier(piece.rows, piece.frontier)
         return BatchItem(
             piece.height,
             0 if self.exact else self.seed,  # nothing is drawn: all that are exact may share a call

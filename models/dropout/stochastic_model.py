@@ -28,6 +28,7 @@ from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
 from thinned.models.dropout.partition.graph_partition import Partition, forced_layers
 from thinned.models.dropout.partition.last_layer import ClosedForms
 from thinned.models.dropout.partition.partition_runner import (
+    FrontierPart,
     PartitionRunner,
     find_row_axes,
     partition_of,
@@ -160,6 +161,12 @@ class StochasticModel:
         flat, key = self.flat(inputs), GraphKey("prefix")
         parts = [self.graphs.run(key, *part) for part in self._pieces(flat, self._prefix_rows)]
         return Frontier(len(flat[0]), tuple(_stacked(column) for column in zip(*parts, strict=True)))
+
+    @cached_property
+    def frontier_parts(self) -> list[FrontierPart]:
+        """What the tensors of a frontier are, masks left out."""
+        self.graphs.get(GraphKey("prefix"))
+        return self._runner.parts()
 
     def draw(
         self, items: Sequence[BatchItem], *, sampling: Sampling = "stratified", estimator: Estimator = "best"

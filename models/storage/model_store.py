@@ -20,6 +20,7 @@ from thinned.models.storage.stored_model import (
     CARD_FILE,
     LAYERS_FILE,
     MODEL_FILE,
+    OOD_FILE,
     StoredModel,
     digest,
     read,
@@ -58,7 +59,12 @@ __all__ = [
 
 
 def store(
-    source: Path, card: ModelCard, *, module: Path | None = None, rows: Mapping[str, npt.NDArray[Any]] | None = None
+    source: Path,
+    card: ModelCard,
+    *,
+    module: Path | None = None,
+    rows: Mapping[str, npt.NDArray[Any]] | None = None,
+    ood: bytes | None = None,
 ) -> StoredModel:
     """Put a model in the store as the newest version of its name.
 
@@ -70,6 +76,7 @@ def store(
         card: Its card.
         module: The `.py` file of its custom objects.
         rows: A few rows of the user's data by input name; their digest goes into the card.
+        ood: What tells rows unlike the calibration rows; the card has its digest.
 
     Returns:
         The stored model.
@@ -84,6 +91,8 @@ def store(
     with temporary_folder(root.parent, STAGING) as staging:
         with creating_in(staging, card.name, module=__name__, labels={"made-by": "thinned"}) as built:
             card = write_rows(Path(built.path), card, rows)
+            if ood is not None:
+                (Path(built.path) / OOD_FILE).write_bytes(ood)
             _fill(Path(built.path), source, card, module)
             version = str(built.tag.version)
         folder = staging / card.name / version

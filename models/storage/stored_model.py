@@ -16,6 +16,7 @@ __all__ = [
     "CARD_FILE",
     "LAYERS_FILE",
     "MODEL_FILE",
+    "OOD_FILE",
     "ROWS_FILE",
     "StoredModel",
     "digest",
@@ -29,14 +30,15 @@ CARD_FILE = "card.json"
 CARD_DIGEST_FILE = "card.sha256"
 LAYERS_FILE = "layers.py"
 ROWS_FILE = "rows.npz"
+OOD_FILE = "ood.npz"
 
 
 @dataclass(frozen=True)
 class StoredModel:
     """A model in the store.
 
-    `path` is the folder of `model.keras`, `card.json` and its digest `card.sha256`, for custom objects `layers.py`, and
-    `rows.npz` where rows of the user's data were given.
+    `path` is the folder of `model.keras`, `card.json` and its digest `card.sha256`, for custom objects `layers.py`,
+    `rows.npz` where rows of the user's data were given, and `ood.npz` where calibration made it.
     """
 
     card: ModelCard
@@ -105,7 +107,12 @@ def verify_files(stored: StoredModel) -> None:
         ModelCorruptError: One of them cannot be read, or is another.
     """
     card = stored.card
-    files = ((MODEL_FILE, card.sha256), (LAYERS_FILE, card.module_sha256), (ROWS_FILE, card.rows_sha256))
+    files = (
+        (MODEL_FILE, card.sha256),
+        (LAYERS_FILE, card.module_sha256),
+        (ROWS_FILE, card.rows_sha256),
+        (OOD_FILE, card.ood.sha256 if card.ood is not None else None),
+    )
     for name, expected in files:
         if expected is not None:
             verify(stored, stored.path / name, expected)

@@ -39,10 +39,13 @@ class Units:
         names, numbers = np.unique(groups, return_inverse=True)
         return cls(np.repeat(numbers.astype(np.int64).ravel(), per_row), len(names), "groups", per_row)
 
-    def parted(self, seed: int) -> tuple[NDArray[np.bool_], Units]:
-        """Which numbers fit, (M,), and the units of those that do not, in their order: the units are shuffled first."""
+    def parted(self, seed: int, share: int = SHARE) -> tuple[NDArray[np.bool_], Units]:
+        """Which numbers fit, (M,), and the units of those that do not, in their order: the units are shuffled first.
+
+        One unit in `share` fits.
+        """
         fitting = np.zeros(self.count, np.bool_)
-        fitting[np.random.default_rng(seed).permutation(self.count)[: self.count // SHARE]] = True
+        fitting[np.random.default_rng(seed).permutation(self.count)[: self.count // share]] = True
         fits: NDArray[np.bool_] = fitting[self.of]
         numbers = np.cumsum(~fitting) - 1
         return fits, Units(numbers[self.of[~fits]], int((~fitting).sum()), self.counted, self.per_row)

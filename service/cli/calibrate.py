@@ -30,6 +30,7 @@ Examples:
   thinned calibrate health --data visits.csv --target pressure --group patient
   thinned calibrate digits --data validation.npz --sets raps
   thinned calibrate digits --data validation.npz --risk 0.05
+  thinned calibrate digits --data validation.npz --ood --reference train.npz
 """
 
 
@@ -94,24 +95,41 @@ def _calibrate(
             show_default=False,
         ),
     ] = None,
+    ood: Annotated[
+        bool,
+        typer.Option("--ood", help="Also keep what tells new rows unlike these: `ood` in a request has a p-value."),
+    ] = False,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="train.npz|train.csv|…",
+            help="Of --ood: rows to look for neighbours among, best those of the training; else half of --data.",
+            show_default=False,
+        ),
+    ] = None,
     note: Annotated[
         str | None,
         typer.Option(help="A few words on the new version; those of the old one by default.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was fitted as JSON.")] = False,
 ) -> None:
-    from thinned.models.calibration import PolicyRequest, fit, store_calibrated
+    from thinned.models.calibration import PolicyRequest, fit, fit_ood, store_calibrated
+    from thinned.service.cli.data_files import read_known
     from thinned.service.cli.labelled import load_labelled
 
     if risk is None and (score is not None or max_error is not None):
         raise UsageError("--score and --max-error are of a policy: say with --risk which risk it is to keep")
+    if reference is not None and not ood:
+        raise UsageError("--reference is of --ood: give both, or leave it out")
     policy = None if risk is None else PolicyRequest(risk, confidence, score, max_error)
     labelled = load_labelled(model, data, target=target, output=output, group=group)
     from thinned.models.storage.versions import aliases_of
+    from thinned.models.uncertainty.nearest_rows import describe_ood
     from thinned.models.uncertainty.policies import describe_policy
     from thinned.models.uncertainty.promises import describe_promise
 
     stored, inputs = labelled.stored, labelled.inputs
+    known = None if reference is None else read_known(reference, stored.card.inputs, target, group)
     found = fit(
         labelled.model,
         labelled.spec,
@@ -123,7 +141,10 @@ def _calibrate(
         empty_sets=empty_sets,
         policy=policy,
     )
-    made = store_calibrated(stored, found.spec, note=note)
+    unlike = None
+    if ood:
+        unlike = fit_ood(labelled.model, stored.card, inputs, groups=labelled.groups, reference=known)
+    made = store_calibrated(stored, found.spec, note=note, ood=unlike)
     fitted = found.spec.calibration
     if as_json:
         print_json(
@@ -132,6 +153,7 @@ def _calibrate(
                 "output": found.spec.model_dump(mode="json"),
                 "nll_before": found.nll_before,
                 "nll_after": found.nll_after,
+                "ood": None if unlike is None else unlike.card.model_dump(mode="json"),
             }
         )
         return
@@ -154,6 +176,8 @@ def _calibrate(
     told = describe_policy(found.spec)
     if told is not None:
         out.print(told, markup=False, soft_wrap=True)
+    if unlike is not None:
+        out.print(describe_ood(unlike.card), markup=False, soft_wrap=True)
     name = stored.card.name
     out.print(f"Stored as {made.tag}, which is the latest version of {name} now; {stored.tag} stays.", soft_wrap=True)
     for alias in aliases_of(made.path.parent, stored.version):

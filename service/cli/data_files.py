@@ -29,7 +29,7 @@ from thinned.service.cli.frame_inputs import INPUT_NAMES, inputs_of
 from thinned.service.cli.frame_targets import groups_of, target_columns, targets_of
 from thinned.service.schema.input_arrays import check_inputs
 
-__all__ = ["STANDARD_INPUT", "SUFFIXES", "read_grouped", "read_labelled", "read_rows"]
+__all__ = ["STANDARD_INPUT", "SUFFIXES", "read_grouped", "read_known", "read_labelled", "read_rows"]
 
 Array = npt.NDArray[Any]
 TARGET_NAMES = ("y", "Y", "target", "targets", "labels", "y_test")
@@ -58,6 +58,20 @@ def read_rows(path: Path, specs: Sequence[InputSpec]) -> dict[str, Array]:
     read = _read(path, specs)
     if isinstance(read, Frame):
         return inputs_of(read, specs)
+    return _checked(path, _inputs_of(path, read, specs) if isinstance(read, _Arrays) else read, specs)
+
+
+def read_known(path: Path, specs: Sequence[InputSpec], target: str | None, group: str | None) -> dict[str, Array]:
+    """Rows of which neither the answers nor the groups are looked at, whether they are in the file or not.
+
+    Arguments and errors are those of `read_grouped`.
+    """
+    read = _read(path, specs)
+    if isinstance(read, Frame) and group is not None and group in ((frame := read.with_head()).names or ()):
+        read = groups_of(frame, group, specs)[0]
+    if isinstance(read, Frame):
+        others = [] if target is None else [target, *(name.strip() for name in target.split(","))]
+        return inputs_of(read, specs, others)
     return _checked(path, _inputs_of(path, read, specs) if isinstance(read, _Arrays) else read, specs)
 
 

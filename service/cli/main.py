@@ -124,6 +124,10 @@ def predict(
         bool,
         typer.Option("--policy", help="Of a model with a policy (calibrate --risk): which rows to accept."),
     ] = False,
+    ood: Annotated[
+        bool,
+        typer.Option("--ood", help="Of a model that was calibrated with --ood: how unlike known rows each row is."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -154,6 +158,7 @@ def predict(
         tolerance=tolerance,
         coverage=coverage,
         policy=policy,
+        ood=ood,
         output=output,
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from rich.text import Text
 
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, RowRecipe, SiteSpec, SplitSpec
+from thinned.models.uncertainty.nearest_rows import describe_ood
 from thinned.models.uncertainty.policies import describe_policy
 from thinned.models.uncertainty.promises import describe_promise
 from thinned.service.cli.findings import print_short_audit
@@ -109,6 +110,8 @@ def print_model(stored: StoredModel, entry: Entry | None = None) -> None:
                 out.print(Text(policy), soft_wrap=True)
         if output.estimator is not None:
             out.print(Text(f"Mean and variance of {output.name}: {_made(output)}"), soft_wrap=True)
+    if card.ood is not None:
+        out.print(Text(describe_ood(card.ood)), soft_wrap=True)
     if card.sites:
         table("site", "kind", "rate", "mask of a pass", "calls", "", rows=[_site_row(s) for s in card.sites])
         _print_split(card.split)

@@ -13,6 +13,7 @@ from thinned.models.sampling import Estimator, Sampling, draw_seed
 from thinned.models.storage.model_store import StoredModel, find
 from thinned.models.uncertainty import answer_output
 from thinned.models.uncertainty.answer import needs_passes
+from thinned.models.uncertainty.nearest_rows import OodScores, check_ood
 from thinned.models.uncertainty.policies import check_promises, policy_passes
 from thinned.models.uncertainty.promises import CALIBRATED_ESTIMATOR, calibrated_passes
 from thinned.service.cli.answer_files import check_output, write_answers
@@ -42,6 +43,7 @@ def predict_file(
     tolerance: float | None = None,
     coverage: float | None = None,
     policy: bool = False,
+    ood: bool = False,
     output: Path | None = None,
     estimator: Estimator | None = None,
 ) -> None:
@@ -58,6 +60,7 @@ def predict_file(
         coverage: Of the intervals or sets to answer too.
         policy: Whether to answer which rows to accept too.
         estimator: How mean and variance are made; None for as well as can be, with a coverage as calibrated.
+        ood: Whether to answer how unlike known rows each row is too.
         as_json: Print what the service would answer, not a table.
         output: The file to write the answers of all rows to.
 
@@ -83,6 +86,8 @@ def predict_file(
             limit=NO_LIMIT,
             estimator=estimator,
         )
+    if ood:
+        check_ood(stored.card)
     inputs = read_rows(path, stored.card.inputs)
     if n_samples is not None and not stored.card.sites:
         raise NoSitesError(
@@ -90,12 +95,14 @@ def predict_file(
             "--tolerance"
         )
     import_tensorflow()
-    from thinned.models.loading import load_stored
+    from thinned.models.loading import load_scorer, load_stored
 
     model = load_stored(stored)
+    scorer = load_scorer(stored, model) if ood else None
+    unlike = None if scorer is None else scorer.of_rows(model, inputs)
     show = not as_json and output is None
     if n_samples is None:
-        document = _predict(stored, model, inputs, show=show)
+        document = _predict(stored, model, inputs, unlike, show=show)
     else:
         document = _predict_mc(
             stored,
@@ -108,6 +115,7 @@ def predict_file(
             tolerance=tolerance,
             coverage=coverage,
             policy=policy,
+            ood=unlike,
             at_limit=at_limit,
             show=show,
         )
@@ -120,12 +128,14 @@ def predict_file(
         console().print(f"Answers of {len(next(iter(inputs.values())))} rows written to {output}{said}", soft_wrap=True)
 
 
-def _predict(stored: StoredModel, model: StochasticModel, inputs: Inputs, *, show: bool) -> dict[str, Any]:
+def _predict(
+    stored: StoredModel, model: StochasticModel, inputs: Inputs, ood: OodScores | None, *, show: bool
+) -> dict[str, Any]:
     """The deterministic answer."""
     outputs = model.predict(inputs)
-    document = predict_answer(outputs, stored.card, stored.version, max_numbers=NO_LIMIT)
+    document = predict_answer(outputs, stored.card, stored.version, max_numbers=NO_LIMIT, ood=ood)
     if show:
-        print_answers(outputs, stored.card)
+        print_answers(outputs, stored.card, ood=ood)
     return document
 
 
@@ -141,6 +151,7 @@ def _predict_mc(
     tolerance: float | None,
     coverage: float | None,
     policy: bool,
+    ood: OodScores | None,
     at_limit: bool,
     show: bool,
 ) -> dict[str, Any]:
@@ -186,10 +197,11 @@ def _predict_mc(
         converged=run.converged(),
         stopped_by=stopped_by,
         coverage=coverage,
+        ood=ood,
         max_numbers=NO_LIMIT,
     )
     if show:
-        print_statistics(answers, card, n_samples=run.drawn, seed=seed, coverage=coverage)
+        print_statistics(answers, card, n_samples=run.drawn, seed=seed, coverage=coverage, ood=ood)
         if "calibrated" in document:
             print("Means and entropies have the fitted temperature; --json gives the plain ones beside them.")
         if stopped_by == "limit":

@@ -9,6 +9,7 @@ import numpy as np
 
 from thinned.models.card import ModelCard, OutputSpec
 from thinned.models.uncertainty import OutputAnswer, probabilities
+from thinned.models.uncertainty.nearest_rows import OodScores
 from thinned.service.cli.output import console, table
 
 __all__ = [
@@ -22,23 +23,31 @@ MOST_ROWS = 20
 MOST_VALUES = 6
 
 
-def print_answers(outputs: Mapping[str, Any], card: ModelCard) -> None:
+def print_answers(outputs: Mapping[str, Any], card: ModelCard, *, ood: OodScores | None = None) -> None:
     """Deterministic answers, a line a row."""
+    further = [] if ood is None else ["p-value"]
     for spec in card.outputs:
         values = np.asarray(outputs[spec.name])
         rows: list[tuple[str, ...]]
         if spec.task == "classification" and values.ndim == 2:
             probs = probabilities(values, _scale(spec))
-            rows = [(str(i), *_top(row, spec)) for i, row in enumerate(probs[:MOST_ROWS])]
-            table("row", "label", "probability", rows=rows, title=_title(spec, card), right=("probability",))
+            rows = [(str(i), *_top(row, spec), *_p_value(ood, i)) for i, row in enumerate(probs[:MOST_ROWS])]
+            head, right = ("row", "label", "probability", *further), ("probability", *further)
+            table(*head, rows=rows, title=_title(spec, card), right=right)
         else:
-            rows = [(str(i), _values(row)) for i, row in enumerate(values[:MOST_ROWS])]
-            table("row", "value", rows=rows, title=_title(spec, card))
+            rows = [(str(i), _values(row), *_p_value(ood, i)) for i, row in enumerate(values[:MOST_ROWS])]
+            table("row", "value", *further, rows=rows, title=_title(spec, card), right=further)
     _print_rest(len(next(iter(outputs.values()))))
 
 
 def print_statistics(
-    answers: Mapping[str, OutputAnswer], card: ModelCard, *, n_samples: int, seed: int, coverage: float | None = None
+    answers: Mapping[str, OutputAnswer],
+    card: ModelCard,
+    *,
+    n_samples: int,
+    seed: int,
+    coverage: float | None = None,
+    ood: OodScores | None = None,
 ) -> None:
     """Answers over passes, a line a row: mean and standard deviation, and for classes the entropies."""
     for spec in card.outputs:
@@ -64,6 +73,9 @@ def print_statistics(
         if found.decision is not None:
             head.append("decision")
             rows = [[*row, "accept" if found.decision.accepted[i] else "abstain"] for i, row in enumerate(rows)]
+        if ood is not None:
+            head.append("p-value")
+            rows = [[*row, *_p_value(ood, i)] for i, row in enumerate(rows)]
         table(*head, rows=rows, title=_title(spec, card), right=head[2:])
     console().print(_made(answers, card, n_samples, seed), soft_wrap=True)
     _print_rest(len(next(iter(answers.values())).mean))
@@ -80,6 +92,11 @@ def _made(answers: Mapping[str, OutputAnswer], card: ModelCard, n_samples: int, 
     else:
         how = "".join(f" {what}" for what in found.values())
     return f"{n_samples} passes{how}, seed {seed} (pass --seed {seed} for the same answer again)"
+
+
+def _p_value(ood: OodScores | None, i: int) -> list[str]:
+    """How rare it is that a known row lies so far from others; nothing where it was not asked for."""
+    return [] if ood is None else [number(ood.p_value[i])]
 
 
 def _promise(answer: OutputAnswer, i: int, spec: OutputSpec) -> str:

@@ -42,8 +42,9 @@ async def predict(body: bytes, model: ServedModel, asked: Asked) -> tuple[bytes,
     job = await model.predict(request, asked.gone, began=asked.began, hold=asked.hold)
     annotate(rows=job.rows)
     outputs, most = job.outputs, settings.max_returned_numbers
+    ood = None if job.ood is None else job.ood.found
     content = await _here_or_in_a_thread(
-        lambda: encode(predict_answer(outputs, card, model.version, max_numbers=most)),
+        lambda: encode(predict_answer(outputs, card, model.version, max_numbers=most, ood=ood)),
         here=sum(array.size for array in outputs.values()) <= INLINE_NUMBERS,
     )
     return content, _timing(job, asked.metrics)
@@ -111,6 +112,7 @@ def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: 
             stopped_by="limit" if request.at_limit and run.stopped_by == "n_samples" else run.stopped_by,
             coverage=request.coverage,
             reduced=reduced,
+            ood=None if job.ood is None else job.ood.found,
             max_numbers=model.settings.max_returned_numbers,
         )
     )

@@ -13,7 +13,7 @@ from thinned.models.card import ModelCard
 from thinned.models.dropout import ALL_THE_SAME, BatchItem, StochasticModel, check_laws
 from thinned.models.dropout.call_memory import CALL_BYTES
 from thinned.models.errors import MemoryLimitError, UnsupportedModelError, WarmUpError
-from thinned.models.loading import load_stored
+from thinned.models.loading import OodScorer, load_scorer, load_stored
 from thinned.models.sampling import BLOCK, ESTIMATORS, Sampling
 from thinned.models.storage.model_store import StoredModel
 
@@ -43,6 +43,7 @@ class Engine:
         card: The model's card.
         version: Its version in the store.
         model: What answers.
+        ood: What tells rows unlike the calibration rows; None where the model was not calibrated for it.
 
     Raises:
         ThinnedError: The stored model cannot be loaded.
@@ -58,6 +59,7 @@ class Engine:
         self.card: ModelCard = stored.card
         self.version: str = stored.version
         self.model: StochasticModel = load_stored(stored)
+        self.ood: OodScorer | None = load_scorer(stored, self.model)
         self._row_passes = block_row_passes
         self._call_memory = call_memory
 

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from thinned.models.dropout import MonteCarloRun
+from thinned.models.dropout import Frontier, MonteCarloRun
 from thinned.models.dropout.refused_values import placed
 from thinned.models.errors import InputError
 from thinned.models.sampling import BLOCK
+from thinned.models.uncertainty.nearest_rows import OodScores
 
-__all__ = ["Job", "PredictJob", "SampleJob", "Share"]
+__all__ = ["Job", "OodRows", "PredictJob", "SampleJob", "Share"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Inputs: TypeAlias = Mapping[str, Array]
@@ -34,6 +35,19 @@ class Share(NamedTuple):
         return self.rows * self.passes
 
 
+class OodRows:
+    """How unlike the calibration rows the rows of a request are, as far as their frontier is known."""
+
+    def __init__(self, rows: int, scorer: Callable[[Frontier], OodScores]) -> None:
+        self._scorer = scorer
+        self.found = OodScores(np.full(rows, np.nan), np.full(rows, np.nan))
+        """Of all rows, once every one has been taken."""
+
+    def take(self, rows: slice, frontier: Frontier) -> None:
+        """Score some rows by their frontier."""
+        self.found.score[rows], self.found.p_value[rows] = self._scorer(frontier)
+
+
 class Job:
     """One request that waits for its answer. It ends once: with its result, or with an error.
 
@@ -41,10 +55,13 @@ class Job:
         inputs: Checked arrays by input name, (B, *input_shape).
         row_passes: Rows x passes that one call may hold for rows of these shapes.
         deadline: When it is too late to answer, on the clock of `time.monotonic`.
+        ood: Takes the frontier of its rows, where it is asked how unlike they are.
     """
 
-    def __init__(self, inputs: Inputs, *, row_passes: int, deadline: float = math.inf) -> None:
-        self.inputs = inputs
+    def __init__(
+        self, inputs: Inputs, *, row_passes: int, deadline: float = math.inf, ood: OodRows | None = None
+    ) -> None:
+        self.inputs, self.ood = inputs, ood
         self.rows = len(next(iter(inputs.values())))
         self.row_passes = row_passes
         self.deadline = deadline
@@ -94,8 +111,10 @@ class Job:
 class PredictJob(Job):
     """A request for the deterministic answer. Many rows are computed some at a time."""
 
-    def __init__(self, inputs: Inputs, *, row_passes: int, deadline: float = math.inf) -> None:
-        super().__init__(inputs, row_passes=row_passes, deadline=deadline)
+    def __init__(
+        self, inputs: Inputs, *, row_passes: int, deadline: float = math.inf, ood: OodRows | None = None
+    ) -> None:
+        super().__init__(inputs, row_passes=row_passes, deadline=deadline, ood=ood)
         self._parts: list[dict[str, Array]] = []
         self._done = 0
 
@@ -119,8 +138,10 @@ class PredictJob(Job):
             return self.inputs
         return {name: x[self._done : self._done + count] for name, x in self.inputs.items()}
 
-    def take(self, outputs: dict[str, Array]) -> None:
-        """Take the answers to the rows that `next_rows` gave."""
+    def take(self, outputs: dict[str, Array], frontier: Frontier | None = None) -> None:
+        """Take the answers to the rows that `next_rows` gave, and their frontier where that is asked for."""
+        if self.ood is not None and frontier is not None:
+            self.ood.take(slice(self._done, self._done + frontier.rows), frontier)
         self._parts.append(outputs)
         self._done += len(next(iter(outputs.values())))
 
@@ -140,10 +161,19 @@ class SampleJob(Job):
         run: Its passes; made with the same `row_passes`.
         row_passes: As for `Job`.
         deadline: As for `Job`.
+        ood: As for `Job`; what the run gives its frontier to.
     """
 
-    def __init__(self, inputs: Inputs, run: MonteCarloRun, *, row_passes: int, deadline: float = math.inf) -> None:
-        super().__init__(inputs, row_passes=row_passes, deadline=deadline)
+    def __init__(
+        self,
+        inputs: Inputs,
+        run: MonteCarloRun,
+        *,
+        row_passes: int,
+        deadline: float = math.inf,
+        ood: OodRows | None = None,
+    ) -> None:
+        super().__init__(inputs, row_passes=row_passes, deadline=deadline, ood=ood)
         self.run = run
 
     @property

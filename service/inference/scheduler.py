@@ -256,11 +256,16 @@ class Scheduler:
         if len(parts) > 1:
             inputs = {name: np.concatenate([part[name] for part in parts]) for name in inputs}
         outputs = self._engine.model.predict(inputs)
+        failed: dict[Job, Exception] = {}
         start = 0
-        for job, share in zip(jobs, shares, strict=True):
-            job.take({name: array[start : start + share.rows] for name, array in outputs.items()})
+        for job, share, part in zip(jobs, shares, parts, strict=True):
+            try:
+                frontier = None if job.ood is None else self._engine.model.prefix(part)
+                job.take({name: array[start : start + share.rows] for name, array in outputs.items()}, frontier)
+            except Exception as error:
+                failed[job] = error
             start += share.rows
-        return {}
+        return failed
 
     def _sample(self, shares: Sequence[Share]) -> dict[Job, Exception]:
         """Draw; jobs that could not take what was drawn, with why."""

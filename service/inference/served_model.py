@@ -21,7 +21,7 @@ from thinned.service.settings import Settings
 
 if TYPE_CHECKING:
     from thinned.service.inference.engine import Engine
-    from thinned.service.inference.jobs import Job, PredictJob, SampleJob
+    from thinned.service.inference.jobs import Job, OodRows, PredictJob, SampleJob
     from thinned.service.inference.scheduler import Scheduler
 
 __all__ = ["Gone", "ServedModel"]
@@ -122,7 +122,8 @@ class ServedModel:
         most = self._row_passes(request.inputs, "predict")
         outputs = engine.numbers_per_row(request.inputs) * len(next(iter(request.inputs.values())))
         hold.take("answers", _ANSWER_BYTES * outputs)
-        job = PredictJob(request.inputs, row_passes=most, deadline=began + request.timeout_ms / 1000)
+        deadline = began + request.timeout_ms / 1000
+        job = PredictJob(request.inputs, row_passes=most, deadline=deadline, ood=self._ood(request))
         await self._answered(job, request.timeout_ms, gone)
         return job
 
@@ -145,6 +146,7 @@ class ServedModel:
         if request.needs_passes:
             hold.take("passes", 4 * numbers * request.n_samples)
         hold.take("answers", _ANSWER_BYTES * numbers * (3 + request.return_samples * request.n_samples))
+        ood = self._ood(request)
         run = MonteCarloRun(
             request.inputs,
             engine.output_names,
@@ -158,10 +160,18 @@ class ServedModel:
             began=began,
             estimator=request.estimator,
             exact=exact,
+            on_frontier=None if ood is None else ood.take,
         )
-        job = SampleJob(request.inputs, run, row_passes=most, deadline=began + request.timeout_ms / 1000)
+        job = SampleJob(request.inputs, run, row_passes=most, deadline=began + request.timeout_ms / 1000, ood=ood)
         await self._answered(job, request.timeout_ms, gone)
         return job
+
+    def _ood(self, request: PredictRequest | SampleRequest) -> OodRows | None:
+        """What takes the frontier of a request that asks how unlike its rows are."""
+        from thinned.service.inference.jobs import OodRows
+
+        scorer = self.engine.ood if request.ood else None
+        return None if scorer is None else OodRows(len(next(iter(request.inputs.values()))), scorer)
 
     def _row_passes(self, inputs: Mapping[str, Array], *kind: str) -> int:
         """Rows x passes of a call of such rows: what memory allows, and no more than takes a quarter of a second."""

@@ -54,7 +54,7 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
         "components": {
             "schemas": {
                 "Inputs": inputs(card.inputs, settings),
-                "PredictRequest": predict_request(settings),
+                "PredictRequest": predict_request(card, settings),
                 "PredictMcRequest": predict_mc_request(card, settings),
                 "PredictAnswer": predict_answer(card),
                 "PredictMcAnswer": predict_mc_answer(card),

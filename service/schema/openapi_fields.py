@@ -14,6 +14,7 @@ from thinned.models.uncertainty.promises import calibrated_passes, describe_prom
 from thinned.service.schema.calibrated_fields import calibrated_request, tempered_answer
 from thinned.service.schema.input_arrays import describe, largest_number, numpy_dtype
 from thinned.service.schema.json_schema import Schema, array, by_output, object_of, or_null, reference, rows
+from thinned.service.schema.ood_fields import ood_answer, ood_request
 from thinned.service.schema.policy_fields import decision_fields, policy_request
 from thinned.service.schema.reduce_field import reduced_fields, reduced_schema, reduction_schema
 from thinned.service.schema.request_fields import LEAST_TIMEOUT_MS, MAX_QUANTILES
@@ -29,15 +30,17 @@ _MEANINGS = {
 }
 
 
-def predict_request(settings: Settings) -> Schema:
+def predict_request(card: ModelCard, settings: Settings) -> Schema:
     """The body of `/predict`."""
-    return object_of({"inputs": reference("Inputs")}, {"timeout_ms": _timeout_ms(settings)})
+    optional = {"timeout_ms": _timeout_ms(settings), "ood": ood_request(card)}
+    return object_of({"inputs": reference("Inputs")}, optional)
 
 
 def predict_answer(card: ModelCard) -> Schema:
     """The answer of `/predict`."""
     outputs = by_output(card.outputs, rows, named=len(card.outputs) > 1)
-    return object_of({"outputs": outputs, **_predicted_label(card), "model": reference("ModelRef")})
+    required = {"outputs": outputs, **_predicted_label(card), "model": reference("ModelRef")}
+    return object_of(required, ood_answer(card))
 
 
 def inputs(specs: Sequence[InputSpec], settings: Settings) -> Schema:
@@ -249,6 +252,7 @@ def predict_mc_answer(card: ModelCard) -> Schema:
         **tempered_answer(card),
         **_answer_parts(card),
         **reduced_schema(card),
+        **ood_answer(card),
     }
     for name in reduced_fields(card):
         if name in required:
@@ -304,6 +308,7 @@ def _request_parts(card: ModelCard) -> dict[str, Schema]:
         },
         "coverage": coverage,
         "policy": policy_request(card),
+        "ood": ood_request(card),
     }
 
 

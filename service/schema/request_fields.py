@@ -16,6 +16,7 @@ from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import ESTIMATORS, SAMPLINGS, SEEDS, Estimator, Sampling
 from thinned.models.uncertainty.answer import needs_passes
 from thinned.models.uncertainty.mean_probabilities import check_temperature, has_temperature
+from thinned.models.uncertainty.nearest_rows import check_ood
 from thinned.models.uncertainty.policies import check_promises, policy_passes
 from thinned.models.uncertainty.promises import CALIBRATED_ESTIMATOR, calibrated_passes
 from thinned.models.uncertainty.reduction import Reduction
@@ -36,6 +37,7 @@ class PredictRequest:
 
     inputs: dict[str, npt.NDArray[Any]]
     timeout_ms: float
+    ood: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class SampleRequest:
     coverage: float | None = None
     calibrated: bool = False
     policy: bool = False
+    ood: bool = False
     at_limit: bool = False
     """Whether `n_samples` is no number that was sent, but the most that the limits allow."""
     estimator: Estimator = "best"
@@ -79,6 +82,7 @@ _SAMPLE_FIELDS = (
     "policy",
     "estimator",
     "reduce",
+    "ood",
 )
 
 
@@ -87,13 +91,18 @@ def read_predict(document: Mapping[str, object], card: ModelCard, settings: Sett
 
     Raises:
         InputError: With everything that is wrong with it.
+        CalibrationError: It asks how unlike the rows are, and the model was not calibrated for that.
     """
-    problems = _unknown_fields(document, ("inputs", "timeout_ms"))
+    problems = _unknown_fields(document, ("inputs", "timeout_ms", "ood"))
     timeout_ms = _read_timeout(document, settings, problems)
+    ood = document.get("ood", False)
+    _check_flags({"ood": ood}, problems)
     inputs = _read_inputs(document, card, settings, problems)
     _refuse(problems)
+    if ood:
+        check_ood(card)
     _refuse(_check_size(inputs, card, settings, copies=1))
-    return PredictRequest(inputs, timeout_ms)
+    return PredictRequest(inputs, timeout_ms, bool(ood))
 
 
 def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: Settings) -> SampleRequest:
@@ -117,10 +126,9 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     problems += _check_quantiles(quantiles)
     separate = document.get("separate", False)
     calibrated = document.get("calibrated", any(map(has_temperature, card.outputs)))
+    ood = document.get("ood", False)
     flags = {"return_samples": return_samples, "separate": separate, "calibrated": calibrated, "policy": policy}
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            problems.append(Problem((name,), f"expected true or false, received {describe(value)}"))
+    _check_flags({**flags, "ood": ood}, problems)
     sampling = document.get("sampling", "stratified")
     if sampling not in SAMPLINGS:
         problems.append(Problem(("sampling",), f"expected {' or '.join(SAMPLINGS)}, received {describe(sampling)}"))
@@ -148,6 +156,8 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
     )
     if calibrated:
         check_temperature(card.outputs)
+    if ood:
+        check_ood(card)
     kept = (
         bool(quantiles)
         or bool(return_samples)
@@ -170,6 +180,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
         coverage=coverage,
         calibrated=bool(calibrated),
         policy=bool(policy),
+        ood=bool(ood),
         at_limit=at_limit,
         estimator=made,
         reduction=reduction,
@@ -198,6 +209,13 @@ def _read_inputs(
     except InputError as error:
         problems += error.problems
         return {}
+
+
+def _check_flags(flags: Mapping[str, object], problems: list[Problem]) -> None:
+    """Add to `problems` what should be true or false, and is not."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            problems.append(Problem((name,), f"expected true or false, received {describe(value)}"))
 
 
 def _whole(value: object) -> object:

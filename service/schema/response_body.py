@@ -17,6 +17,7 @@ from thinned.models.card import ModelCard, OutputSpec
 from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import Sampling
 from thinned.models.uncertainty.answer import OutputAnswer, likeliest_class, require_finite
+from thinned.models.uncertainty.nearest_rows import OodScores
 from thinned.models.uncertainty.reduction import Reduced
 from thinned.service.schema.reduce_field import reduced_answer
 
@@ -47,7 +48,12 @@ UNKNOWN_OF_QUANTILES = (
 
 
 def predict_answer(
-    outputs: Mapping[str, npt.NDArray[Any]], card: ModelCard, version: str, *, max_numbers: int
+    outputs: Mapping[str, npt.NDArray[Any]],
+    card: ModelCard,
+    version: str,
+    *,
+    max_numbers: int,
+    ood: OodScores | None = None,
 ) -> dict[str, Any]:
     """The answer of `/predict`.
 
@@ -59,7 +65,7 @@ def predict_answer(
     lists = {name: array.tolist() for name, array in outputs.items()}
     classes = {spec.name: _classes(spec, outputs[spec.name]) for spec in card.outputs if has_label(spec)}
     model = {"name": card.name, "version": version}
-    return {"outputs": _named(lists, card), **_predicted_label(classes, card), "model": model}
+    return {"outputs": _named(lists, card), **_predicted_label(classes, card), **_ood(ood), "model": model}
 
 
 def predict_mc_answer(
@@ -75,6 +81,7 @@ def predict_mc_answer(
     stopped_by: str | None = None,
     coverage: float | None = None,
     reduced: Mapping[str, Reduced] | None = None,
+    ood: OodScores | None = None,
 ) -> dict[str, Any]:
     """The answer of `/predict_mc`; what is asked for besides the moments is there if it was asked for.
 
@@ -119,6 +126,7 @@ def predict_mc_answer(
     document |= _decisions(answers, card)
     if reduced:
         document |= reduced_answer(reduced, card)
+    document |= _ood(ood)
     # All outputs have the same passes; of one that is exact they tell nothing.
     drawn = [answer for answer in answers.values() if answer.estimator != "exact"]
     first = drawn[0] if drawn else next(iter(answers.values()))
@@ -203,6 +211,11 @@ def _promises(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str,
         if answer.prediction_set is not None
     }
     return {field: _named(found, card) for field, found in (("interval", ends), ("prediction_set", sets)) if found}
+
+
+def _ood(found: OodScores | None) -> dict[str, Any]:
+    """Of each row how far it lies from known rows, and how rare that is."""
+    return {} if found is None else {"ood_score": found.score.tolist(), "ood_p_value": found.p_value.tolist()}
 
 
 def _decisions(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -16,10 +16,17 @@ from thinned.models.dropout.partition.signature import ModelSignature
 from thinned.models.dropout.sites.attention import attends_with_noise
 from thinned.models.dropout.sites.discovery import DiscoveredSites
 
-__all__ = ["PartitionRunner", "find_row_axes", "partition_of", "single_precision"]
+__all__ = ["FrontierPart", "PartitionRunner", "find_row_axes", "partition_of", "single_precision"]
 
 Tensor = Any
 Trace = Callable[[Callable[..., list[Tensor]]], Any]
+
+
+class FrontierPart(NamedTuple):
+    """A tensor of the frontier: the number of the input that it is, and where among them its Keras mask is, if any."""
+
+    source: int | None
+    mask: int | None
 
 
 class PartitionRunner:
@@ -45,6 +52,19 @@ class PartitionRunner:
         self._masked = [value for value, mask in masks.items() if mask is not None]
         moved = [self._rows_first(value, values[value], rows) for value in self.partition.frontier]
         return moved + [masks[value] for value in self._masked]
+
+    def parts(self) -> list[FrontierPart]:
+        """What the tensors that `prefix` gives are, once it was traced; the masks that follow them left out."""
+        if self.partition is None:
+            return [FrontierPart(i, None) for i in range(len(self._signature.inputs))]
+        numbers, masks = self.partition.inputs, len(self.partition.frontier)
+        return [
+            FrontierPart(
+                numbers.index(value) if value in numbers else None,
+                masks + self._masked.index(value) if value in self._masked else None,
+            )
+            for value in self.partition.frontier
+        ]
 
     def frontier_values(self, inputs: Sequence[Tensor]) -> dict[int, Tensor]:
         """All values of the prefix, as the model itself lays them out."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thinned.loadtest.studies.ood_digits import noisy, ood_scores, plot_shifts, rotated, score_shift
+from thinned.loadtest.studies.ood_digits import SPEC, noisy, ood_scores, plot_shifts, rotated, score_shift
+from thinned.loadtest.studies.ood_nearest import compare
 from thinned.models.examples import digits as example
 from thinned.models.loading import load
 
@@ -30,6 +31,16 @@ def test_a_rotation_by_90_degrees_is_that_of_the_array() -> None:
     assert any(np.allclose(quarter, np.rot90(images, k, axes=(1, 2)), atol=1e-3) for k in (1, 3))
     assert noisy(images, 9).min() >= 0
     assert noisy(images, 9).max() <= 16
+
+
+def test_the_nearest_training_images_tell_turned_and_noisy_digits(digits: str) -> None:
+    model, split = load(digits), example.data()
+    strange = {"turned": rotated(split.x_test, 90), "noise": noisy(split.x_test, 8)}
+    found = compare(model, SPEC, split.x_train, split.x_test, strange, splits=2)
+    assert min(found.areas["turned"][2:]) > 0.97
+    assert found.areas["noise"][3] > max(found.areas["noise"][:2])
+    assert max(found.usual) < 0.12
+    assert found.told["turned"][1] > 0.9
 
 
 @pytest.mark.long

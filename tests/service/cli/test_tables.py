@@ -285,6 +285,40 @@ def test_calibrated_intervals_and_what_cannot_be_calibrated_with(
     model_store.delete(made)
 
 
+def test_rows_unlike_known_ones_are_told(thinned: Run, imported: Callable[[Run, str], str], tmp_path: Path) -> None:
+    name = imported(thinned, "table-house")
+    rows = write(tmp_path / "x.json", json.dumps(RECORDS))
+    status, _, err = thinned("predict", name, "--input", rows, "--ood")
+    assert status != 0
+    assert "run thinned calibrate NAME --data val.npz --ood" in err
+    x = np.random.default_rng(0).normal((3, 80, 2000), (1, 10, 10), (90, 3)).round(3)
+    bare = [f"{row[1]},{row[2]},{row[0]}" for row in x]
+    labelled = "area,year,rooms,price,who\n" + "\n".join(f"{line},{i},{i // 3}" for i, line in enumerate(bare[:60]))
+    known = write(tmp_path / "known.csv", "area,year,rooms\n" + "\n".join(bare[60:]))
+    asked = ("calibrate", name, "--data", write(tmp_path / "rows.csv", labelled), "--target", "price")
+    asked = (*asked, "--group", "who", "--n-samples", "4")
+    status, _, err = thinned(*asked, "--reference", known)
+    assert status == 2
+    assert "--reference is of --ood" in err
+    assert "no such file" in thinned(*asked, "--ood", "--reference", tmp_path / "none.csv")[2]
+    for reference in (known, tmp_path / "rows.csv"):
+        status, out, err = thinned(*asked, "--ood", "--reference", reference)
+        assert status == 0, err
+    assert "with 60 reference rows, and the distance to the nearest with those of 20 groups, each group" in out
+    status, out, err = thinned(*asked, "--ood", "--json")
+    assert (json.loads(out)["ood"]["reference"], json.loads(out)["ood"]["n"]) == (30, 10)
+    assert "p-values of ood: rows are compared by" in thinned("show", name)[1]
+    for more in ((), ("--n-samples", "4")):
+        status, out, err = thinned("predict", name, "--input", rows, "--ood", *more)
+        assert (status, err) == (0, "")
+        assert "p-value" in out
+    written = tmp_path / "y.csv"
+    assert thinned("predict", name, "--input", rows, "--ood", "--output", written)[0] == 0
+    assert written.read_text().splitlines()[0].endswith("ood_score,ood_p_value")
+    for version in model_store.tags(name)[1:]:
+        model_store.delete(version)
+
+
 def test_rows_of_different_length_answer_as_they_do_alone(
     thinned: Run, imported: Callable[[Run, str], str], tmp_path: Path
 ) -> None:
