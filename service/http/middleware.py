@@ -56,9 +56,8 @@ class ProblemMiddleware:
 
     def _refuse(self, path: str) -> ErrorResponse | None:
         if self._paths.route_of(path) is None:
-            return answer_to(
-                HTTPException(404, f"There is no {path[:100]!r} here; see /docs.json for what there is."), path
-            )
+            there = "see /v2" if is_protocol(path) else "see /docs.json"
+            return answer_to(HTTPException(404, f"There is no {path[:100]!r} here; {there} for what there is."), path)
         if path == "/readyz":
             try:
                 self._check_ready()

@@ -443,7 +443,7 @@ def test_a_model_without_sites_answers_and_refuses_passes(serve: Serve, models: 
     refused(fixed.ask("POST", "/v2/models/fixed/infer", json=asked), 422)
 
 
-@pytest.mark.parametrize("parameters", [{}, {"n_samples": 5}])
+@pytest.mark.parametrize("parameters", [{}, {"n_samples": 5, "seed": 0}])
 def test_an_answer_that_is_not_finite_is_said_so(serve: Serve, models: dict[str, str], parameters: Any) -> None:
     wild = serve(models["wild"])
     rows = {"name": "x", "shape": [2, 3], "datatype": "FP32", "data": [0, 0, 0, 1000, 0, 0]}
