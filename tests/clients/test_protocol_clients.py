@@ -58,7 +58,8 @@ for kind in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"):
     values = ones.astype(kind)
     answer = client.infer(name, [tensor(np_to_triton_dtype(values.dtype), values, True)])
     answers["ones " + kind] = answer.as_numpy(out).tolist()
-answers["ones BF16"] = client.infer(name, [tensor("BF16", ones.astype(ml_dtypes.bfloat16), True)]).as_numpy(out).tolist()
+halves = tensor("BF16", ones.astype(ml_dtypes.bfloat16), True)
+answers["ones BF16"] = client.infer(name, [halves]).as_numpy(out).tolist()
 said["answers"] = answers
 wanted = [triton.InferRequestedOutput(out, binary_data=False), triton.InferRequestedOutput(out + ".variance"),
           triton.InferRequestedOutput(out + ".mutual_information", binary_data=True)]
