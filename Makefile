@@ -12,6 +12,7 @@
 #   make zoo-hub          the same for KerasHub's models, in an environment of their own (.zoo-hub)
 #   make faults           attack a service for an hour: slow clients, floods, overload, a soak (ONLY=overload for one)
 #   make clients          clients by openapi-python-client and openapi-typescript, made and tried (needs npm)
+#   make conformance      the Open Inference Protocol by Triton's and KServe's clients and by schemathesis
 #   make format           what ruff can mend by itself
 #   make readme           write the answers that a service gives today into README.md
 #   make lock             write requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
@@ -38,7 +39,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators zoo zoo-hub faults clients readme lock clean
+.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators zoo zoo-hub faults clients conformance readme lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -114,6 +115,18 @@ zoo-hub: $(STAMP)
 clients: $(STAMP) .clients/node_modules/.bin/tsc
 	@OPENAPI_CLIENTS=$(CURDIR)/.clients $(BIN)/python -m pytest -rs tests/clients
 
+# So have Triton's client, KServe's client and schemathesis. The protocol's description of itself is one commit of its repository.
+PROTOCOL := https://raw.githubusercontent.com/kserve/open-inference-protocol/d49cc23f89d709d87b210ef9449e273ae243984e
+.conformance/open_inference_rest.yaml:
+	@$(PYTHON) -m venv .conformance
+	@.conformance/bin/python -m pip install --quiet --disable-pip-version-check "tritonclient[http]==2.73.0" schemathesis==4.32.5
+	@$(PYTHON) -m venv .conformance/kserve
+	@.conformance/kserve/bin/python -m pip install --quiet --disable-pip-version-check kserve==0.21.0
+	@curl --fail --silent --show-error --output $@ $(PROTOCOL)/specification/protocol/open_inference_rest.yaml
+
+conformance: $(STAMP) .conformance/open_inference_rest.yaml
+	@PROTOCOL_CLIENTS=$(CURDIR)/.conformance $(BIN)/python -m pytest -rP tests/clients/test_protocol_clients.py
+
 faults: $(STAMP) .faults/bin/st
 	@$(BIN)/python -m tests.faults --soak-minutes $(SOAK_MINUTES) $(addprefix --only ,$(ONLY)) $(ARGS)
 
@@ -129,5 +142,5 @@ lock: $(STAMP)
 		--quiet --constraint requirements.lock --output-file requirements-serving.lock
 
 clean:
-	rm -rf $(VENV) .zoo-hub .faults .clients build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .zoo-hub .faults .clients .conformance build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from thinned.models.errors import TokenError
-from thinned.service.http.problem_details import problem
+from thinned.service.http.problem_details import answer_to
 from thinned.service.http.tokens import Tokens, current_caller
 from thinned.service.metrics import Metrics
 from thinned.service.settings import Settings
 
-__all__ = ["AccessMiddleware", "open_to_all"]
+__all__ = ["HEALTH", "AccessMiddleware", "open_to_all"]
 
-HEALTH = ("/livez", "/readyz", "/healthz")
+HEALTH = ("/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready")
 DOCUMENTS = ("/", "/docs.json", "/openapi.json", "/schema.json", "/static_content/")
 
 
@@ -49,7 +49,7 @@ class AccessMiddleware:
             caller = tokens.caller_of(scope["headers"])
         except TokenError as error:
             self._metrics().refused("token")
-            await problem(error)(scope, receive, send)
+            await answer_to(error, scope["path"])(scope, receive, send)
             return
         scope["thinned_caller"] = caller.name
         before = current_caller.set(caller)

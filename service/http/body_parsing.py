@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy.typing as npt
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
@@ -23,7 +24,17 @@ from thinned.service.schema.request_body import check_structure, parse, parse_fa
 from thinned.service.schema.request_fields import PredictRequest, SampleRequest
 from thinned.service.settings import Settings
 
-__all__ = ["Asked", "medium_thread", "read_request"]
+__all__ = [
+    "INLINE_BYTES",
+    "INLINE_QUOTES",
+    "MEDIUM_BYTES",
+    "Asked",
+    "collector_at_rest",
+    "hold_inputs",
+    "medium_thread",
+    "read_in_turn",
+    "read_request",
+]
 
 T = TypeVar("T")
 R = TypeVar("R", PredictRequest, SampleRequest)
@@ -72,7 +83,7 @@ async def read_request(
     """
 
     def read() -> R:
-        with _collector_at_rest():
+        with collector_at_rest():
             check_structure(body, card, settings)
             return check(parse(body))
 
@@ -83,14 +94,25 @@ async def read_request(
     elif len(body) <= WRONG_INLINE_BYTES:
         request = check(parse(body))
     else:
-        asked.hold.take("parsing", _PARSED_TO_BYTES * len(body))
-        limiter = medium_thread if len(body) <= MEDIUM_BYTES else _large_thread
-        request = await _unless_gone(run_sync(read, limiter=limiter), asked)
-        asked.hold.give("parsing")
+        request = await read_in_turn(read, len(body), asked)
+    hold_inputs(request.inputs, asked)
+    return request
+
+
+async def read_in_turn(read: Callable[[], T], size: int, asked: Asked) -> T:
+    """The result of reading a body of so many bytes, in a thread; given up when nobody waits for it."""
+    asked.hold.take("parsing", _PARSED_TO_BYTES * size)
+    limiter = medium_thread if size <= MEDIUM_BYTES else _large_thread
+    result = await _unless_gone(run_sync(read, limiter=limiter), asked)
+    asked.hold.give("parsing")
+    return result
+
+
+def hold_inputs(inputs: Mapping[str, npt.NDArray[Any]], asked: Asked) -> None:
+    """Count what a request takes that has been read: its inputs, in place of its body."""
     asked.hold.give("bodies")
     # Twice: rows of requests that share a call are put together.
-    asked.hold.take("inputs", 2 * sum(array.nbytes for array in request.inputs.values()))
-    return request
+    asked.hold.take("inputs", 2 * sum(array.nbytes for array in inputs.values()))
 
 
 async def _unless_gone(work: Coroutine[Any, Any, T], asked: Asked) -> T:
@@ -119,7 +141,7 @@ _resting, _lock = 0, threading.Lock()
 
 
 @contextmanager
-def _collector_at_rest() -> Iterator[None]:
+def collector_at_rest() -> Iterator[None]:
     """No garbage collection meanwhile: JSON makes no cycles, and its millions of lists would be walked again and again.
 
     All of Python stands still for it: with 5 million lists 2.6 s instead of 0.5.

@@ -7,6 +7,7 @@ import math
 import re
 import time
 import zlib
+from collections.abc import Collection
 
 from starlette.types import Receive, Scope
 
@@ -21,8 +22,9 @@ from thinned.models.errors import (
 from thinned.service.inference.memory import Hold
 from thinned.service.settings import Settings
 
-__all__ = ["GRACE_S", "longest_timeout_ms", "read_body"]
+__all__ = ["GRACE_S", "JSON_ONLY", "longest_timeout_ms", "read_body"]
 
+JSON_ONLY = ("application/json",)
 GRACE_S = 5.0
 """Seconds in which a body may be slower than its least rate."""
 PIECE = 64 * 1024
@@ -31,7 +33,15 @@ _TIMEOUT_KEY = b'"timeout_ms"'
 _TIMEOUT = re.compile(_TIMEOUT_KEY + rb"\s*:\s*([0-9.eE+]{1,30})")
 
 
-async def read_body(scope: Scope, receive: Receive, settings: Settings, began: float, hold: Hold) -> bytes:
+async def read_body(
+    scope: Scope,
+    receive: Receive,
+    settings: Settings,
+    began: float,
+    hold: Hold,
+    *,
+    kinds: Collection[str] = JSON_ONLY,
+) -> bytes:
     """Read and unpack the body; what is held of it is counted.
 
     Args:
@@ -40,16 +50,17 @@ async def read_body(scope: Scope, receive: Receive, settings: Settings, began: f
         settings: The limits.
         began: When the first byte of the request was there, on the clock of `time.monotonic`.
         hold: Where the memory is taken from.
+        kinds: Content types that it may be said to have.
 
     Raises:
         OverloadedError: Others hold too much memory, or too many bodies are on their way.
-        UnsupportedBodyError: It is said not to be JSON, or to be packed in another way than gzip.
+        UnsupportedBodyError: It is said to be of another kind, or to be packed in another way than gzip.
         MalformedBodyError: What is said to be gzip is not.
         BodyTooLargeError: It is longer than the limit.
         BodyTooSlowError: It was not there in time, or came too slowly.
         ClientGoneError: The client went before it had sent all of it.
     """
-    packed, length = _headers(scope)
+    packed, length = _headers(scope, kinds)
     if length > settings.max_body_bytes:
         raise _too_large(settings.max_body_bytes)
     body = _Body(settings.max_body_bytes, hold, packed=packed)
@@ -99,15 +110,15 @@ async def _receive_rest(
             return
 
 
-def _headers(scope: Scope) -> tuple[bool, int]:
+def _headers(scope: Scope, kinds: Collection[str]) -> tuple[bool, int]:
     """Whether the body is packed, and how long it says to be."""
     packed, length = False, 0
     for name, value in scope["headers"]:
         if name == b"content-type":
             kind = value.partition(b";")[0].strip().lower().decode("latin-1")
-            if kind not in ("", "application/json"):
+            if kind and kind not in kinds:
                 raise UnsupportedBodyError(
-                    f"expected the header content-type: application/json, received {kind[:60]!r}"
+                    f"expected the header content-type: {' or '.join(kinds)}, received {kind[:60]!r}"
                 )
         elif name == b"content-encoding":
             kind = value.strip().lower().decode("latin-1")

@@ -49,8 +49,8 @@ class Bounds(NamedTuple):
     """Open connections."""
     at_once: int
     """Requests for `costly` paths that are begun in one round of the event loop; it answers nothing else meanwhile."""
-    costly: frozenset[bytes]
-    """Paths of which a request takes so long to read that a round can bear no more of them."""
+    costly: Callable[[bytes], bool]
+    """Whether a request for a path takes so long to read that a round can bear no more of them."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -134,7 +134,7 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         # One that is sent behind another of its connection begins in another round.
         first = cycle is None or cycle.response_complete
-        if first and self.url.partition(b"?")[0] in self._bounds.costly:
+        if first and self._bounds.costly(self.url.partition(b"?")[0]):
             beyond = self._sweep.begins >= self._bounds.at_once
             self.app = self._busy if beyond else self._begin
             self._sweep.begins += not beyond

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from thinned.models.errors import OverloadedError
 from thinned.service.http.bounded_protocol import Bounds, bound_connections
 from thinned.service.http.gate import OverloadGate
+from thinned.service.http.paths import is_costly
 from thinned.service.http.problem_details import problem
 from thinned.service.http.request_id import HEADER, current_request_id, name_request
 from thinned.service.http.request_log import NO_SNIFFING
@@ -21,7 +22,6 @@ __all__ = ["bound_connections_of"]
 
 log = logging.getLogger("bentoml.thinned")
 
-COSTLY = frozenset({b"/predict", b"/predict_mc"})
 _REASONS = {HTTPStatus.REQUEST_TIMEOUT: "slow", HTTPStatus.SERVICE_UNAVAILABLE: "full"}
 
 
@@ -39,7 +39,7 @@ def bound_connections_of(app: Starlette) -> None:
             header_timeout_s=settings.header_timeout_s,
             connections=settings.max_connections,
             at_once=settings.max_waiting + 1,
-            costly=COSTLY,
+            costly=is_costly,
         )
 
     gate = OverloadGate(lambda: app.state.manager)

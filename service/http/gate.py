@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from thinned.models.errors import NotReadyError, OverloadedError
 from thinned.service.http.body_reader import longest_timeout_ms
 from thinned.service.http.bounded_protocol import BEGAN
-from thinned.service.http.problem_details import problem
+from thinned.service.http.paths import COSTLY
+from thinned.service.http.problem_details import answer_to
 from thinned.service.http.request_id import HEADER, current_request_id, name_request
 from thinned.service.http.request_log import NO_SNIFFING
 from thinned.service.inference.model_manager import ModelManager
@@ -63,16 +64,17 @@ class OverloadGate:
     def _refusing(self, error: OverloadedError) -> ASGIApp:
         async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
             metrics, path, began = self._manager().metrics, scope["path"], time.perf_counter()
-            metrics.began(path)
+            route = COSTLY.route_of(path) or path  # It is asked for these only.
+            metrics.began(route)
             metrics.refused(reason_of(error) or "full")
             name = name_request(scope["headers"])
             before = current_request_id.set(name.decode("ascii"))
             try:
-                answer = problem(error)
+                answer = answer_to(error, path)
             finally:
                 current_request_id.reset(before)
             answer.raw_headers += [(HEADER, name), NO_SNIFFING]
             await answer(scope, receive, send)
-            metrics.request(path, answer.status_code, time.perf_counter() - began)
+            metrics.request(route, answer.status_code, time.perf_counter() - began)
 
         return refuse

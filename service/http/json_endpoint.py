@@ -1,7 +1,7 @@
-"""The endpoints that take and answer JSON: from the bytes of a request to the bytes of its answer.
+"""The endpoints that answer rows: from the bytes of a request to the bytes of its answer.
 
 A `JsonEndpoint` is an ASGI application for one path and POST. It reads the body no further than the limit, hands it on,
-and sends what comes back; every error is answered as a problem.
+and sends what comes back; every error is answered in the form that the path has.
 """
 
 from __future__ import annotations
@@ -9,45 +9,65 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Collection
+from typing import NamedTuple, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from thinned.models.errors import ClientGoneError, ThinnedError
 from thinned.service.http.body_parsing import Asked
-from thinned.service.http.body_reader import longest_timeout_ms, read_body
+from thinned.service.http.body_reader import JSON_ONLY, longest_timeout_ms, read_body
 from thinned.service.http.bounded_protocol import BEGAN
-from thinned.service.http.problem_details import problem
+from thinned.service.http.problem_details import answer_to
 from thinned.service.inference.memory import Hold
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.inference.served_model import ServedModel
 from thinned.service.schema.problem_table import reason_of
 
-__all__ = ["Answerer", "JsonEndpoint"]
-
-Answerer: TypeAlias = Callable[[bytes, ServedModel, Asked], Awaitable[tuple[bytes, bytes]]]
-"""Answers a body with a body and a Server-Timing, or raises; it may wait for the client to leave."""
+__all__ = ["Answer", "Answerer", "JsonEndpoint"]
 
 log = logging.getLogger("bentoml.thinned")
 
 _JSON = (b"content-type", b"application/json")
+
+
+class Answer(NamedTuple):
+    """A body, its Server-Timing, and the headers that say what the body is."""
+
+    content: bytes
+    timing: bytes
+    kind: tuple[tuple[bytes, bytes], ...] = (_JSON,)
+
+
+Answerer: TypeAlias = Callable[[bytes, ServedModel, Asked], Awaitable[Answer]]
+"""Answers a body, or raises; it may wait for the client to leave."""
 PART = 256 * 1024
 """Bytes of an answer that are sent at a time."""
 
 
 class JsonEndpoint:
-    """An ASGI application that answers POST requests in JSON.
+    """An ASGI application that answers POST requests.
 
     Args:
         answer: What answers a body.
         manager: Gives the model to answer with; called for each request.
+        check: Refuses what this model does not answer, by the headers of the request.
+        kinds: Content types that a body may have.
     """
 
-    def __init__(self, answer: Answerer, manager: Callable[[Scope], ModelManager]) -> None:
+    def __init__(
+        self,
+        answer: Answerer,
+        manager: Callable[[Scope], ModelManager],
+        *,
+        check: Callable[[ServedModel], None] | None = None,
+        kinds: Collection[str] = JSON_ONLY,
+    ) -> None:
         self._answer = answer
         self._manager = manager
+        self._check = check
+        self._kinds = kinds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -56,9 +76,11 @@ class JsonEndpoint:
         try:
             manager = self._manager(scope)
             with manager.lend() as model:
+                if self._check is not None:
+                    self._check(model)
                 model.check_admission()
                 hold = manager.memory.hold()
-                body = await read_body(scope, receive, manager.settings, began, hold)
+                body = await read_body(scope, receive, manager.settings, began, hold, kinds=self._kinds)
                 model.check_time(began + longest_timeout_ms(body, manager.settings.timeout_ms) / 1000)
 
                 async def gone() -> None:
@@ -66,8 +88,9 @@ class JsonEndpoint:
                         pass
 
                 asked = Asked(gone, began, manager.settings.max_timeout_ms / 1000, hold, manager.metrics)
-                content, timing = await self._answer(body, model, asked)
-            headers = [(b"content-length", b"%d" % len(content)), _JSON, (b"server-timing", timing)]
+                answer = await self._answer(body, model, asked)
+            content = answer.content
+            headers = [(b"content-length", b"%d" % len(content)), *answer.kind, (b"server-timing", answer.timing)]
             await _send(send, content, headers, manager.settings.body_timeout_s)
         except ClientGoneError:
             self._manager(scope).metrics.refused("gone")
@@ -78,7 +101,7 @@ class JsonEndpoint:
                 self._manager(scope).metrics.refused(reason)
             if not isinstance(error, ThinnedError | HTTPException):
                 log.exception("%s %s failed", scope["method"], scope["path"])
-            await problem(error)(scope, receive, send)
+            await answer_to(error, scope["path"])(scope, receive, send)
         finally:
             if hold is not None:
                 hold.release()

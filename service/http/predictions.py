@@ -7,21 +7,34 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from anyio.to_thread import run_sync
 
-from thinned.models.uncertainty import answer_output
+from thinned.models.card import ModelCard
+from thinned.models.uncertainty import OutputAnswer, answer_output
 from thinned.models.uncertainty.reduction import has_positions, reduce_output
 from thinned.service.http.body_parsing import Asked, medium_thread, read_request
+from thinned.service.http.json_endpoint import Answer
 from thinned.service.http.tokens import charge
 from thinned.service.http.tracing import annotate
 from thinned.service.http.uncertainty_metrics import note_uncertainty
 from thinned.service.inference.served_model import ServedModel
 from thinned.service.metrics import Metrics
-from thinned.service.schema.request_fields import SampleRequest, read_predict, read_predict_mc
+from thinned.service.schema.request_fields import PredictRequest, SampleRequest, read_predict, read_predict_mc
 from thinned.service.schema.response_body import encode, predict_answer, predict_mc_answer
 
 if TYPE_CHECKING:
-    from thinned.service.inference.jobs import Job, SampleJob
+    from thinned.models.dropout import MonteCarloRun
+    from thinned.service.inference.jobs import Job, PredictJob, SampleJob
 
-__all__ = ["predict", "predict_mc"]
+__all__ = [
+    "INLINE_NUMBERS",
+    "answers_of",
+    "here_or_in_a_thread",
+    "predict",
+    "predict_mc",
+    "predicted",
+    "sampled",
+    "stopped_by",
+    "timing",
+]
 
 T = TypeVar("T")
 
@@ -30,34 +43,59 @@ T = TypeVar("T")
 INLINE_NUMBERS = 4096
 
 
-async def predict(body: bytes, model: ServedModel, asked: Asked) -> tuple[bytes, bytes]:
-    """The deterministic answer, and its Server-Timing.
+async def predict(body: bytes, model: ServedModel, asked: Asked) -> Answer:
+    """The deterministic answer.
 
     Raises:
         ThinnedError: The body, its fields or the model refuse, or the answer was not there in time.
     """
     card, settings = model.card, model.settings
     request = await read_request(body, asked, lambda found: read_predict(found, card, settings), card, settings)
-    charge(len(next(iter(request.inputs.values()))))
-    job = await model.predict(request, asked.gone, began=asked.began, hold=asked.hold)
-    annotate(rows=job.rows)
+    job = await predicted(request, model, asked)
     outputs, most = job.outputs, settings.max_returned_numbers
     ood = None if job.ood is None else job.ood.found
-    content = await _here_or_in_a_thread(
+    content = await here_or_in_a_thread(
         lambda: encode(predict_answer(outputs, card, model.version, max_numbers=most, ood=ood)),
         here=sum(array.size for array in outputs.values()) <= INLINE_NUMBERS,
     )
-    return content, _timing(job, asked.metrics)
+    return Answer(content, timing(job, asked.metrics))
 
 
-async def predict_mc(body: bytes, model: ServedModel, asked: Asked) -> tuple[bytes, bytes]:
-    """The answer over passes, and its Server-Timing.
+async def predict_mc(body: bytes, model: ServedModel, asked: Asked) -> Answer:
+    """The answer over passes.
 
     Raises:
         ThinnedError: As for `predict`, or the model draws no noise.
     """
     card, settings = model.card, model.settings
     request = await read_request(body, asked, lambda found: read_predict_mc(found, card, settings), card, settings)
+    job, run = await sampled(request, model, asked)
+    kept = request.return_samples or request.reduction is not None
+    numbers = run.size * (3 + len(request.quantiles or ()) + kept * run.drawn)
+    content = await here_or_in_a_thread(
+        lambda: _write(job, request, model, asked.metrics), here=numbers <= INLINE_NUMBERS
+    )
+    return Answer(content, timing(job, asked.metrics))
+
+
+async def predicted(request: PredictRequest, model: ServedModel, asked: Asked) -> PredictJob:
+    """A job that has its deterministic answer; its rows are charged and noted.
+
+    Raises:
+        ThinnedError: The model refuses, or the answer was not there in time.
+    """
+    charge(len(next(iter(request.inputs.values()))))
+    job = await model.predict(request, asked.gone, began=asked.began, hold=asked.hold)
+    annotate(rows=job.rows)
+    return job
+
+
+async def sampled(request: SampleRequest, model: ServedModel, asked: Asked) -> tuple[SampleJob, MonteCarloRun]:
+    """A job that has its passes, and its run; they are charged and noted.
+
+    Raises:
+        ThinnedError: As for `predicted`, or the model draws no noise.
+    """
     rows = len(next(iter(request.inputs.values())))
     charge(rows * request.n_samples)
     job = await model.sample(request, asked.gone, began=asked.began, hold=asked.hold)
@@ -67,16 +105,13 @@ async def predict_mc(body: bytes, model: ServedModel, asked: Asked) -> tuple[byt
     if run.drawn < request.n_samples and not run.exact:
         asked.metrics.stopped_early()
     annotate(rows=rows, n_samples=request.n_samples, drawn=run.drawn)
-    kept = request.return_samples or request.reduction is not None
-    numbers = run.size * (3 + len(request.quantiles or ()) + kept * run.drawn)
-    content = await _here_or_in_a_thread(
-        lambda: _write(job, request, model, asked.metrics), here=numbers <= INLINE_NUMBERS
-    )
-    return content, _timing(job, asked.metrics)
+    return job, run
 
 
-def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: Metrics) -> bytes:
-    card, run = model.card, job.run
+def answers_of(
+    run: MonteCarloRun, request: SampleRequest, card: ModelCard, metrics: Metrics
+) -> dict[str, OutputAnswer]:
+    """All that is said of each output, by its name; how unsure it is is noted."""
     statistics, passes = run.statistics(), run.passes
     answers = {
         spec.name: answer_output(
@@ -94,6 +129,18 @@ def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: 
         for spec in card.outputs
     }
     note_uncertainty(metrics, answers)
+    return answers
+
+
+def stopped_by(run: MonteCarloRun, request: SampleRequest) -> str | None:
+    """What ended the passes of a request that may have fewer than it allows."""
+    return "limit" if request.at_limit and run.stopped_by == "n_samples" else run.stopped_by
+
+
+def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: Metrics) -> bytes:
+    card, run = model.card, job.run
+    passes = run.passes
+    answers = answers_of(run, request, card, metrics)
     reduced = None
     if request.reduction is not None:
         maps = [spec for spec in card.outputs if has_positions(spec)]
@@ -109,7 +156,7 @@ def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: 
             seed=cast(int, run.seed),
             sampling=run.sampling,
             converged=run.converged(),
-            stopped_by="limit" if request.at_limit and run.stopped_by == "n_samples" else run.stopped_by,
+            stopped_by=stopped_by(run, request),
             coverage=request.coverage,
             reduced=reduced,
             ood=None if job.ood is None else job.ood.found,
@@ -118,11 +165,12 @@ def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: 
     )
 
 
-async def _here_or_in_a_thread(call: Callable[[], T], *, here: bool) -> T:
+async def here_or_in_a_thread(call: Callable[[], T], *, here: bool) -> T:
+    """The result of a call that takes long, unless told to be short."""
     return call() if here else await run_sync(call, limiter=medium_thread)
 
 
-def _timing(job: Job, metrics: Metrics) -> bytes:
+def timing(job: Job, metrics: Metrics) -> bytes:
     """The header Server-Timing: milliseconds in graph calls of its own, and in waiting for them."""
     queue_ms = 1e3 * max(0.0, job.took_s - job.compute_s)
     metrics.waited(queue_ms / 1e3)

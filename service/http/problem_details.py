@@ -1,30 +1,61 @@
-"""Errors as HTTP answers: RFC 9457 problem details, from the one table in `thinned.service.schema.problem_table`."""
+"""Errors as HTTP answers: RFC 9457 problem details, from the one table in `thinned.service.schema.problem_table`.
+
+Under `/v2` they have the form of the Open Inference Protocol, with the same status and headers.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from thinned.models.errors import InputError, UnsupportedEncodingError
+from thinned.service.http.paths import is_protocol
 from thinned.service.http.request_id import current_request_id
 from thinned.service.schema.problem_table import UNEXPECTED, Meaning, meaning_of
 
-__all__ = ["ProblemResponse", "problem"]
+__all__ = ["ErrorResponse", "ProblemResponse", "ProtocolErrorResponse", "answer_to", "problem"]
 
 
 class ProblemResponse(JSONResponse):
     """A problem document as the answer."""
 
     media_type = "application/problem+json"
+    detail: str = ""
+    """What the document says."""
 
     def render(self, content: Any) -> bytes:
         """JSON in ASCII: what it repeats of the client's text may not be encodable in UTF-8."""
+        self.detail = content.get("detail", "")
         return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+class ProtocolErrorResponse(JSONResponse):
+    """An error in the form of the Open Inference Protocol as the answer: one text, `{"error": ...}`."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """As a problem document is."""
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+ErrorResponse: TypeAlias = ProblemResponse | ProtocolErrorResponse
+_OF_THE_BODY = ("content-type", "content-length")
+
+
+def answer_to(error: Exception, path: str) -> ErrorResponse:
+    """The answer to an error of a request for this path, in the form that the path has."""
+    found = problem(error)
+    if not is_protocol(path):
+        return found
+    text = str(error) if isinstance(error, InputError) else found.detail
+    headers = {name: value for name, value in found.headers.items() if name not in _OF_THE_BODY}
+    return ProtocolErrorResponse({"error": text}, status_code=found.status_code, headers=headers)
 
 
 def problem(error: Exception) -> ProblemResponse:

@@ -10,10 +10,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from thinned.service.http.access import HEALTH
 from thinned.service.http.log_format import FIELDS
+from thinned.service.http.paths import Paths
 from thinned.service.http.request_id import HEADER, current_request_id, name_request
 from thinned.service.metrics import Metrics
 
@@ -21,8 +24,9 @@ __all__ = ["RequestLog"]
 
 access = logging.getLogger("bentoml.access")
 
-NOT_LOGGED = frozenset({"/metrics", "/healthz", "/livez", "/readyz"})
+NOT_LOGGED = frozenset({"/metrics", *HEALTH})
 NOT_COUNTED = frozenset({"/metrics"})
+MOST_OF_A_PATH = 300
 CLIENT_GONE = 499
 """The status that is counted for a client that went before its answer came, as other servers do."""
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
@@ -42,6 +46,7 @@ class RequestLog:
         self, app: ASGIApp, *, paths: Collection[str], metrics: Callable[[], Metrics] | None, log: bool
     ) -> None:
         self._app = app
+        self._paths = Paths(paths)
         self._counted = frozenset(paths) - NOT_COUNTED if metrics else frozenset()
         self._logged = frozenset(paths) - NOT_LOGGED if log else frozenset()
         self._metrics = metrics or (lambda: Metrics("none"))
@@ -51,7 +56,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"]
+        route = self._paths.route_of(scope["path"]) or ""
         began = time.perf_counter()
         name = name_request(scope["headers"])
         before = current_request_id.set(name.decode("ascii"))
@@ -63,22 +68,22 @@ class RequestLog:
                 start.update(message)
             await send(message)
 
-        if path in self._counted:
-            self._metrics().began(path)
+        if route in self._counted:
+            self._metrics().began(route)
         try:
             await self._app(scope, receive, noting)
         finally:
             took_s = time.perf_counter() - began
-            if path in self._counted or path in self._logged:
+            if route in self._counted or route in self._logged:
                 # In the next round of the loop, when the answer has been written to the socket.
-                asyncio.get_running_loop().call_soon(self._end, scope, start, took_s)
+                asyncio.get_running_loop().call_soon(self._end, scope, route, start, took_s)
             current_request_id.reset(before)
 
-    def _end(self, scope: Scope, start: Message, took_s: float) -> None:
-        path, status = scope["path"], start.get("status", CLIENT_GONE)
-        if path in self._counted:
-            self._metrics().request(path, status, took_s)
-        if path in self._logged:
+    def _end(self, scope: Scope, route: str, start: Message, took_s: float) -> None:
+        status = start.get("status", CLIENT_GONE)
+        if route in self._counted:
+            self._metrics().request(route, status, took_s)
+        if route in self._logged:
             _log(scope, start, status, took_s)
 
 
@@ -89,7 +94,7 @@ def _log(scope: Scope, start: Message, status: int, took_s: float) -> None:
         "client": f"{client[0]}:{client[1]}" if client else "_",
         "scheme": scope["scheme"],
         "method": scope["method"],
-        "path": scope["path"],
+        "path": quote(scope["path"][:MOST_OF_A_PATH]),  # What stands for a name in a route can be anything.
         "request_bytes": dict(scope["headers"]).get(b"content-length", b"").decode("latin-1"),
         "status": status,
         "type": headers.get(b"content-type", b"").decode("latin-1"),

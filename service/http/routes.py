@@ -14,11 +14,13 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from thinned.models.errors import ThinnedError
+from thinned.service.http import inference_protocol as protocol
 from thinned.service.http.admin import reload_model
 from thinned.service.http.json_endpoint import JsonEndpoint
 from thinned.service.http.page import INDEX, PAGE_HEADERS
+from thinned.service.http.paths import INFER
 from thinned.service.http.predictions import predict, predict_mc
-from thinned.service.http.problem_details import problem
+from thinned.service.http.problem_details import answer_to
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.metrics.exposition import exposition
 from thinned.service.metrics.workers import Workers
@@ -56,12 +58,30 @@ def create_app(manager: ModelManager | None = None) -> Starlette:
             Route("/schema.json", _answering(_schema), methods=["GET"]),
             Route("/metrics", _answering(_metrics), methods=["GET"]),
             Route("/", _answering(_index), methods=["GET"]),
+            *_protocol_routes(manager_of),
         ],
         exception_handlers={HTTPException: _http_exception},
     )
     if manager is not None:
         app.state.manager = manager
     return app
+
+
+def _protocol_routes(manager_of: Callable[[Scope], ModelManager]) -> list[Route]:
+    """The routes of the Open Inference Protocol."""
+    answers = {
+        "/v2": protocol.server,
+        "/v2/": protocol.server,
+        "/v2/health/live": protocol.live,
+        "/v2/health/ready": protocol.ready,
+    }
+    for one in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+        answers |= {one: protocol.model, f"{one}/ready": protocol.model_ready}
+    infer = protocol.InferEndpoint(manager_of)
+    return [
+        *(Route(path, _answering(answer), methods=["GET"]) for path, answer in answers.items()),
+        *(Route(path, infer, methods=["POST"]) for path in INFER),
+    ]
 
 
 def _answering(endpoint: Endpoint) -> Endpoint:
@@ -71,16 +91,16 @@ def _answering(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except (ThinnedError, HTTPException) as error:
-            return problem(error)
+            return answer_to(error, request.url.path)
         except Exception as error:
             log.exception("%s %s failed", request.method, request.url.path)
-            return problem(error)
+            return answer_to(error, request.url.path)
 
     return answer
 
 
-async def _http_exception(_: Request, error: Exception) -> Response:
-    return problem(error)
+async def _http_exception(request: Request, error: Exception) -> Response:
+    return answer_to(error, request.url.path)
 
 
 async def _model(request: Request) -> Response:

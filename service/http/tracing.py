@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from thinned._version import __version__
 from thinned.models.errors import SettingsError
+from thinned.service.http.access import HEALTH
+from thinned.service.http.paths import Paths
 from thinned.service.http.request_id import current_request_id, current_trace_id
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TraceMiddleware", "Traces", "annotate", "make_traces"]
 
-NOT_TRACED = frozenset({"/metrics", "/healthz", "/livez", "/readyz"})
+NOT_TRACED = frozenset({"/metrics", *HEALTH})
 _EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _span: ContextVar[Any] = ContextVar("thinned_span", default=None)
 
@@ -47,20 +49,20 @@ class Traces:
         self._extract = TraceContextTextMapPropagator().extract
         self._model = model
 
-    async def traced(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have a request answered within a span, which continues the trace of the header `traceparent`."""
+    async def traced(self, app: ASGIApp, route: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have a request of a route answered within a span, which continues the trace of the header `traceparent`."""
         carrier = {
             name.decode("latin-1"): value.decode("latin-1")
             for name, value in scope["headers"]
             if name in (b"traceparent", b"tracestate")
         }
         with self._tracer.start_as_current_span(
-            f"{scope['method']} {scope['path']}",
+            f"{scope['method']} {route}",
             context=self._extract(carrier),
             kind=self._trace.SpanKind.SERVER,
             attributes={
                 "http.request.method": scope["method"],
-                "http.route": scope["path"],
+                "http.route": route,
                 "thinned.model": self._model,
                 "thinned.request_id": current_request_id.get() or "",
             },
@@ -98,16 +100,17 @@ class TraceMiddleware:
 
     def __init__(self, app: ASGIApp, *, paths: set[str], traces: Callable[[], Traces | None]) -> None:
         self._app = app
-        self._paths = frozenset(paths) - NOT_TRACED
+        self._paths = Paths(set(paths) - NOT_TRACED)
         self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have it answered, in a span or without."""
-        traces = self._traces() if scope["type"] == "http" and scope["path"] in self._paths else None
-        if traces is None:
+        route = self._paths.route_of(scope["path"]) if scope["type"] == "http" else None
+        traces = None if route is None else self._traces()
+        if traces is None or route is None:
             await self._app(scope, receive, send)
         else:
-            await traces.traced(self._app, scope, receive, send)
+            await traces.traced(self._app, route, scope, receive, send)
 
 
 def annotate(**attributes: float) -> None:

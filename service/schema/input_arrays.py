@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from thinned.models.card import InputSpec
 from thinned.models.errors import InputError, Problem
-from thinned.service.schema.input_rows import check_one
+from thinned.service.schema.input_rows import check_one, check_shape, unnest
 from thinned.service.schema.input_values import describe, largest_number, numpy_dtype
 from thinned.service.schema.records import MAX_PROBLEMS, check_records
 
-__all__ = ["MAX_PROBLEMS", "check_inputs", "describe", "largest_number", "numpy_dtype"]
+__all__ = ["MAX_PROBLEMS", "check_inputs", "check_shape", "unnest", "describe", "largest_number", "numpy_dtype"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Loc: TypeAlias = tuple[str | int, ...]

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from thinned.models.card import InputSpec
 from thinned.models.errors import InputError, Problem
-from thinned.service.schema.input_values import describe, to_array, wrong_value
+from thinned.service.schema.input_values import describe, fit_array, to_array, wrong_value
 
-__all__ = ["MAX_PROBLEMS", "check_one"]
+__all__ = ["MAX_PROBLEMS", "check_one", "check_shape", "unnest"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Loc: TypeAlias = tuple[str | int, ...]
@@ -31,13 +31,15 @@ _PADDED_SHARE = 4
 
 def check_one(value: object, spec: InputSpec, loc: Loc, max_rows: int | None, max_length: int | None) -> Array:
     """Check the rows of one input, which stand at `loc`; arguments, result and errors are those of `check_inputs`."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return _check_array(value, spec, loc, max_rows, max_length)
     if isinstance(value, np.ndarray):
         if value.dtype.kind in "mM":  # tolist would make integers of them
             raise InputError([Problem(loc, f"expected {spec.dtype}, received dates or times ({value.dtype})")])
         value = value.tolist()
     if isinstance(value, list) and max_rows is not None and len(value) > max_rows:
         raise InputError([Problem(loc, f"expected at most {max_rows} rows, received {len(value)}")])
-    shape, leaves = _unnest(value, len(spec.shape) + 1)
+    shape, leaves = unnest(value, len(spec.shape) + 1)
     if len(shape) == 1 and spec.shape == (1,) and not any(isinstance(leaf, list) for leaf in leaves):
         shape = (*shape, 1)
     array = None
@@ -51,6 +53,35 @@ def check_one(value: object, spec: InputSpec, loc: Loc, max_rows: int | None, ma
     return array.reshape(shape)
 
 
+def check_shape(
+    shape: tuple[int, ...], spec: InputSpec, loc: Loc, max_rows: int | None, max_length: int | None
+) -> None:
+    """Check the shape of rows that have one: (B, *shape), or (B,) for one value a row.
+
+    Raises:
+        InputError: The input has no such rows, or they are too many.
+    """
+    if max_rows is not None and shape and shape[0] > max_rows:
+        raise InputError([Problem(loc, f"expected at most {max_rows} rows, received {shape[0]}")])
+    if shape[:1] == (0,):
+        raise InputError([Problem(loc, "expected at least one row, received an empty list")])
+    one_each = len(shape) == 1 and spec.shape == (1,)
+    if not one_each and not _fits(shape, spec.shape, max_length):
+        raise InputError([Problem(loc, _wrong_shape(shape, spec.shape, max_length))])
+
+
+def _check_array(array: Array, spec: InputSpec, loc: Loc, max_rows: int | None, max_length: int | None) -> Array:
+    """The same of an array of numbers or truth values, which need not be looked at one by one."""
+    if not array.shape:
+        raise InputError([Problem(loc, f"expected a list of rows, received {describe(array.item())}")])
+    check_shape(array.shape, spec, loc, max_rows, max_length)
+    fitted, fits = fit_array(array, spec)
+    if not fits.all():
+        wrong = np.argwhere(~fits)[:MAX_PROBLEMS].tolist()
+        raise InputError([Problem((*loc, *at), wrong_value(array[tuple(at)].item(), spec)) for at in wrong])
+    return fitted.reshape((-1, 1)) if fitted.ndim == 1 and spec.shape == (1,) else fitted
+
+
 def _padded(rows: list[Any], spec: InputSpec, loc: Loc, max_length: int | None, *, bounded: bool) -> Array | None:
     """Rows of different length, filled up to the longest; None where something else is wrong with them.
 
@@ -61,7 +92,7 @@ def _padded(rows: list[Any], spec: InputSpec, loc: Loc, max_length: int | None, 
         return None
     lengths = np.array([len(row) for row in rows])
     longest, sent = int(lengths.max()), int(lengths.sum())
-    rest, leaves = _unnest(list(chain.from_iterable(rows)), len(spec.shape))
+    rest, leaves = unnest(list(chain.from_iterable(rows)), len(spec.shape))
     if not _fits((1, longest, *rest[1:]), spec.shape, max_length) or (array := to_array(leaves, spec)) is None:
         return None
     numbers = len(rows) * longest * (len(leaves) // sent)
@@ -73,7 +104,7 @@ def _padded(rows: list[Any], spec: InputSpec, loc: Loc, max_length: int | None, 
     return filled
 
 
-def _unnest(value: object, depth: int) -> tuple[tuple[int, ...], list[Any]]:
+def unnest(value: object, depth: int) -> tuple[tuple[int, ...], list[Any]]:
     """Length of every axis, down to `depth` or to one that is not the same everywhere; and what is left below."""
     shape: list[int] = []
     leaves: list[Any] = [value]
@@ -100,7 +131,7 @@ def _problems(value: object, spec: InputSpec, loc: Loc, max_length: int | None) 
         return [Problem(loc, f"expected a list of rows, received {describe(value)}")]
     if not value:
         return [Problem(loc, "expected at least one row, received an empty list")]
-    received, leaves = _unnest(value, len(spec.shape) + 8)
+    received, leaves = unnest(value, len(spec.shape) + 8)
     regular = not any(isinstance(leaf, list) for leaf in leaves)
     one_each = spec.shape == (1,) and len(received) == 1
     if regular and not one_each and not _fits(received, spec.shape, max_length):

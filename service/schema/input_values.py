@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from thinned.models.card import InputSpec
 
-__all__ = ["describe", "largest_number", "numpy_dtype", "to_array", "wrong_value"]
+__all__ = ["describe", "fit_array", "largest_number", "numpy_dtype", "to_array", "wrong_value"]
 
 Array: TypeAlias = npt.NDArray[Any]
 _DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
@@ -81,6 +81,44 @@ def to_array(leaves: list[Any], spec: InputSpec) -> Array | None:
         beyond = array.min() < 0 or array.max() > spec.table_size - 1
         return None if beyond else array
     return array
+
+
+def fit_array(array: Array, spec: InputSpec) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Numbers, or truth values, as an array of the input's dtype, by the rules of `to_array`.
+
+    Args:
+        array: Of any shape; its dtype is one of NumPy's own integers, floats or bool.
+        spec: The input.
+
+    Returns:
+        The array, and of the same shape which values fit: the others are nothing to go by.
+    """
+    dtype = numpy_dtype(spec.dtype)
+    if dtype.kind == "O" or (dtype.kind == "b") != (array.dtype.kind == "b"):
+        return array, np.zeros(array.shape, bool)
+    if dtype.kind == "b":
+        return array.astype(dtype), np.ones(array.shape, bool)
+    if dtype.kind in "iu":
+        fitted, fits = _whole_numbers(array, dtype)
+    else:
+        # By way of float64, as JSON's integers: rounding twice is not rounding once.
+        wide = array.astype(np.float64) if array.dtype.kind in "iu" and array.dtype.itemsize == 8 else array
+        with np.errstate(over="ignore"):
+            fitted = wide.astype(dtype)
+        fits = np.isfinite(fitted)
+    if spec.table_size is not None:
+        fits &= (fitted >= 0) & (fitted <= spec.table_size - 1)
+    return fitted, fits
+
+
+def _whole_numbers(array: Array, dtype: np.dtype[Any]) -> tuple[Array, npt.NDArray[np.bool_]]:
+    limits = np.iinfo(dtype)
+    if array.dtype.kind == "f":
+        # The largest integer may be no float64; one more is.
+        wide = array.astype(np.float64)
+        fits = (np.floor(wide) == wide) & (wide >= float(limits.min)) & (wide < float(limits.max) + 1.0)
+        return np.where(fits, wide, 0).astype(dtype), fits
+    return array.astype(dtype), (array >= int(limits.min)) & (array <= int(limits.max))
 
 
 def wrong_value(value: object, spec: InputSpec) -> str:

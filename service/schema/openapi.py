@@ -35,7 +35,8 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
         "info": {
             "title": f"Thinned: {card.name}",
             "version": version,
-            "description": "A Keras model's answer, or its answer with its uncertainty over Monte Carlo passes.",
+            "description": "A Keras model's answer, or its answer with its uncertainty over Monte Carlo passes. The "
+            "Open Inference Protocol, version 2, is answered under /v2; it has a description of its own.",
         },
         "paths": {
             "/predict": {"post": _predict(card, settings)},

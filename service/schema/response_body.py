@@ -27,6 +27,7 @@ __all__ = [
     "TEMPERED",
     "UNCERTAINTIES",
     "UNKNOWN_NOISE",
+    "check_numbers",
     "encode",
     "has_label",
     "predict_answer",
@@ -61,7 +62,7 @@ def predict_answer(
         AnswerNotFiniteError: The model answered NaN or infinity.
         InputError: The answer, of a length that only the input decides, is too large.
     """
-    _check(outputs, max_numbers)
+    check_numbers(outputs, max_numbers)
     lists = {name: array.tolist() for name, array in outputs.items()}
     classes = {spec.name: _classes(spec, outputs[spec.name]) for spec in card.outputs if has_label(spec)}
     model = {"name": card.name, "version": version}
@@ -98,7 +99,7 @@ def predict_mc_answer(
         """Write one field, of the outputs that have it."""
         found = {name: array for name, answer in whole.items() if (array := get(answer)) is not None}
         if found:
-            _check(found, max_numbers, rows_axis=rows_axis)
+            check_numbers(found, max_numbers, rows_axis=rows_axis)
             document[field] = _named({name: array.tolist() for name, array in found.items()}, card)
 
     for field in MOMENTS:
@@ -161,7 +162,7 @@ def _classes(spec: OutputSpec, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def encode(answer: Mapping[str, Any]) -> bytes:
     """Write an answer, all of whose numbers were checked when it was made, as JSON."""
-    # It would write NaN as null: `_check` has let none pass.
+    # It would write NaN as null: `check_numbers` has let none pass.
     return orjson.dumps(answer)
 
 
@@ -250,7 +251,13 @@ def _named(values: Mapping[str, Any], card: ModelCard) -> Any:
     return dict(values) if len(card.outputs) > 1 else next(iter(values.values()))
 
 
-def _check(arrays: Mapping[str, npt.NDArray[Any]], max_numbers: int, *, rows_axis: int = 0) -> None:
+def check_numbers(arrays: Mapping[str, npt.NDArray[Any]], max_numbers: int, *, rows_axis: int = 0) -> None:
+    """Check the arrays of an answer, by the names of their outputs.
+
+    Raises:
+        AnswerNotFiniteError: A number is NaN or infinite.
+        InputError: They hold too many numbers.
+    """
     numbers = sum(array.size for array in arrays.values())
     if numbers > max_numbers:
         expected = f"expected an answer of at most {max_numbers} numbers, this one has {numbers}; send less"

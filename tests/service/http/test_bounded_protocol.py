@@ -81,7 +81,7 @@ def port() -> Iterator[int]:
     with pytest.MonkeyPatch.context() as patch:
         for name, seconds in (("LINGER_S", 0.3), ("STUCK_S", 0.6), ("SWEEP_S", 0.05)):
             patch.setattr(bounded_protocol, name, seconds)
-        bounds = Bounds(4096, header_timeout_s=0.4, connections=8, at_once=3, costly=frozenset({b"/costly"}))
+        bounds = Bounds(4096, header_timeout_s=0.4, connections=8, at_once=3, costly=lambda path: path == b"/costly")
         protocol = partial(BoundedProtocol, bounds=lambda: bounds, refusal=refusal, busy=busy, gate=gate, sweep=Sweep())
         with served(protocol) as port:
             yield port

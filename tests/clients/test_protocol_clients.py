@@ -1,0 +1,212 @@
+"""The Open Inference Protocol by other hands: Triton's client, KServe's, and schemathesis with its own file.
+
+`make conformance` installs them in environments of their own, since their dependencies are not the locked ones,
+and gets the file; docs/conformance.md holds what a run gave.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.serving import ROOT, Service, start_service
+
+TOOLS = os.environ.get("PROTOCOL_CLIENTS")
+pytestmark = pytest.mark.skipif(TOOLS is None, reason="run by `make conformance`, which installs the clients")
+
+IMAGE = np.array(json.loads((ROOT / "docs" / "eight.json").read_text()))
+CALL = """
+import asyncio, json, sys
+import ml_dtypes
+import numpy as np
+import tritonclient.http as triton
+import tritonclient.http.aio as aio
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+url, name, version = sys.argv[1:4]
+image = np.array(json.load(open(sys.argv[4])), np.float32)
+client = triton.InferenceServerClient(url)
+said = {
+    "live": client.is_server_live(), "ready": client.is_server_ready(),
+    "model": client.is_model_ready(name), "version": client.is_model_ready(name, version),
+    "server": client.get_server_metadata(), "metadata": client.get_model_metadata(name, version),
+    "other": client.is_model_ready("other"),
+}
+one, out = said["metadata"]["inputs"][0], said["metadata"]["outputs"][0]["name"]
+
+def tensor(datatype, values, binary):
+    found = triton.InferInput(one["name"], list(values.shape), datatype)
+    found.set_data_from_numpy(values, binary_data=binary)
+    return found
+
+answers = {}
+for datatype, kind in [("FP32", "f4"), ("FP64", "f8"), ("FP16", "f2")]:
+    for binary in (True, False) if datatype != "FP16" else (True,):
+        answer = client.infer(name, [tensor(datatype, image.astype(kind), binary)], request_id="7")
+        answers[f"{datatype} {binary}"] = answer.as_numpy(out).tolist()
+ones = np.ones_like(image)
+for kind in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"):
+    values = ones.astype(kind)
+    answer = client.infer(name, [tensor(np_to_triton_dtype(values.dtype), values, True)])
+    answers["ones " + kind] = answer.as_numpy(out).tolist()
+halves = tensor("BF16", ones.astype(ml_dtypes.bfloat16), True)
+answers["ones BF16"] = client.infer(name, [halves]).as_numpy(out).tolist()
+said["answers"] = answers
+wanted = [triton.InferRequestedOutput(out, binary_data=False), triton.InferRequestedOutput(out + ".variance"),
+          triton.InferRequestedOutput(out + ".mutual_information", binary_data=True)]
+drawn = client.infer(name, [tensor("FP32", image, True)], outputs=wanted, request_id="abc",
+                     parameters={"n_samples": 20, "seed": 7}, request_compression_algorithm="gzip")
+said["drawn"] = {one.name(): drawn.as_numpy(one.name()).tolist() for one in wanted}
+said["response"] = {k: v for k, v in drawn.get_response().items() if k != "outputs"}
+future = client.async_infer(name, [tensor("FP32", image, True)])
+said["async"] = future.get_result().as_numpy(out).tolist()
+
+async def aio_answer():
+    async with aio.InferenceServerClient(url) as client:
+        return (await client.infer(name, [tensor("FP32", image, True)])).as_numpy(out).tolist()
+
+said["aio"] = asyncio.run(aio_answer())
+errors = {}
+for what, call in {
+    "shape": lambda: client.infer(name, [tensor("FP32", image[:, :-1], True)]),
+    "model": lambda: client.infer("other", [tensor("FP32", image, True)]),
+    "output": lambda: client.infer(name, [tensor("FP32", image, True)], outputs=[triton.InferRequestedOutput("z")]),
+    "passes": lambda: client.infer(name, [tensor("FP32", image, True)], parameters={"n_samples": 1}),
+    "config": lambda: client.get_model_config(name),
+    "repository": lambda: client.get_model_repository_index(),
+}.items():
+    try:
+        call()
+    except InferenceServerException as error:
+        errors[what] = [error.status(), error.message()]
+said["errors"] = errors
+print(json.dumps(said))
+"""
+
+
+KSERVE = """
+import asyncio, json, sys
+import numpy as np
+from kserve import InferenceRESTClient, InferInput, InferRequest
+from kserve.inference_client import RESTConfig
+
+url, name = sys.argv[1:3]
+image = np.array(json.load(open(sys.argv[3])), np.float32)
+
+async def call():
+    client = InferenceRESTClient(RESTConfig(protocol="v2"))
+    said = {"health": [await client.is_server_live(url), await client.is_server_ready(url),
+                       await client.is_model_ready(url, "digits")]}
+
+    async def infer(binary, **parameters):
+        tensor = InferInput(name, list(image.shape), "FP32")
+        tensor.set_data_from_numpy(image, binary_data=binary)
+        request = InferRequest("digits", [tensor], parameters={"binary_data_output": binary, **parameters})
+        return (await client.infer(url, request, model_name="digits")).outputs
+
+    for form, binary in (("bytes", True), ("json", False)):
+        said[form] = (await infer(binary))[0].as_numpy().tolist()
+    drawn = {output.name: output for output in await infer(True, n_samples=20, seed=7)}
+    said["variance"] = next(o for n, o in drawn.items() if n.endswith(".variance")).as_numpy().tolist()
+    try:
+        await infer(True, n_sample=20)
+    except Exception as error:
+        said["error"] = str(error)
+    return said
+
+print(json.dumps(asyncio.run(call())))
+"""
+
+
+def run(*command: Any, cwd: Path) -> str:
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def plain(service: Service, rows: Any) -> Any:
+    answer = httpx.post(f"{service.url}/predict", json={"inputs": rows.tolist()}).json()
+    return np.float32(answer["outputs"])
+
+
+@pytest.fixture(scope="module")
+def small(digits: str) -> Iterator[Service]:
+    with start_service(digits, {"THINNED_MAX_ROWS": "4", "THINNED_MAX_SAMPLES": "40"}) as running:
+        yield running
+
+
+def test_tritons_client_gets_what_predict_and_predict_mc_answer(small: Service, tmp_path: Path) -> None:
+    script = tmp_path / "call.py"
+    script.write_text(CALL)
+    version = httpx.get(f"{small.url}/model").json()["version"]
+    address = small.url.removeprefix("http://")
+    said = json.loads(
+        run(f"{TOOLS}/bin/python", script, address, "digits", version, ROOT / "docs" / "eight.json", cwd=tmp_path)
+    )
+    assert all(said[name] for name in ("live", "ready", "model", "version"))
+    assert not said["other"]
+    assert said["metadata"]["versions"] == [version]
+    assert said["server"]["extensions"] == ["binary_tensor_data"]
+
+    out = said["metadata"]["outputs"][0]["name"]
+    for name, answer in said["answers"].items():
+        rows = np.ones_like(IMAGE) if name.startswith("ones") else IMAGE
+        rows = rows.astype(np.float16).astype(float) if name.startswith("FP16") else rows
+        np.testing.assert_array_equal(np.float32(answer), plain(small, rows), err_msg=name)
+    for way in ("async", "aio"):
+        np.testing.assert_array_equal(np.float32(said[way]), plain(small, IMAGE))
+    body = {"inputs": IMAGE.tolist(), "n_samples": 20, "seed": 7}
+    drawn = httpx.post(f"{small.url}/predict_mc", json=body).json()
+    np.testing.assert_allclose(said["drawn"][out], drawn["mean"], rtol=1e-6)
+    np.testing.assert_allclose(said["drawn"][f"{out}.variance"], drawn["variance"], rtol=1e-9)
+    np.testing.assert_allclose(said["drawn"][f"{out}.mutual_information"], drawn["mutual_information"], rtol=1e-9)
+    assert said["response"]["id"] == "abc"
+    assert (said["response"]["parameters"]["n_samples"], said["response"]["parameters"]["seed"]) == (20, 7)
+    statuses = {what: int(status) for what, (status, _) in said["errors"].items()}
+    assert statuses == {"shape": 422, "model": 404, "output": 422, "passes": 422, "config": 404, "repository": 404}
+    assert "expected shape" in said["errors"]["shape"][1]
+
+
+def test_kserves_client_gets_what_predict_answers(small: Service, tmp_path: Path) -> None:
+    script = tmp_path / "call.py"
+    script.write_text(KSERVE)
+    name = httpx.get(f"{small.url}/v2/models/digits").json()["inputs"][0]["name"]
+    said = json.loads(
+        run(f"{TOOLS}/kserve/bin/python", script, small.url, name, ROOT / "docs" / "eight.json", cwd=tmp_path)
+    )
+    assert said["health"] == [True, True, True]
+    for form in ("bytes", "json"):
+        np.testing.assert_array_equal(np.float32(said[form]), plain(small, IMAGE), err_msg=form)
+    drawn = httpx.post(f"{small.url}/predict_mc", json={"inputs": IMAGE.tolist(), "n_samples": 20, "seed": 7}).json()
+    np.testing.assert_allclose(said["variance"], drawn["variance"], rtol=1e-9)
+    assert "unknown parameter" in said["error"]
+
+
+def test_schemathesis_finds_nothing_against_the_protocols_own_file(small: Service, tmp_path: Path) -> None:
+    """The file writes a name in a path as `${MODEL_NAME}`, which OpenAPI reads as a dollar sign before it; it tells
+    only the answers 200 and 400, so that other statuses are not held against it; and it cannot tell a model's own
+    names, so that what it takes for a right request need not be one.
+    """
+    text = (Path(str(TOOLS)) / "open_inference_rest.yaml").read_text()
+    version = httpx.get(f"{small.url}/model").json()["version"]
+    named = text.replace("${MODEL_NAME}", "digits").replace("${MODEL_VERSION}", version)
+    # What stood for a name is none any longer.
+    named = re.sub(r"    parameters:\n(?:      - schema:\n(?:          .*\n|        .*\n)+)+", "", named)
+    assert "name: MODEL_NAME" not in named
+    (tmp_path / "protocol.yaml").write_text(named)
+    command = [f"{TOOLS}/bin/st", "run", tmp_path / "protocol.yaml", "--url", small.url, "--seed", "1", "--no-color"]
+    command += ["--checks", "not_a_server_error,response_schema_conformance,content_type_conformance"]
+    said = run(*command, "--max-examples", "300", "--continue-on-failure", "--warnings", "off", cwd=tmp_path)
+    print(said[-2000:])
+    assert "Traceback" not in small.log()
