@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from thinned.models.calibration.fitted import SEED, now
 from thinned.models.card import ModelCard, OodReference
+from thinned.models.errors import CalibrationError
 from thinned.models.uncertainty.folds import Units
 from thinned.models.uncertainty.nearest_rows import NearestRows
 
@@ -53,11 +54,11 @@ def fit_ood(
         card: Its card.
         inputs: Calibration rows, by input name.
         groups: For each row what it belongs to, (B,), where rows are not exchangeable but groups of them are.
-        reference: Rows to look for neighbours among, such as those of the training; by default a half of the
-            calibration rows, and the other half is scored.
+        reference: Rows to look for neighbours among, such as those of the training; those that are calibration rows
+            too are left out. By default a half of the calibration rows, and the other half is scored.
 
     Raises:
-        CalibrationError: The rows of this model cannot be compared; says why.
+        CalibrationError: The rows of this model cannot be compared, or no reference is left; says why.
         InputError: The model refuses the values.
     """
     from thinned.models.dropout.prefix_features import prefix_features
@@ -73,7 +74,7 @@ def fit_ood(
         fits, scored = units.parted(SEED, SHARE)
         reference, near, far = inputs, np.flatnonzero(fits), np.flatnonzero(~fits)
     else:
-        near, far, scored = np.arange(len(next(iter(reference.values())))), np.arange(rows), units
+        near, far, scored = _none_of(inputs, reference, model), np.arange(rows), units
     draw = np.random.default_rng(SEED)
     near = draw.permutation(near)[: min(MOST_REFERENCES, max(1, _NUMBERS // told.numbers))]
     kept = np.isin(scored.of, draw.permutation(scored.count)[: _most_units(scored)])
@@ -93,6 +94,28 @@ def fit_ood(
         sha256=hashlib.sha256(content).hexdigest(),
     )
     return FittedOod(said, content)
+
+
+def _none_of(inputs: Inputs, reference: Inputs, model: StochasticModel) -> npt.NDArray[np.int64]:
+    """The numbers of the reference rows that are no calibration rows, which would lie at no distance from themselves.
+
+    Raises:
+        CalibrationError: All of them are.
+    """
+    known = set(_keys(model.flat(inputs)))
+    others = np.flatnonzero([key not in known for key in _keys(model.flat(reference))])
+    if not len(others):
+        raise CalibrationError(
+            "every row of --reference is among the calibration rows, which would lie at no distance from it; give "
+            "other rows, such as those of the training, or leave --reference out"
+        )
+    return others
+
+
+def _keys(arrays: list[npt.NDArray[Any]]) -> list[tuple[Any, ...]]:
+    """What is the same for the same row."""
+    columns = [[repr(x.tolist()) if array.dtype == object else x.tobytes() for x in array] for array in arrays]
+    return list(zip(*columns, strict=True))
 
 
 def _most_units(units: Units) -> int:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ Array = npt.NDArray[np.float64]
 NUMBERS = 256
 _AT_ONCE = 1 << 21  # distances held at a time
 _CANDIDATES = 4
+_BLOCK = 32
 
 
 class OodScores(NamedTuple):
@@ -109,21 +111,26 @@ class NearestRows:
 
     def distances(self, features: npt.NDArray[Any]) -> Array:
         """To the nearest reference row, (B,), of rows (B, D); in units of what rows usually lie apart."""
-        known = self.reference.astype(np.float64)
-        centre = known.mean(axis=0)
-        known = known - centre
-        told = self._told(features) - centre
-        sizes, near = (known**2).sum(axis=1), min(_CANDIDATES, len(known))
+        known, sizes, centre = self._centred
+        told, near = self._told(features) - centre, min(_CANDIDATES, len(known))
         step = max(1, _AT_ONCE // len(known))
         found = np.empty(len(told))
         for start in range(0, len(told), step):
             part = told[start : start + step]
             # Products are fast and tell who is near; how near, only differences tell without rounding.
-            by_product = sizes - 2 * part @ known.T
+            by_product = sizes - 2 * _products(part, known)
             chosen = known[np.argpartition(by_product, near - 1, axis=1)[:, :near]]
             found[start : start + step] = ((part[:, None] - chosen) ** 2).sum(axis=2).min(axis=1)
         distances: Array = np.sqrt(found)
         return distances
+
+    @cached_property
+    def _centred(self) -> tuple[Array, Array, Array]:
+        """The reference about its mean, the squared length of each row, and the mean."""
+        known = self.reference.astype(np.float64)
+        centre = known.mean(axis=0)
+        known -= centre
+        return known, (known**2).sum(axis=1), centre
 
     def p_values(self, scores: Array) -> Array:
         """Of distances (B,): from 1 / (units + 1), unlike all scored rows, to 1."""
@@ -155,6 +162,18 @@ class NearestRows:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found: dict[str, Any] = {name: arrays[name] for name in cls.__dataclass_fields__}
         return cls(**{**found, "units": int(found["units"])})
+
+
+def _products(rows: Array, known: Array) -> Array:
+    """rows (B, K) times known (R, K), (B, R), by products so small that OpenBLAS makes them in this thread.
+
+    Its own threads spin for each other: with TensorFlow on the same cores 64 rows took 45 ms in place of 2.
+    """
+    found = np.empty((len(rows), len(known)))
+    for i in range(0, len(rows), _BLOCK):
+        for j in range(0, len(known), _BLOCK):
+            found[i : i + _BLOCK, j : j + _BLOCK] = rows[i : i + _BLOCK] @ known[j : j + _BLOCK].T
+    return found
 
 
 def check_ood(card: ModelCard) -> None:

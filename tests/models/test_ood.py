@@ -195,5 +195,9 @@ def test_with_a_reference_all_calibration_rows_are_scored_and_groups_are_counted
     rows = {"x": ROWS.normal(size=(40, 3)).astype("float32")}
     found = fit_ood(model, card, rows, reference={"x": ROWS.normal(size=(2500, 3)).astype("float32")}).card
     assert (found.n, found.reference, found.counted) == (40, 2000, "rows")
+    both = {"x": np.concatenate([rows["x"][:30], ROWS.normal(size=(7, 3))])}
+    assert fit_ood(model, card, rows, reference=both).card.reference == 7
+    with pytest.raises(CalibrationError, match="every row of --reference is among the calibration rows"):
+        fit_ood(model, card, rows, reference=rows)
     found = fit_ood(model, card, rows, groups=np.repeat(np.arange(10), 4)).card
     assert (found.n, found.reference, found.counted) == (5, 20, "groups")

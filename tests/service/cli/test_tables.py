@@ -301,10 +301,12 @@ def test_rows_unlike_known_ones_are_told(thinned: Run, imported: Callable[[Run, 
     assert status == 2
     assert "--reference is of --ood" in err
     assert "no such file" in thinned(*asked, "--ood", "--reference", tmp_path / "none.csv")[2]
-    for reference in (known, tmp_path / "rows.csv"):
+    assert "is among the calibration rows" in thinned(*asked, "--ood", "--reference", tmp_path / "rows.csv")[2]
+    more = write(tmp_path / "more.csv", labelled + "\n" + "\n".join(f"{line},1,a" for line in bare[60:]))
+    for reference in (known, more):
         status, out, err = thinned(*asked, "--ood", "--reference", reference)
         assert status == 0, err
-    assert "with 60 reference rows, and the distance to the nearest with those of 20 groups, each group" in out
+        assert "with 30 reference rows, and the distance to the nearest with those of 20 groups, each group" in out
     status, out, err = thinned(*asked, "--ood", "--json")
     assert (json.loads(out)["ood"]["reference"], json.loads(out)["ood"]["n"]) == (30, 10)
     assert "p-values of ood: rows are compared by" in thinned("show", name)[1]
