@@ -44,7 +44,7 @@ def secured(
 
 def test_health_is_open_and_all_else_asks_for_a_token(secured: Any) -> None:
     ask = secured()
-    for path in ("/livez", "/readyz", "/healthz"):
+    for path in ("/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"):
         assert ask("GET", path).status_code == 200
     closed = ["/", "/docs.json", "/openapi.json", "/metrics", "/model", "/static_content/swagger-ui.css"]
     for path in closed:
@@ -56,6 +56,10 @@ def test_health_is_open_and_all_else_asks_for_a_token(secured: Any) -> None:
     assert ask("POST", "/predict", json={"inputs": ROWS}).status_code == 401
     assert ask("POST", "/predict", "token", json={"inputs": ROWS}).status_code == 200
     assert 'reason="token"} 13.0' in ask("GET", "/metrics", "token").text
+    for path in ("/v2", "/v2/models/x", "/v2/models/x/ready", "/v2/nothing"):
+        assert list(ask("GET", path).json()) == ["error"]
+    assert ask("GET", "/v2").status_code == 401
+    assert ask("GET", "/v2", "token").status_code == 200
 
 
 def test_metrics_and_documents_can_be_left_open(secured: Any) -> None:

@@ -40,8 +40,9 @@ ROUTES = [
     Route("/problem", problem),
     Route("/readyz", fine),
     Route("/hidden", fine),
+    Route("/v2/models/{name}", refuses),
 ]
-PATHS = {"/fails", "/refuses", "/fine", "/problem", "/readyz"}
+PATHS = {"/fails", "/refuses", "/fine", "/problem", "/readyz", "/v2/models/{name}"}
 APP = Starlette(routes=ROUTES, middleware=[Middleware(ProblemMiddleware, paths=PATHS, check_ready=not_ready)])
 
 
@@ -60,6 +61,13 @@ def test_every_refusal_is_a_problem(loading: Served, path: str, status: int, tit
     response = loading.ask_of(APP, "GET", path)
     assert (response.status_code, response.json()["title"]) == (status, title)
     assert response.headers["content-type"] == "application/problem+json"
+    assert "secret" not in response.text
+
+
+@pytest.mark.parametrize(("path", "status"), [("/v2/models/a", 429), ("/v2/nothing", 404), ("/v2/models/a/b", 404)])
+def test_a_refusal_of_the_protocol_has_its_form(loading: Served, path: str, status: int) -> None:
+    response = loading.ask_of(APP, "GET", path)
+    assert (response.status_code, list(response.json())) == (status, ["error"])
     assert "secret" not in response.text
 
 

@@ -19,7 +19,7 @@ from thinned.service.http.request_log import CLIENT_GONE, RequestLog
 from thinned.service.metrics import Metrics
 from thinned.service.metrics.families import Cells
 
-PATHS = {"/here", "/livez", "/metrics", "/gone", "/fails"}
+PATHS = {"/here", "/livez", "/metrics", "/gone", "/fails", "/v2/models/{name}", "/v2/health/live"}
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -67,6 +67,18 @@ def count(path: str, status: int = 200) -> float:
 def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.INFO, "bentoml.access")
     return caplog
+
+
+def test_paths_of_one_route_are_counted_together_and_logged_as_they_came(logged: pytest.LogCaptureFixture) -> None:
+    for name in ("a", "b", "a%0Ab%20", "x" * 5000):
+        ask(f"/v2/models/{name}")
+    assert count("/v2/models/{name}") == 4
+    assert not any("models/a" in cell[1] for cell in cells("thinned_request_duration_seconds"))
+    lines = [record.getMessage() for record in logged.records]
+    assert "path=/v2/models/a%0Ab%20," in lines[2]
+    assert all(len(line) < 1000 and "\n" not in line for line in lines)
+    ask("/v2/health/live")
+    assert len(logged.records) == 4
 
 
 def test_a_request_is_counted_and_logged_once(logged: pytest.LogCaptureFixture) -> None:

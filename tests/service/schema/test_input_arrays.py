@@ -46,6 +46,29 @@ def test_a_single_input_may_be_named_or_not() -> None:
     assert np.array_equal(bare["image"], named["image"])
 
 
+DTYPES = ("bool", "int8", "uint8", "int32", "int64", "uint64", "float16", "float32", "float64")
+ANY_ARRAYS = st.sampled_from(DTYPES).flatmap(
+    lambda dtype: arrays.arrays(dtype, st.sampled_from([(3,), (2, 1), (1, 2), (2, 2), (0, 2), (1, 2, 3), ()]))
+)
+
+
+@given(array=ANY_ARRAYS, dtype=st.sampled_from([*DTYPES, "bfloat16"]), shape=st.sampled_from([(), (1,), (2,), (None,)]))
+@pytest.mark.parametrize("table_size", [None, 3])
+def test_an_array_is_taken_or_refused_as_its_list(
+    array: np.ndarray, dtype: str, shape: tuple[int | None, ...], table_size: int | None
+) -> None:
+    spec = InputSpec(name="x", shape=shape, dtype=dtype, table_size=None if dtype == "bool" else table_size)
+
+    def outcome(raw: object) -> object:
+        try:
+            found = check_inputs(raw, [spec], max_rows=2, max_length=2)["x"]
+        except InputError as error:
+            return [problem.loc for problem in error.problems]
+        return found.dtype, found.shape, found.tobytes()
+
+    assert outcome(array) == outcome(array.tolist())
+
+
 def test_arrays_may_stand_for_lists() -> None:
     array = np.arange(6, dtype=np.float64).reshape(1, 2, 3)
     assert check_inputs(array, [IMAGE], max_rows=None)["image"].tolist() == array.tolist()
