@@ -156,6 +156,7 @@ OUTPUTS = (
     VALUE,
     OutputSpec(name="tags", shape=(3,), dtype="float32", task="multilabel", scale="probabilities"),
     OutputSpec(name="amount", shape=(2,), dtype="float32", task="gaussian"),
+    OutputSpec(name="map", shape=(4, 4, 2), dtype="float32", task="regression"),
 )
 REFERENCE = OodReference(
     created=datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC),

@@ -23,7 +23,7 @@ from thinned.models.storage.model_store import StoredModel, load_keras
 from thinned.models.uncertainty import entropy, softmax, split_gaussian, temper
 
 X = np.random.default_rng(0).normal(size=(60, 3)).astype("float32")
-ASK = {"inputs": X[:4].tolist(), "n_samples": 32, "seed": 3, "return_samples": True}
+ASK = {"inputs": X[:4].tolist(), "n_samples": 32, "seed": 3, "return_samples": True, "estimator": "passes"}
 Serve = Callable[..., Served]
 TASKS: dict[str, tuple[Any, int, str | None, Any]] = {
     "part-classes": ("classification", 3, "softmax", None),
@@ -139,7 +139,13 @@ def test_a_coverage_brings_the_passes_that_were_calibrated(calibrated: Callable[
     refused = served.ask("POST", "/predict_mc", json={**body, "coverage": 0.999})
     assert refused.status_code == 409
     assert "needs the scores of 999 or more rows, there are 40" in refused.json()["detail"]
-    for other in ({"n_samples": 64}, {"sampling": "independent"}, {"tolerance": 1.0}, {"budget_ms": 5}):
+    for other in (
+        {"n_samples": 64},
+        {"sampling": "independent"},
+        {"tolerance": 1.0},
+        {"budget_ms": 5},
+        {"estimator": "best"},
+    ):
         refused = served.ask("POST", "/predict_mc", json={**body, **other})
         assert refused.status_code == 409
         assert "holds for answers of 32 stratified passes" in refused.json()["detail"]
@@ -367,3 +373,37 @@ def test_quantiles_are_imported_calibrated_scored_and_served(serve: Serve, tmp_p
     assert (scored.series[-1].scores[-1]["conformal_coverage_0.9"] or 0) > 0.8
     assert scored.series[0].intervals[0]["pinball"] is not None
     assert "pinball loss" in page(scored, drawings(scored))
+
+
+def test_the_best_estimator_keeps_the_passes_and_their_noise(serve: Serve, stored: dict[str, StoredModel]) -> None:
+    """A gaussian output has the variance of its means by the closed form, and its noise of the passes."""
+    served = serve(stored["part-gaussian"].tag)
+    best, plain = (asked(served, separate=True, seed=3, estimator=e) for e in (None, "passes"))
+    assert best["estimator"] != plain["estimator"] == "passes"
+    assert_allclose(best["samples"], plain["samples"], rtol=1e-6)
+    assert_allclose(best["aleatoric"], plain["aleatoric"], rtol=1e-5)
+    means = np.shape(best["epistemic"])[-1]
+    assert_allclose(best["epistemic"], np.asarray(best["variance"])[:, :means])
+    assert np.abs(np.asarray(best["variance"]) - plain["variance"]).max() > 0
+
+
+def test_an_exact_model_draws_no_pass_unless_passes_are_asked_for(serve: Serve, stored: dict[str, StoredModel]) -> None:
+    served = serve(stored["part-values"].tag)
+    body = {"inputs": ASK["inputs"], "n_samples": 1000, "tolerance": 0.1}
+    answer = served.ask("POST", "/predict_mc", json=body).json()
+    served.fits(answer, "PredictMcAnswer")
+    assert (answer["estimator"], answer["n_samples"], answer["degrees_of_freedom"]) == ("exact", 0, None)
+    assert (answer["standard_error_from"], answer["stopped_by"], set(answer["converged"])) == ("exact", "exact", {True})
+    assert np.max(answer["standard_error"]) == 0
+    again = served.ask("POST", "/predict_mc", json={"inputs": ASK["inputs"], "seed": 5}).json()
+    assert (again["mean"], again["variance"]) == (answer["mean"], answer["variance"])
+    drawn = asked(served, estimator="best", n_samples=40)
+    assert (drawn["estimator"], drawn["n_samples"], np.shape(drawn["samples"])[0]) == ("exact", 40, 40)
+    assert_allclose(drawn["variance"], answer["variance"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("wrong", ["exact", "", 1, True, ["best"], {}])
+def test_an_unknown_estimator_is_named(classes: Served, wrong: Any) -> None:
+    refused = classes.ask("POST", "/predict_mc", json={"inputs": X[:1].tolist(), "estimator": wrong})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["loc"] == ["estimator"]

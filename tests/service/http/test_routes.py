@@ -35,6 +35,7 @@ def test_predict_answers_the_model_bit_for_bit(classes: Served) -> None:
 
 def test_predict_mc_answers_moments_and_entropies(classes: Served) -> None:
     body = {"inputs": ROWS, "n_samples": 20, "seed": 7, "quantiles": [0.1, 0.9], "return_samples": True}
+    body["estimator"] = "passes"
     answer = classes.ask("POST", "/predict_mc", json=body).json()
     classes.fits(answer, "PredictMcAnswer")
     samples = np.array(answer["samples"])
@@ -56,7 +57,7 @@ def test_an_answer_without_a_seed_can_be_replayed_from_the_one_it_names(classes:
     assert first["n_samples"] == 32
     assert set(first) == {
         "mean", "variance", "standard_error", "n_samples", "seed", "model", "sampling", "standard_error_from",
-        "degrees_of_freedom",
+        "degrees_of_freedom", "estimator",
         "predictive_entropy", "expected_entropy", "mutual_information",
     }  # fmt: skip
     again = classes.ask("POST", "/predict_mc", json={"inputs": ROWS, "seed": first["seed"]}).json()

@@ -36,12 +36,13 @@ def image(rows: int) -> np.ndarray:
     return np.random.default_rng(4).normal(size=(rows, 8, 8, 1)).astype("float32")
 
 
-def only(engine: Engine, x: dict[str, np.ndarray], **asked: Any) -> OutputAnswer:
+def only(engine: Engine, x: dict[str, np.ndarray], estimator: Any = "passes", **asked: Any) -> OutputAnswer:
     """What the service would answer of the only output."""
     run = MonteCarloRun(
         x,
         engine.output_names,
         row_passes=engine.row_passes_for({name: rows.shape[1:] for name, rows in x.items()}),
+        estimator=estimator,
         **asked,
     )
     complete(run, engine.model)
