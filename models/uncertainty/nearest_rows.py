@@ -165,7 +165,7 @@ class NearestRows:
 
 
 def _products(rows: Array, known: Array) -> Array:
-    """rows (B, K) times known (R, K), (B, R), by products so small that OpenBLAS makes them in this thread.
+    """Rows (B, K) times known (R, K), (B, R), by products so small that OpenBLAS makes them in this thread.
 
     Its own threads spin for each other: with TensorFlow on the same cores 64 rows took 45 ms in place of 2.
     """
