@@ -66,7 +66,12 @@ def find_closed_forms(
     search = _Search(graphs, frontiers, row_passes, tolerance)
     graphs.closed = search.found()
     while graphs.closed:
-        wrong = dict(_broken(graphs, frontiers[0], row_passes, tolerance))
+        try:
+            wrong = dict(_broken(graphs, frontiers[0], row_passes, tolerance))
+        except InputError:  # no reason to refuse the model: passes tell it
+            wrong = {
+                i: "its closed form cannot be computed here" for i, forms in enumerate(graphs.closed.forms) if forms
+            }
         if not wrong:
             break
         graphs.forget_forms()

@@ -86,12 +86,10 @@ def _made(answers: Mapping[str, OutputAnswer], card: ModelCard, n_samples: int, 
     if not n_samples:
         return "Exact: no pass was drawn, since mean and variance over the masks are closed forms."
     told = {"closed_form": "without their last masks", "more_masks": "with several last masks each", "exact": "exact"}
-    found = {name: told[answer.estimator] for name, answer in answers.items() if answer.estimator in told}
-    if len(card.outputs) > 1:
-        how = f" ({'; '.join(f'{name}: {what}' for name, what in found.items())})" if found else ""
-    else:
-        how = "".join(f" {what}" for what in found.values())
-    return f"{n_samples} passes{how}, seed {seed} (pass --seed {seed} for the same answer again)"
+    named = {name: told[answer.estimator] for name, answer in answers.items() if answer.estimator in told}
+    how = [f"{name} {what}" if len(card.outputs) > 1 else what for name, what in named.items()]
+    said = f"{n_samples} passes, seed {seed} (pass --seed {seed} for the same answer again)"
+    return said + (f"; mean and variance: {', '.join(how)}" if how else "")
 
 
 def _p_value(ood: OodScores | None, i: int) -> list[str]:

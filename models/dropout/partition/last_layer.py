@@ -157,7 +157,10 @@ def _over_more_masks(
         changed = before * m.again(times)
         change = form.through(tf.reshape(changed, [context.row_passes * times, *lengths(changed)[3:]]))
         laid += tf.reshape(change, [context.count, times, rows, *lengths(mean)[1:]])
-    answers = tf.nn.softmax(laid) if function == "softmax" else tf.sigmoid(laid)
+    # oneDNN's softmax takes five axes at most: those of passes, masks and rows are one here.
+    flat = tf.reshape(laid, [context.row_passes * times, *lengths(mean)[1:]])
+    answers = tf.reshape(tf.nn.softmax(flat) if function == "softmax" else tf.sigmoid(flat), tf.shape(laid))
+    answers.set_shape([None, times, None, *mean.shape[1:]])
     over = tf.reduce_mean(answers, axis=1)
     spread = tf.reduce_mean(tf.math.squared_difference(answers, over[:, tf.newaxis]), axis=1)
     entropy = tf.reduce_mean(_entropy(answers, function), axis=1)

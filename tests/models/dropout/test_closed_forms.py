@@ -453,6 +453,21 @@ def test_several_last_masks_keep_prefixes_neighbours_and_passes() -> None:
             assert_allclose(getattr(other, name), getattr(whole, name)[which], rtol=1e-4, atol=1e-7)
 
 
+def test_maps_of_classes_have_several_last_masks() -> None:
+    def build() -> Any:
+        x = inputs = keras.Input((6, 6, 2), name="x")
+        x = L.SpatialDropout2D(0.3)(L.Conv2D(5, 3, padding="same", activation="relu")(x))
+        return keras.Model(inputs, L.Conv2D(3, 1, activation="softmax", name="y")(x))
+
+    model = made(build, classes={"y": "probabilities"})
+    assert model.made == {"y": "more_masks"}, model.closed_forms.reasons
+    x = rows(model, 2)
+    best = model.summary(x, n_samples=3000, seed=1)["y"]
+    plain = model.summary(x, n_samples=3000, seed=2, sampling="independent", estimator="passes")["y"]
+    assert_allclose(best.mean, plain.mean, atol=6 * float(plain.error_of_passes.max()))
+    assert_allclose(best.variance.mean(), plain.variance.mean(), rtol=0.1)
+
+
 def test_several_last_masks_tell_more_than_one() -> None:
     model = made(tiny_classes("softmax", 3), classes={"last": "probabilities"})
     x = rows(model, 4)

@@ -100,7 +100,7 @@ def test_a_budget_of_time_stops_at_a_block(model: StochasticModel) -> None:
 
 
 def test_an_adaptive_run_keeps_the_passes_that_it_stands_on(model: StochasticModel) -> None:
-    run = drawn(model, rows(2), n_samples=500, seed=1, tolerance=0.02, keep_passes=True)
+    run = drawn(model, rows(2), n_samples=500, seed=1, tolerance=0.02, keep_passes=True, estimator="passes")
     passes = run.passes[OUTPUT]
     assert passes.shape == (run.drawn, 2, 4)
     np.testing.assert_allclose(passes.mean(axis=0), run.statistics()[OUTPUT].mean, rtol=1e-5, atol=1e-7)

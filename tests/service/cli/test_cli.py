@@ -275,11 +275,13 @@ def test_passes_repeat_with_their_seed(thinned: Thinned, folder: Path) -> None:
 
 @pytest.mark.usefixtures("store")
 def test_a_seed_is_drawn_and_told(thinned: Thinned, folder: Path) -> None:
-    ask = ("predict", "value", "--input", folder / "x.npy", "--n-samples", 5)
+    ask = ("predict", "value", "--input", folder / "x.npy", "--n-samples", 5, "--estimator", "passes")
     first = thinned(*ask).out
     seed = first.split("seed ")[1].split()[0]
     assert thinned(*ask, "--seed", seed).out == first
     assert f"seed {seed} " not in thinned(*ask).out
+    exact = thinned(*ask[:-2])
+    assert "Exact: no pass was drawn" in exact.out
 
 
 @pytest.mark.usefixtures("store")
