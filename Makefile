@@ -91,7 +91,7 @@ bench-sampling: $(STAMP)
 	@exec $(BIN)/python -m thinned.loadtest.benchmarks.sampling $(QUICK)
 
 bench-estimators: $(STAMP)
-	@exec $(BIN)/python -m thinned.loadtest.benchmarks.estimator_worth $(ARGS)
+	@exec $(BIN)/python -m thinned.loadtest.benchmarks.last_masks $(ARGS)
 
 zoo: $(STAMP)
 	@$(BIN)/python -m tests.zoo_run $(ARGS)

@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: Arguments of the command line; None for those of this process.
     """
-    parser = argparse.ArgumentParser(prog="python -m thinned.loadtest.benchmarks.estimator_worth", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m thinned.loadtest.benchmarks.last_masks", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"for each N (default: {SEEDS})")
     parser.add_argument("--samples", nargs="+", type=int, default=list(SAMPLES), metavar="N")
     parser.add_argument("--only", nargs="+", metavar="NETWORK", help="of " + ", ".join(networks()))
