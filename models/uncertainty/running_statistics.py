@@ -242,8 +242,9 @@ def _joined(counts: NDArray[np.int64], means: Array, deviations: Array) -> Momen
     """All pieces as one, at once: Chan, Golub & LeVeque (1983) for any number of parts."""
     total = int(counts.sum())
     weights = counts.reshape(-1, *([1] * (means.ndim - 1))).astype(np.float64)
-    mean = (weights * means).sum(axis=0) / total
-    squares = deviations.sum(axis=0) + (weights * (means - mean) ** 2).sum(axis=0)
+    with np.errstate(invalid="ignore", over="ignore"):  # A pass may be infinite: the answer is then refused.
+        mean = (weights * means).sum(axis=0) / total
+        squares = deviations.sum(axis=0) + (weights * (means - mean) ** 2).sum(axis=0)
     return Moments.from_parts(total, mean, squares)
 
 

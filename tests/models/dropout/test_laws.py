@@ -142,9 +142,9 @@ def test_no_call_holds_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None
     calls: list[int] = []
     draw = StochasticModel.draw
 
-    def counted(self: StochasticModel, items: Any, *, sampling: Sampling) -> Any:
+    def counted(self: StochasticModel, items: Any, **named: Any) -> Any:
         calls.append(sum(item.rows for item in items) * max(item.count for item in items))
-        return draw(self, items, sampling=sampling)
+        return draw(self, items, **named)
 
     monkeypatch.setattr(StochasticModel, "draw", counted)
     for row_passes in (1, 40, 100, 10_000):
@@ -262,7 +262,7 @@ def test_block_statistics_are_those_of_the_passes(family: str, from_frontier: bo
     made = make(family)
     rows_of = {"frontier": made.stochastic.prefix(made.inputs)} if from_frontier else {"inputs": made.inputs}
     item = BatchItem(ROWS, 5, 3, 70, keep_passes=True, **rows_of)
-    (drawn,) = made.stochastic.draw([item], sampling=sampling)
+    (drawn,) = made.stochastic.draw([item], sampling=sampling, estimator="passes")
     for blocks in drawn.values():
         assert blocks.counts.tolist() == [29, 32, 9]
         assert blocks.passes is not None

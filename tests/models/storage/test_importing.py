@@ -44,6 +44,8 @@ def test_the_card_says_what_the_model_is(files: Path) -> None:
     assert card == stored.card
     assert card.inputs == (InputSpec(name="x", shape=(4,), dtype="float32"),)
     assert card.outputs[0].model_dump() == {
+        "estimator": "more_masks",
+        "estimator_note": None,
         "name": "kind",
         "shape": (3,),
         "dtype": "float32",

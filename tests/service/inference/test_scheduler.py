@@ -64,10 +64,10 @@ class Recorded:
         self.go.set()
         real = engine.model.draw
 
-        def recorded(items: Any, *, sampling: Any) -> Any:
+        def recorded(items: Any, **named: Any) -> Any:
             assert self.go.wait(30)
             self.calls.append(list(items))
-            return real(items, sampling=sampling)
+            return real(items, **named)
 
         engine.model.draw = recorded  # type: ignore[method-assign]
         self.scheduler = Scheduler(engine, soon=self.loop.soon, soon_from_elsewhere=self.loop.soon, join=join)
@@ -248,10 +248,10 @@ def test_one_that_the_model_refuses_takes_nobody_with_it(
 ) -> None:
     real, bad = engine.model.draw, rows(1, 99)
 
-    def refusing(items: Any, *, sampling: Any) -> Any:
+    def refusing(items: Any, **named: Any) -> Any:
         if any(item.inputs is not None and np.array_equal(item.inputs["x"], bad["x"]) for item in items):
             raise InputError([])
-        return real(items, sampling=sampling)
+        return real(items, **named)
 
     monkeypatch.setattr(engine.model, "draw", refusing)
     good = [sampled(1, i, n_samples=10, seed=i) for i in range(3)]
