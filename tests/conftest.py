@@ -13,8 +13,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 STORE = Path(tempfile.mkdtemp(prefix="thinned-store-"))
 os.environ["BENTOML_HOME"] = str(STORE)
-# Settings of the person who runs the tests must not reach them.
-for variable in [name for name in os.environ if name.startswith("THINNED_")]:
+# Settings of the person who runs the tests must not reach them, nor the width that pytest-xdist gives its processes.
+for variable in [name for name in os.environ if name.startswith("THINNED_") or name == "COLUMNS"]:
     del os.environ[variable]
 
 import pytest
