@@ -6,7 +6,6 @@ region as a whole, whose positions err together. It is not the mean of the varia
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -59,18 +58,16 @@ def has_positions(spec: OutputSpec) -> bool:
     return len(spec.shape) >= 2
 
 
-def reduce_output(spec: OutputSpec, answer: OutputAnswer, passes: npt.NDArray[Any], reduction: Reduction) -> Reduced:
+def reduce_output(answer: OutputAnswer, passes: npt.NDArray[Any], reduction: Reduction) -> Reduced:
     """Reduce what an answer says of one output that has positions.
 
     Args:
-        spec: The output.
         answer: What its passes say, position by position.
         passes: The passes, (S, B, *positions, C).
         reduction: How.
     """
     chosen = _region(answer, passes.shape[1:-1], reduction)
-    number = _number(reduction.by)
-    values = np.stack([_reduced(one, chosen, number) for one in np.asarray(passes, np.float64)])
+    values = _reduced(passes, chosen, reduction.by)
     count, variance = len(values), values.var(axis=0, ddof=1)
     found = {name: getattr(answer, name) for name in MAPS}
     return Reduced(
@@ -78,7 +75,11 @@ def reduce_output(spec: OutputSpec, answer: OutputAnswer, passes: npt.NDArray[An
         mean=values.mean(axis=0),
         variance=variance,
         standard_error=np.sqrt(variance / count),
-        maps={name: _reduced(array, chosen, number) for name, array in found.items() if array is not None},
+        maps={
+            name: _reduced(array[np.newaxis], chosen, reduction.by)[0]
+            for name, array in found.items()
+            if array is not None
+        },
     )
 
 
@@ -92,17 +93,17 @@ def _region(answer: OutputAnswer, shape: tuple[int, ...], reduction: Reduction) 
     return chosen
 
 
-def _number(by: Literal["mean", "maximum"] | float) -> Callable[[Array], Array]:
-    """Reduces the positions, (P, ...), to one."""
+def _reduced(arrays: npt.NDArray[Any], chosen: npt.NDArray[np.bool_], by: Literal["mean", "maximum"] | float) -> Array:
+    """(S, B, *positions) to (S, B), or (S, B, *positions, C) to (S, B, C); a row at a time, in float64."""
+    empty = np.full((len(arrays), *arrays.shape[1 + chosen.ndim :]), np.nan)
+    rows = [arrays[:, row, here].astype(np.float64) for row, here in enumerate(chosen)]
+    return np.stack([_number(row, by) if row.shape[1] else empty for row in rows], axis=1)
+
+
+def _number(positions: Array, by: Literal["mean", "maximum"] | float) -> Array:
+    """(S, P, ...) to (S, ...)."""
     if by == "mean":
-        return lambda x: np.asarray(x.mean(axis=0))
+        return np.asarray(positions.mean(axis=1))
     if by == "maximum":
-        return lambda x: np.asarray(x.max(axis=0))
-    level = float(by)
-    return lambda x: np.asarray(np.quantile(x, level, axis=0))
-
-
-def _reduced(array: Array, chosen: npt.NDArray[np.bool_], number: Callable[[Array], Array]) -> Array:
-    """(B, *positions) to (B,), or (B, *positions, C) to (B, C)."""
-    empty = np.full(array.shape[chosen.ndim :], np.nan)
-    return np.stack([number(row[here]) if here.any() else empty for row, here in zip(array, chosen, strict=True)])
+        return np.asarray(positions.max(axis=1))
+    return np.asarray(np.quantile(positions, float(by), axis=1))
