@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from thinned.models.card import ModelCard, OutputSpec, Policy
 from thinned.models.errors import CalibrationError
-from thinned.models.sampling import Estimator, Sampling
 from thinned.models.uncertainty.decomposition import decompose_gaussian
 from thinned.models.uncertainty.entropy import entropy, probabilities
 from thinned.models.uncertainty.mean_probabilities import MeanProbabilities
-from thinned.models.uncertainty.promises import check_coverage, check_passes, refuse_other_passes
+from thinned.models.uncertainty.promises import AskedPasses, check_coverage, check_passes, refuse_other_passes
 from thinned.models.uncertainty.running_statistics import RunningStatistics
 
 __all__ = ["Decision", "check_promises", "decide", "describe_policy", "has_policy", "policy_passes", "row_means"]
@@ -42,39 +41,18 @@ def policy_passes(card: ModelCard) -> int | None:
     return counts.pop() if len(counts) == 1 else None
 
 
-def check_promises(
-    card: ModelCard,
-    coverage: float | None,
-    policy: bool,
-    *,
-    n_samples: int,
-    sampling: Sampling,
-    adaptive: bool,
-    limit: int,
-    estimator: Estimator | None = None,
-) -> None:
+def check_promises(card: ModelCard, coverage: float | None, policy: bool, **asked: Unpack[AskedPasses]) -> None:
     """Refuse a coverage, or decisions, that the model cannot promise, or not of answers that are made so.
 
     Args:
         card: The model's.
         coverage: That is asked for; None for none.
         policy: Whether decisions are asked for.
-        n_samples: The passes asked for.
-        sampling: How they relate to each other.
-        adaptive: Whether a tolerance or a budget may end them sooner.
-        limit: The most passes that may be asked for.
-        estimator: How mean and variance are to be made; None for as in the calibration.
+        asked: The passes asked for.
 
     Raises:
         CalibrationError: It cannot; says what to run or to leave out.
     """
-    asked: Any = {
-        "n_samples": n_samples,
-        "sampling": sampling,
-        "adaptive": adaptive,
-        "limit": limit,
-        "estimator": estimator,
-    }
     if coverage is not None:
         check_coverage(card, coverage)
         check_passes(card, **asked)

@@ -6,7 +6,7 @@ and the variance of these passes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ __all__ = [
     "CALIBRATED_SAMPLING",
     "calibrated_passes",
     "check_coverage",
+    "AskedPasses",
     "check_passes",
     "describe_promise",
     "interval",
@@ -61,71 +62,58 @@ def check_coverage(card: ModelCard, coverage: float) -> None:
         )
 
 
-def check_passes(
-    card: ModelCard,
-    *,
-    n_samples: int,
-    sampling: Sampling,
-    adaptive: bool,
-    limit: int,
-    estimator: Estimator | None = None,
-) -> None:
+class AskedPasses(TypedDict):
+    """The passes that an answer is asked for with.
+
+    `n_samples` and `sampling` as in a request; `adaptive`: whether a tolerance or a budget may end them sooner;
+    `limit`: the most that may be asked for; `estimator`: how mean and variance are to be made, None for as in the
+    calibration.
+    """
+
+    n_samples: int
+    sampling: Sampling
+    adaptive: bool
+    limit: int
+    estimator: NotRequired[Estimator | None]
+
+
+def check_passes(card: ModelCard, **asked: Unpack[AskedPasses]) -> None:
     """Refuse a coverage for answers that are made otherwise than those that were calibrated.
 
     Args:
         card: Of a model whose coverage `check_coverage` lets pass.
-        n_samples: The passes asked for.
-        sampling: How they relate to each other.
-        adaptive: Whether a tolerance or a budget may end them sooner.
-        limit: The most passes that may be asked for.
-        estimator: How mean and variance are to be made; None for as in the calibration.
+        asked: The passes asked for.
 
     Raises:
         CalibrationError: They differ; says what to leave out.
     """
     passes = calibrated_passes(card)
     if passes is not None:
-        refuse_other_passes(
-            "coverage",
-            passes,
-            n_samples=n_samples,
-            sampling=sampling,
-            adaptive=adaptive,
-            limit=limit,
-            estimator=estimator,
-        )
+        refuse_other_passes("coverage", passes, **asked)
 
 
-def refuse_other_passes(
-    what: str,
-    passes: int,
-    *,
-    n_samples: int,
-    sampling: Sampling,
-    adaptive: bool,
-    limit: int,
-    estimator: Estimator | None = None,
-) -> None:
+def refuse_other_passes(what: str, passes: int, **asked: Unpack[AskedPasses]) -> None:
     """Refuse what holds for answers of so many stratified passes where others are asked for.
 
     Raises:
         CalibrationError: They differ; says what to leave out.
     """
-    if passes > limit:
+    if passes > asked["limit"]:
         raise CalibrationError(
-            f"the {what} holds for answers of {passes} passes, as calibrated, and at most {limit} may be asked for "
-            f"here; raise THINNED_MAX_SAMPLES, or run thinned calibrate with --n-samples {limit}"
+            f"the {what} holds for answers of {passes} passes, as calibrated, and at most {asked['limit']} may be "
+            f"asked for here; raise THINNED_MAX_SAMPLES, or run thinned calibrate with --n-samples {asked['limit']}"
         )
-    asked = [
-        *([f"{n_samples} passes"] if n_samples != passes else []),
-        *([f"{sampling} passes"] if sampling != CALIBRATED_SAMPLING else []),
-        *(["a tolerance or a budget of time"] if adaptive else []),
+    estimator = asked.get("estimator")
+    others = [
+        *([f"{asked['n_samples']} passes"] if asked["n_samples"] != passes else []),
+        *([f"{asked['sampling']} passes"] if asked["sampling"] != CALIBRATED_SAMPLING else []),
+        *(["a tolerance or a budget of time"] if asked["adaptive"] else []),
         *([f'the estimator "{estimator}"'] if estimator not in (None, CALIBRATED_ESTIMATOR) else []),
     ]
-    if asked:
+    if others:
         raise CalibrationError(
             f"the {what} holds for answers of {passes} {CALIBRATED_SAMPLING} passes, as calibrated, and this asks "
-            f"for one with {' and '.join(asked)}; leave that out, or run thinned calibrate with another --n-samples"
+            f"for one with {' and '.join(others)}; leave that out, or run thinned calibrate with another --n-samples"
         )
 
 
