@@ -21,7 +21,6 @@ from thinned.models.dropout.prefix_features import prefix_features
 from thinned.models.evaluation.classification import classification_scores
 from thinned.models.evaluation.predictive import Values, log_likelihood
 from thinned.models.examples import diabetes, digits
-from thinned.models.examples.training import fit
 from thinned.models.uncertainty.nearest_rows import NearestRows
 from thinned.models.uncertainty.promises import interval, prediction_set, scored_as
 
@@ -83,25 +82,11 @@ def _mean(scores: list[dict[str, float]]) -> dict[str, float]:
 
 def of_digits(epochs: int = digits.EPOCHS, splits: int = SPLITS) -> list[Shifted]:
     """Train `digits` five times; score turned and noisy images too."""
-    import keras
-
     rows = digits.data()
-    members = []
-    for seed in range(MEMBERS):
-        keras.utils.set_random_seed(seed)
-        model = digits.build()
-        fit(
-            model,
-            rows.x_train,
-            rows.y_train,
-            epochs=epochs,
-            batch_size=64,
-            learning_rate=2e-3,
-            weight_decay=1e-3,
-            loss="sparse_categorical_crossentropy",
-            on_epoch=None,
-        )
-        members.append(enable_mc_dropout(model))
+    members = [
+        enable_mc_dropout(digits.trained(rows.x_train, rows.y_train, epochs=epochs, seed=seed))
+        for seed in range(MEMBERS)
+    ]
     kinds = {"as they are": rows.x_test, "turned by 15": rotated(rows.x_test, 15), "noise of 4": noisy(rows.x_test, 4)}
     kinds["turned by 45"] = rotated(rows.x_test, 45)
     found = {kind: _ways(members, images) for kind, images in kinds.items()}
@@ -142,30 +127,14 @@ def _class_scores(usual: Array, shifted: Array, labels: Array, order: Array) -> 
 
 def of_diabetes(epochs: int = diabetes.EPOCHS, splits: int = SPLITS) -> list[Shifted]:
     """Train `diabetes` five times without the fifth of patients of largest body mass; score these too."""
-    import keras
-
     rows = diabetes.data()
     x, y = np.concatenate([rows.x_train, rows.x_test]), np.concatenate([rows.y_train, rows.y_test])
     heavy = x[:, BODY_MASS] >= np.quantile(x[:, BODY_MASS], 0.8)
     usual = np.random.default_rng(0).permutation(np.flatnonzero(~heavy))
     held, trained = usual[: len(usual) // 3], usual[len(usual) // 3 :]
-    middle, spread = float(y[trained].mean()), float(y[trained].std())
-    members = []
-    for seed in range(MEMBERS):
-        keras.utils.set_random_seed(seed)
-        core = diabetes.build(x[trained])
-        fit(
-            core,
-            x[trained],
-            (y[trained] - middle) / spread,
-            epochs=epochs,
-            batch_size=32,
-            learning_rate=1e-3,
-            weight_decay=1e-2,
-            loss="mean_squared_error",
-            on_epoch=None,
-        )
-        members.append(enable_mc_dropout(diabetes.in_own_units(core, middle, spread)))
+    members = [
+        enable_mc_dropout(diabetes.trained(x[trained], y[trained], epochs=epochs, seed=seed)) for seed in range(MEMBERS)
+    ]
     kinds = {"like those of the training": held, "of larger body mass": np.flatnonzero(heavy)}
     found = {kind: _ways(members, x[chosen]) for kind, chosen in kinds.items()}
     unlike = _unlike(members[0], x[trained], x[held], {kind: x[chosen] for kind, chosen in kinds.items()})

@@ -23,8 +23,6 @@ from thinned.models.evaluation.predictive import classes_of
 from thinned.models.evaluation.rows import ClassRows
 from thinned.models.evaluation.theme import LIGHT, figure, png
 from thinned.models.examples import digits
-from thinned.models.examples.data import SEED as TRAINING_SEED
-from thinned.models.examples.training import fit
 
 if TYPE_CHECKING:
     from thinned.models.dropout import StochasticModel
@@ -91,26 +89,17 @@ def ood_scores(left_out: Sequence[int] = LEFT_OUT, epochs: int = digits.EPOCHS) 
         of the mutual information, and of the distance to the nearest rows; and the accuracy on the digits of the
         training.
     """
-    import keras
-
     from thinned.models.dropout import enable_mc_dropout
 
-    keras.utils.set_random_seed(TRAINING_SEED)
     split = digits.data()
     trained = [digit for digit in range(10) if digit not in left_out]
     class_of = {digit: i for i, digit in enumerate(trained)}
     in_train, in_test = np.isin(split.y_train, trained), np.isin(split.y_test, trained)
-    keras_model = digits.build(len(trained))
-    fit(
-        keras_model,
+    keras_model = digits.trained(
         split.x_train[in_train],
         np.array([class_of[digit] for digit in split.y_train[in_train].tolist()]),
+        classes=len(trained),
         epochs=epochs,
-        batch_size=64,
-        learning_rate=2e-3,
-        weight_decay=1e-3,
-        loss="sparse_categorical_crossentropy",
-        on_epoch=None,
     )
     model = enable_mc_dropout(keras_model)
     name = model.inputs[0].name

@@ -15,7 +15,7 @@ from thinned.models.storage.model_store import StoredModel
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["NAME", "build", "data", "in_own_units", "train"]
+__all__ = ["NAME", "build", "data", "in_own_units", "train", "trained"]
 
 NAME = "diabetes"
 EPOCHS = 40
@@ -62,6 +62,42 @@ def in_own_units(model: keras.Model, mean: float, stddev: float) -> keras.Model:
     return keras.Model(model.inputs[0], scaled, name=NAME)
 
 
+def trained(
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    *,
+    epochs: int = EPOCHS,
+    seed: int = SEED,
+    on_epoch: OnEpoch | None = None,
+) -> keras.Model:
+    """The network, trained on standardised targets; it answers in their own units.
+
+    Args:
+        x: Measurements, (B, 10).
+        y: Targets, (B, 1).
+        epochs: Times that each patient is seen.
+        seed: Of Keras and NumPy.
+        on_epoch: Called after each epoch.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    mean, stddev = float(y.mean()), float(y.std())
+    core = build(x)
+    fit(
+        core,
+        x,
+        (y - mean) / stddev,
+        epochs=epochs,
+        batch_size=32,
+        learning_rate=1e-3,
+        weight_decay=1e-2,
+        loss="mean_squared_error",
+        on_epoch=on_epoch,
+    )
+    return in_own_units(core, mean, stddev)
+
+
 def train(on_epoch: OnEpoch | None = None) -> StoredModel:
     """Train the network, score it on the held-out patients, and put it in the store.
 
@@ -73,24 +109,8 @@ def train(on_epoch: OnEpoch | None = None) -> StoredModel:
         the deterministic answer and of the mean over 100 Monte Carlo passes.
     """
     import_tensorflow()
-    import keras
-
-    keras.utils.set_random_seed(SEED)
     rows = data()
-    mean, stddev = float(rows.y_train.mean()), float(rows.y_train.std())
-    core = build(rows.x_train)
-    fit(
-        core,
-        rows.x_train,
-        (rows.y_train - mean) / stddev,
-        epochs=EPOCHS,
-        batch_size=32,
-        learning_rate=1e-3,
-        weight_decay=1e-2,
-        loss="mean_squared_error",
-        on_epoch=on_epoch,
-    )
-    model = in_own_units(core, mean, stddev)
+    model = trained(rows.x_train, rows.y_train, on_epoch=on_epoch)
     scores = {"test_rows": float(len(rows.y_test))}
     for kind, answers in zip(("deterministic", "mc_mean"), sample_mean(model, rows.x_test), strict=True):
         error = float(((answers - rows.y_test) ** 2).mean())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.examples.data import SEED, Split, split
@@ -14,7 +15,7 @@ from thinned.models.storage.model_store import StoredModel
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["NAME", "build", "data", "train"]
+__all__ = ["NAME", "build", "data", "train", "trained"]
 
 NAME = "digits"
 EPOCHS = 30
@@ -62,6 +63,43 @@ def build(classes: int = 10) -> keras.Model:
     )
 
 
+def trained(
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    *,
+    classes: int = 10,
+    epochs: int = EPOCHS,
+    seed: int = SEED,
+    on_epoch: OnEpoch | None = None,
+) -> keras.Model:
+    """The network, trained.
+
+    Args:
+        x: Images, (B, 8, 8, 1).
+        y: Their classes, (B,), from 0 to `classes` - 1.
+        classes: How many there are.
+        epochs: Times that each image is seen.
+        seed: Of Keras and NumPy.
+        on_epoch: Called after each epoch.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    model = build(classes)
+    fit(
+        model,
+        x,
+        y,
+        epochs=epochs,
+        batch_size=64,
+        learning_rate=2e-3,
+        weight_decay=1e-3,
+        loss="sparse_categorical_crossentropy",
+        on_epoch=on_epoch,
+    )
+    return model
+
+
 def train(on_epoch: OnEpoch | None = None) -> StoredModel:
     """Train the network, score it on the held-out images, and put it in the store.
 
@@ -73,22 +111,8 @@ def train(on_epoch: OnEpoch | None = None) -> StoredModel:
         deterministic answer and of the mean over 100 Monte Carlo passes.
     """
     import_tensorflow()
-    import keras
-
-    keras.utils.set_random_seed(SEED)
     rows = data()
-    model = build()
-    fit(
-        model,
-        rows.x_train,
-        rows.y_train,
-        epochs=EPOCHS,
-        batch_size=64,
-        learning_rate=2e-3,
-        weight_decay=1e-3,
-        loss="sparse_categorical_crossentropy",
-        on_epoch=on_epoch,
-    )
+    model = trained(rows.x_train, rows.y_train, on_epoch=on_epoch)
     scores = {"test_rows": float(len(rows.y_test))}
     for kind, probs in zip(("deterministic", "mc_mean"), sample_mean(model, rows.x_test), strict=True):
         scores[f"accuracy_{kind}"] = float((probs.argmax(axis=1) == rows.y_test).mean())
