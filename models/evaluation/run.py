@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,20 @@ __all__ = ["SEED", "evaluate"]
 SEED = 20160604
 Held = dict[str, npt.NDArray[Any] | None]
 """By the name of a score, for each answer whether an interval or set holds its target, or its size."""
+
+
+class _Task(NamedTuple):
+    """What is to be scored: as for `evaluate`, with all numbers of passes, and that of the curves."""
+
+    model: StochasticModel
+    spec: OutputSpec
+    inputs: Inputs
+    targets: npt.NDArray[Any]
+    counts: list[int]
+    curves_at: int
+    seed: int
+    ood: Inputs | None
+    on_rows: OnRows | None
 
 
 def evaluate(
@@ -72,7 +86,7 @@ def evaluate(
     drawn = sorted(asked) if model.sites else []
     curves_at = 0 if not drawn else drawn[-1] if fitted is None else fitted.n_samples
     score = _classes if is_classes(spec) else _quantiles if spec.task == "quantile" else _values
-    found, held = score(model, spec, inputs, targets, drawn, curves_at, seed, ood, on_rows)
+    found, held = score(_Task(model, spec, inputs, targets, drawn, curves_at, seed, ood, on_rows))
     return Evaluation(
         model=name,
         version=version,
@@ -89,17 +103,8 @@ def evaluate(
     )
 
 
-def _classes(
-    model: StochasticModel,
-    spec: OutputSpec,
-    inputs: Inputs,
-    targets: npt.NDArray[Any],
-    counts: list[int],
-    curves_at: int,
-    seed: int,
-    ood: Inputs | None,
-    on_rows: OnRows | None,
-) -> tuple[dict[str, Any], Held]:
+def _classes(task: _Task) -> tuple[dict[str, Any], Held]:
+    model, spec, inputs, targets, counts, curves_at, seed, ood, on_rows = task
     rows = len(next(iter(inputs.values())))
     labels = class_targets(targets, spec, rows)
     answers = class_answers(model, spec, inputs, counts, seed, ood, on_rows)
@@ -122,17 +127,8 @@ def _classes(
     return {"series": tuple(series), "answers": each, **more}, held
 
 
-def _values(
-    model: StochasticModel,
-    spec: OutputSpec,
-    inputs: Inputs,
-    targets: npt.NDArray[Any],
-    counts: list[int],
-    curves_at: int,
-    seed: int,
-    ood: Inputs | None,
-    on_rows: OnRows | None,
-) -> tuple[dict[str, Any], Held]:
+def _values(task: _Task) -> tuple[dict[str, Any], Held]:
+    model, spec, inputs, targets, counts, curves_at, seed, ood, on_rows = task
     rows = len(next(iter(inputs.values())))
     answer = model.predict(inputs)[spec.name][np.newaxis]
     truth = value_targets(targets, *values_of(answer, spec, calibrated=False).mean.shape)
@@ -153,17 +149,8 @@ def _of_values(fitted: Calibration | None, shown: ValueRows, truth: Array) -> Po
     return policy_scores(policy, value_losses(shown.mean, shown.epistemic + own, truth, policy.max_error))
 
 
-def _quantiles(
-    model: StochasticModel,
-    spec: OutputSpec,
-    inputs: Inputs,
-    targets: npt.NDArray[Any],
-    counts: list[int],
-    curves_at: int,
-    seed: int,
-    ood: Inputs | None,
-    on_rows: OnRows | None,
-) -> tuple[dict[str, Any], Held]:
+def _quantiles(task: _Task) -> tuple[dict[str, Any], Held]:
+    model, spec, inputs, targets, counts, curves_at, seed, _, on_rows = task
     rows = len(next(iter(inputs.values())))
     units = int(np.prod([n or 1 for n in spec.shape[:-1]]))
     truth = value_targets(targets, rows, units)
