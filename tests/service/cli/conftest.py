@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.models.storage.test_model_store import card
+from thinned.models.storage import model_store
+from thinned.models.storage.model_store import StoredModel
 from thinned.service.cli import main as cli
 
 Run = Callable[..., tuple[Any, str, str]]
+Put = Callable[[], StoredModel]
 
 
 @pytest.fixture
@@ -24,3 +29,14 @@ def thinned(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
         return (ended.value.code, *capfd.readouterr())
 
     return thinned
+
+
+@pytest.fixture
+def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
+    """Stores a file, which need not be a model for what is looked at here."""
+    root = tmp_path / "home" / "models"
+    root.mkdir(parents=True)
+    monkeypatch.setattr(model_store, "_root", lambda: root)
+    file = tmp_path / "small.keras"
+    file.write_bytes(b"weights")
+    return lambda: model_store.store(file, card(file))

@@ -9,21 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.models.storage.test_model_store import card
+from tests.service.cli.conftest import Put
 from thinned.models.storage import model_store
 from thinned.models.storage.pointers import set_alias
 from thinned.service.cli.completion import stored_names
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "home" / "models"
-    root.mkdir(parents=True)
-    monkeypatch.setattr(model_store, "_root", lambda: root)
-    file = tmp_path / "small.keras"
-    file.write_bytes(b"weights")
-    stored = model_store.store(file, card(file))
-    set_alias(stored.card.name, "live")
+def home(put: Put) -> Path:
+    set_alias(put().card.name, "live")
+    root = model_store.store_folder()
     (root / "anothers").mkdir()
     return root.parent
 

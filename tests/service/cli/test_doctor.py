@@ -9,32 +9,16 @@ import socket
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 
-from tests.models.storage.test_model_store import card
-from tests.service.cli.conftest import Run
+from tests.service.cli.conftest import Put, Run
 from tests.serving import ROOT, free_port
 from thinned.models.storage import model_store
-from thinned.models.storage.model_store import StoredModel
 from thinned.service.cli import doctor
-
-Put = Callable[[], StoredModel]
-
-
-@pytest.fixture
-def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
-    """Stores a file, which need not be a model for what is looked at here."""
-    root = tmp_path / "home" / "models"
-    root.mkdir(parents=True)
-    monkeypatch.setattr(model_store, "_root", lambda: root)
-    file = tmp_path / "small.keras"
-    file.write_bytes(b"weights")
-    return lambda: model_store.store(file, card(file))
 
 
 def found(thinned: Run, *arguments: object) -> tuple[int, dict[str, dict[str, Any]]]:
