@@ -7,7 +7,7 @@ when they must be kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ __all__ = [
     "likeliest_class",
     "needs_passes",
     "require_finite",
+    "told_by_passes",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -166,6 +167,12 @@ def answer_output(
         plain_mean_probabilities=None if tempered is None or logits is None else logits.plain,
         plain_predictive_entropy=None if tempered is None else tempered.plain_entropy,
     )
+
+
+def told_by_passes(answers: Iterable[OutputAnswer]) -> OutputAnswer:
+    """Of the answers to one request, which have the same passes, one that tells of them: an exact one does not."""
+    found = list(answers)
+    return next((answer for answer in found if answer.estimator != "exact"), found[0])
 
 
 def likeliest_class(spec: OutputSpec, values: npt.NDArray[Any]) -> npt.NDArray[np.intp]:

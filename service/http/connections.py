@@ -14,7 +14,7 @@ from thinned.service.http.bounded_protocol import Bounds, bound_connections
 from thinned.service.http.gate import OverloadGate
 from thinned.service.http.paths import is_costly
 from thinned.service.http.problem_details import problem
-from thinned.service.http.request_id import HEADER, current_request_id, name_request
+from thinned.service.http.request_id import HEADER, named_request
 from thinned.service.http.request_log import NO_SNIFFING
 from thinned.service.inference.model_manager import ModelManager
 
@@ -51,14 +51,10 @@ def _refusal(manager: Callable[[], ModelManager]) -> Callable[[int, str], bytes]
         status = HTTPStatus(code)
         if status in _REASONS:
             manager().metrics.refused(_REASONS[status])
-        name = name_request(())
-        before = current_request_id.set(name.decode("ascii"))
-        try:
+        with named_request(()) as name:
             full = status == HTTPStatus.SERVICE_UNAVAILABLE
             answer = problem(OverloadedError(detail) if full else HTTPException(status, detail))
             log.info("refused before there was a request: %d, %s", status, detail)
-        finally:
-            current_request_id.reset(before)
         answer.headers["connection"] = "close"
         headers = [*answer.raw_headers, (HEADER, name), NO_SNIFFING]
         lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode(), *(b"%b: %b" % header for header in headers)]

@@ -16,7 +16,7 @@ from thinned.service.http.body_reader import longest_timeout_ms
 from thinned.service.http.bounded_protocol import BEGAN
 from thinned.service.http.paths import COSTLY
 from thinned.service.http.problem_details import answer_to
-from thinned.service.http.request_id import HEADER, current_request_id, name_request
+from thinned.service.http.request_id import HEADER, named_request
 from thinned.service.http.request_log import NO_SNIFFING
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.schema.problem_table import reason_of
@@ -67,12 +67,8 @@ class OverloadGate:
             route = COSTLY.route_of(path) or path  # It is asked for these only.
             metrics.began(route)
             metrics.refused(reason_of(error) or "full")
-            name = name_request(scope["headers"])
-            before = current_request_id.set(name.decode("ascii"))
-            try:
+            with named_request(scope["headers"]) as name:
                 answer = answer_to(error, path)
-            finally:
-                current_request_id.reset(before)
             answer.raw_headers += [(HEADER, name), NO_SNIFFING]
             await answer(scope, receive, send)
             metrics.request(route, answer.status_code, time.perf_counter() - began)

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from thinned._version import __version__
 from thinned.models.card import ModelCard
 from thinned.models.errors import MalformedBodyError
+from thinned.models.uncertainty.answer import told_by_passes
 from thinned.service.http.body_parsing import (
     INLINE_BYTES,
     INLINE_QUOTES,
@@ -152,8 +153,7 @@ async def _read(body: bytes, length: str | None, served: ServedModel, asked: Ask
 
 def _said(run: Any, request: SampleRequest, answers: Any) -> dict[str, object]:
     """What is said of an answer over passes as a whole."""
-    drawn = [answer for answer in answers.values() if answer.estimator != "exact"]
-    first = drawn[0] if drawn else next(iter(answers.values()))
+    first = told_by_passes(answers.values())
     made = {answer.estimator for answer in answers.values()}
     converged = run.converged()
     said = {

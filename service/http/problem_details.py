@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -21,7 +21,15 @@ from thinned.service.schema.problem_table import UNEXPECTED, Meaning, meaning_of
 __all__ = ["ErrorResponse", "ProblemResponse", "ProtocolErrorResponse", "answer_to", "problem"]
 
 
-class ProblemResponse(JSONResponse):
+class ErrorResponse(JSONResponse):
+    """An error as the answer."""
+
+    def render(self, content: Any) -> bytes:
+        """JSON in ASCII: what it repeats of the client's text may not be encodable in UTF-8."""
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+class ProblemResponse(ErrorResponse):
     """A problem document as the answer."""
 
     media_type = "application/problem+json"
@@ -29,22 +37,17 @@ class ProblemResponse(JSONResponse):
     """What the document says."""
 
     def render(self, content: Any) -> bytes:
-        """JSON in ASCII: what it repeats of the client's text may not be encodable in UTF-8."""
+        """As every error is."""
         self.detail = content.get("detail", "")
-        return json.dumps(content, separators=(",", ":")).encode("ascii")
+        return super().render(content)
 
 
-class ProtocolErrorResponse(JSONResponse):
+class ProtocolErrorResponse(ErrorResponse):
     """An error in the form of the Open Inference Protocol as the answer: one text, `{"error": ...}`."""
 
     media_type = "application/json"
 
-    def render(self, content: Any) -> bytes:
-        """As a problem document is."""
-        return json.dumps(content, separators=(",", ":")).encode("ascii")
 
-
-ErrorResponse: TypeAlias = ProblemResponse | ProtocolErrorResponse
 _OF_THE_BODY = ("content-type", "content-length")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["HEADER", "NameFilter", "current_request_id", "current_trace_id", "name_request"]
+__all__ = ["HEADER", "NameFilter", "current_request_id", "current_trace_id", "name_request", "named_request"]
 
 HEADER = b"x-request-id"
 current_request_id: ContextVar[str | None] = ContextVar("thinned_request_id", default=None)
@@ -27,6 +28,17 @@ def name_request(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
                 return value
             break
     return os.urandom(16).hex().encode()
+
+
+@contextmanager
+def named_request(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    """Name a request that no middleware sees; what is answered and logged within carries the name."""
+    name = name_request(headers)
+    before = current_request_id.set(name.decode("ascii"))
+    try:
+        yield name
+    finally:
+        current_request_id.reset(before)
 
 
 class NameFilter(logging.Filter):

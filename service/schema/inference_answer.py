@@ -9,7 +9,7 @@ import numpy.typing as npt
 import orjson
 
 from thinned.models.card import ModelCard
-from thinned.service.schema.protocol_outputs import Offered, offered
+from thinned.service.schema.protocol_outputs import Offered, offered, tensor_shape
 from thinned.service.schema.tensors import bytes_of_array, datatype_of, json_of_array
 
 __all__ = ["EXTENSIONS", "PLATFORM", "encode_inference", "model_metadata"]
@@ -32,7 +32,7 @@ def model_metadata(card: ModelCard, version: str) -> dict[str, Any]:
             {
                 "name": spec.name,
                 "datatype": datatype_of(spec.dtype),
-                "shape": [-1, *(-1 if n is None else n for n in spec.shape)],
+                "shape": list(tensor_shape(spec.shape)),
             }
             for spec in card.inputs
         ],

@@ -15,9 +15,10 @@ import numpy.typing as npt
 from thinned.models.card import InputSpec, ModelCard
 from thinned.models.errors import InputError, MalformedBodyError, Problem
 from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_shape, describe
-from thinned.service.schema.protocol_outputs import OF_COVERAGE, OF_POLICY, PARTS, SAMPLES, Offered, offered
+from thinned.service.schema.protocol_outputs import OF_COVERAGE, OF_POLICY, SAMPLES, Offered, offered
 from thinned.service.schema.request_body import parse
 from thinned.service.schema.request_fields import PredictRequest, SampleRequest, read_predict, read_predict_mc
+from thinned.service.schema.response_body import PARTS
 from thinned.service.schema.tensors import DATATYPES, array_of_bytes, array_of_json, datatype_of, takes
 from thinned.service.settings import Settings
 

@@ -20,17 +20,16 @@ from thinned.models.uncertainty.mean_probabilities import has_temperature
 from thinned.models.uncertainty.policies import has_policy
 from thinned.service.schema.input_arrays import numpy_dtype
 from thinned.service.schema.request_fields import SampleRequest
-from thinned.service.schema.response_body import check_numbers, has_label
+from thinned.service.schema.response_body import PARTS, check_numbers, has_label
 from thinned.service.schema.tensors import datatype_of
 
-__all__ = ["Offered", "arrays_of_passes", "arrays_of_prediction", "default_outputs", "offered"]
+__all__ = ["Offered", "arrays_of_passes", "arrays_of_prediction", "default_outputs", "offered", "tensor_shape"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
 
 LABEL = "predicted_label"
 SAMPLES = "samples"
-PARTS = ("epistemic", "aleatoric", "total")
 OF_COVERAGE = ("lower", "upper", "prediction_set")
 OF_POLICY = ("score", "accepted")
 
@@ -80,7 +79,7 @@ class Offered:
 
 def offered(card: ModelCard) -> dict[str, Offered]:
     """All outputs that may be asked for, by name: the model's own first."""
-    own = {spec.name: Offered(spec, "", datatype_of(spec.dtype), _shape(spec.shape)) for spec in card.outputs}
+    own = {spec.name: Offered(spec, "", datatype_of(spec.dtype), tensor_shape(spec.shape)) for spec in card.outputs}
     found = dict(own)
     for spec in card.outputs:
         for part, (datatype, shape) in _parts(spec).items():
@@ -162,13 +161,14 @@ def _labels(spec: OutputSpec, likeliest: npt.NDArray[np.intp]) -> Array:
     return labels
 
 
-def _shape(shape: tuple[int | None, ...]) -> Shape:
+def tensor_shape(shape: tuple[int | None, ...]) -> Shape:
+    """The shape of a tensor of rows: -1 for their number, and for each length that varies."""
     return (-1, *(-1 if n is None else n for n in shape))
 
 
 def _parts(spec: OutputSpec) -> dict[str, tuple[str, Shape]]:
     """Datatype and shape of what passes tell of an output beside the mean."""
-    whole = _shape(spec.shape)
+    whole = tensor_shape(spec.shape)
     by_row = whole[:-1] if spec.shape else whole
     target = (*whole[:-1], whole[-1] // 2) if spec.task == "gaussian" else whole
     classes = (*whole[:-1], 2) if spec.task == "classification" and whole[-1] == 1 else whole

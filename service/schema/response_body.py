@@ -16,7 +16,7 @@ import orjson
 from thinned.models.card import ModelCard, OutputSpec
 from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import Sampling
-from thinned.models.uncertainty.answer import OutputAnswer, likeliest_class, require_finite
+from thinned.models.uncertainty.answer import OutputAnswer, likeliest_class, require_finite, told_by_passes
 from thinned.models.uncertainty.nearest_rows import OodScores
 from thinned.models.uncertainty.reduction import Reduced
 from thinned.service.schema.reduce_field import reduced_answer
@@ -128,9 +128,7 @@ def predict_mc_answer(
     if reduced:
         document |= reduced_answer(reduced, card)
     document |= _ood(ood)
-    # All outputs have the same passes; of one that is exact they tell nothing.
-    drawn = [answer for answer in answers.values() if answer.estimator != "exact"]
-    first = drawn[0] if drawn else next(iter(answers.values()))
+    first = told_by_passes(answers.values())
     return {
         **document,
         "n_samples": n_samples,
