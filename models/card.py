@@ -88,12 +88,15 @@ class RowRecipe(Frozen):
     low: float | None = Field(default=None, description="Least value; null where there is no bound.")
     high: float | None = Field(default=None, description="Largest value.")
     words: tuple[str, ...] = Field(default=(), description="Words that strings are made of.")
+    integers: tuple[int, ...] = Field(default=(), description="Integers that a table knows, where few others are.")
 
     @property
     def typical(self) -> bool | int | float | str:
         """A value that the model answers, for the example of a request."""
         if self.words:
             return self.words[0]
+        if self.integers:
+            return self.integers[0]
         if self.dtype == "bool":
             return False
         low = self.low or 0.0
@@ -102,6 +105,9 @@ class RowRecipe(Frozen):
 
     def describe(self) -> str:
         """Of what kind the values are, in words."""
+        if self.integers:
+            known = ", ".join(map(str, self.integers[:3]))
+            return f"integers of {known}{'…' if len(self.integers) > 3 else ''}"
         if self.values == "integers":
             return f"integers from {self.low:.0f} to {self.high:.0f}"
         if self.values == "uniform":

@@ -21,6 +21,7 @@ from thinned.models.card import InputSpec, RowRecipe
 from thinned.models.compat.keras import functional_graph
 from thinned.models.compat.messages import message_of
 from thinned.models.dropout.kept_variables import kept_variables
+from thinned.models.dropout.partition.lookups import known_integers
 from thinned.models.dropout.partition.signature import UNKNOWN_LENGTH, ModelSignature
 from thinned.models.dropout.pixel_rows import largest_pixel
 from thinned.models.dropout.refused_values import BEYOND_TABLE
@@ -34,6 +35,7 @@ __all__ = ["ExampleRows", "example_inputs", "find_examples", "given_examples"]
 Array = npt.NDArray[Any]
 _ROWS, _MANY_ROWS = 3, 16
 _MOST_WORDS = 16
+_MOST_INTEGERS = 64
 _FEW_NUMBERS = 4096
 _MOST_NUMBERS = 1 << 25
 _SECONDS = 30.0
@@ -136,7 +138,7 @@ def find_examples(model: Any, signature: ModelSignature) -> ExampleRows:
         The rows; with `problem` where none were found.
     """
     began = time.monotonic()
-    words, pixels = _words(model, signature), _pixels(model, signature)
+    known, pixels = _known(model, signature), _pixels(model, signature)
     first: ExampleRows | None = None
     free = any(None in spec.shape for spec in signature.inputs)
     with kept_variables(model, trainable=False), patched(model, (), lambda site: NO_NOISE):
@@ -144,7 +146,7 @@ def find_examples(model: Any, signature: ModelSignature) -> ExampleRows:
             for interval in _RANGES:
                 guesses = [
                     _first_guess(s, length, interval, s.table_size, pixels.get(s.name)).model_copy(
-                        update=words.get(s.name)
+                        update=known.get(s.name)
                     )
                     for s in signature.inputs
                 ]
@@ -205,7 +207,7 @@ def _table(outcome: str | None) -> str:
 def _shifts(signature: ModelSignature, trial: ExampleRows) -> Iterator[ExampleRows]:
     """The trial with the range of one input moved to where its first index would be 0, for each input in turn."""
     for i, recipe in enumerate(trial.recipes):
-        if recipe.values in ("booleans", "words", "text"):
+        if recipe.values in ("booleans", "words", "text") or recipe.integers:
             continue
         low = math.floor(recipe.low if recipe.values == "integers" and recipe.low is not None else 0)
         one = _with_recipe(trial, i, recipe.model_copy(update={"values": "integers", "low": low, "high": low}))
@@ -278,6 +280,8 @@ def _make(recipe: RowRecipe, rows: int, draw: np.random.Generator) -> Array:
     dtype = "float32" if "float" in recipe.dtype else recipe.dtype
     if recipe.values == "booleans":
         return draw.integers(0, 2, shape).astype(bool)
+    if recipe.integers:
+        return draw.choice(np.array(recipe.integers), shape).astype(dtype)
     if recipe.values == "normal" or recipe.low is None or recipe.high is None:
         return draw.standard_normal(shape).astype(dtype)
     if recipe.values == "integers":
@@ -285,8 +289,8 @@ def _make(recipe: RowRecipe, rows: int, draw: np.random.Generator) -> Array:
     return draw.uniform(recipe.low, recipe.high, shape).astype(dtype)
 
 
-def _words(model: Any, signature: ModelSignature) -> dict[str, dict[str, Any]]:
-    """For inputs of text, what their recipe says of words."""
+def _known(model: Any, signature: ModelSignature) -> dict[str, dict[str, Any]]:
+    """For inputs that a table looks up, what their recipe says of the words or integers that it knows."""
     graph = functional_graph(model)
     tensors = [None] * len(signature.inputs) if graph is None else graph.inputs
     found: dict[str, dict[str, Any]] = {}
@@ -294,6 +298,8 @@ def _words(model: Any, signature: ModelSignature) -> dict[str, dict[str, Any]]:
         if spec.dtype == "string":
             words, splits = known_words(graph, tensor)
             found[spec.name] = {"words": words, "values": "text" if splits else "words"}
+        elif graph is not None and (integers := known_integers(graph, tensor)):
+            found[spec.name] = {"values": "integers", "integers": integers[:_MOST_INTEGERS], "low": None, "high": None}
     return found
 
 

@@ -120,6 +120,10 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="Means and entropies as the network gives them, without the fitted temperature."),
+    ] = False,
     policy: Annotated[
         bool,
         typer.Option("--policy", help="Of a model with a policy (calibrate --risk): which rows to accept."),
@@ -157,6 +161,7 @@ def predict(
         estimator=estimator,
         tolerance=tolerance,
         coverage=coverage,
+        calibrated=not plain,
         policy=policy,
         ood=ood,
         output=output,

@@ -42,6 +42,7 @@ def predict_file(
     sampling: Sampling = "stratified",
     tolerance: float | None = None,
     coverage: float | None = None,
+    calibrated: bool = True,
     policy: bool = False,
     ood: bool = False,
     output: Path | None = None,
@@ -58,6 +59,7 @@ def predict_file(
         sampling: How passes relate to each other.
         tolerance: Stop where every row's standard errors are below this; n_samples is then the most there may be.
         coverage: Of the intervals or sets to answer too.
+        calibrated: Whether means and entropies have the fitted temperature, where there is one.
         policy: Whether to answer which rows to accept too.
         estimator: How mean and variance are made; None for as well as can be, with a coverage as calibrated.
         ood: Whether to answer how unlike known rows each row is too.
@@ -74,8 +76,8 @@ def predict_file(
         check_output(output)
     promised = coverage is not None or policy
     if promised:
-        calibrated = calibrated_passes(stored.card) if coverage is not None else policy_passes(stored.card)
-        n_samples = (calibrated or 2) if n_samples is None else n_samples
+        fitted = calibrated_passes(stored.card) if coverage is not None else policy_passes(stored.card)
+        n_samples = (fitted or 2) if n_samples is None else n_samples
         check_promises(
             stored.card,
             coverage,
@@ -114,6 +116,7 @@ def predict_file(
             estimator=CALIBRATED_ESTIMATOR if promised else estimator or "best",
             tolerance=tolerance,
             coverage=coverage,
+            calibrated=calibrated,
             policy=policy,
             ood=unlike,
             at_limit=at_limit,
@@ -150,6 +153,7 @@ def _predict_mc(
     estimator: Estimator,
     tolerance: float | None,
     coverage: float | None,
+    calibrated: bool,
     policy: bool,
     ood: OodScores | None,
     at_limit: bool,
@@ -182,7 +186,7 @@ def _predict_mc(
             sampling=sampling,
             passes=passes.get(spec.name),
             coverage=coverage,
-            calibrated=True,
+            calibrated=calibrated,
             policy=policy,
         )
         for spec in card.outputs
@@ -203,7 +207,7 @@ def _predict_mc(
     if show:
         print_statistics(answers, card, n_samples=run.drawn, seed=seed, coverage=coverage, ood=ood)
         if "calibrated" in document:
-            print("Means and entropies have the fitted temperature; --json gives the plain ones beside them.")
+            print("Means and entropies have the fitted temperature; --plain gives those of the network.")
         if stopped_by == "limit":
             print(f"The tolerance is not met after {run.drawn} passes, the limit (THINNED_MAX_SAMPLES).")
         elif stopped_by is not None and stopped_by != "exact":

@@ -9,7 +9,7 @@ import keras
 
 from thinned.models.compat.keras import flatten_layers, functional_graph, inputs_structure, nodes_in_order
 
-__all__ = ["looks_up_text", "missing_token", "padding_value", "readers", "table_size", "vocabulary"]
+__all__ = ["known_integers", "looks_up_text", "missing_token", "padding_value", "readers", "table_size", "vocabulary"]
 
 _TABLES = (
     keras.layers.Hashing,
@@ -146,6 +146,22 @@ def vocabulary(graph: Any, tensor: Any) -> list[str]:
         if _knows_words(layer):
             return [str(word) for word in layer.get_vocabulary(include_special_tokens=False)]
     return []
+
+
+def known_integers(graph: Any, tensor: Any) -> tuple[int, ...]:
+    """The integers that every `IntegerLookup` knows that reads the input, in the first one's order; none without one.
+
+    Args:
+        graph: A functional graph.
+        tensor: One of `graph.inputs`.
+    """
+    tables = [
+        [int(number) for number in layer.get_vocabulary(include_special_tokens=False)]
+        for layer in readers(graph, tensor)
+        if isinstance(layer, keras.layers.IntegerLookup) and not layer.invert
+    ]
+    common = set.intersection(*map(set, tables)) if tables else set()
+    return tuple(number for number in tables[0] if number in common) if tables else ()
 
 
 def looks_up_text(model: Any) -> bool:

@@ -55,6 +55,27 @@ def test_an_integer_lies_in_the_table_that_reads_it() -> None:
     assert ids.dtype == np.float32
 
 
+def years_without_others() -> Any:
+    """A table that refuses every integer but its own, in an embedding; and one that reads some of them again."""
+    year = keras.Input((2,), dtype="int64", name="year")
+    known = L.IntegerLookup(vocabulary=[1999, 2004, 2008, 7], num_oov_indices=0)(year)
+    again = L.IntegerLookup(vocabulary=[2008, 1999, 3], num_oov_indices=0)(year)
+    hidden = L.Flatten()(L.Concatenate()([L.Embedding(4, 3)(known), L.Embedding(3, 3)(again)]))
+    return keras.Model(year, L.Dense(1)(L.Dropout(0.4)(hidden)))
+
+
+def test_a_table_without_others_is_tried_with_what_it_knows() -> None:
+    model = enable_mc_dropout(years_without_others())
+    assert model.examples.problem is None
+    (years,) = model.examples.rows(64).values()
+    assert set(np.unique(years)) == {1999, 2008}
+    assert years.dtype == np.int64
+    (recipe,) = model.examples.recipes
+    assert recipe.typical in (1999, 2008)
+    assert recipe.describe() == f"integers of {recipe.integers[0]}, {recipe.integers[1]}"
+    check_laws(model)
+
+
 def test_the_same_recipe_makes_the_same_rows() -> None:
     recipes = ExampleRows(find_examples(short_positions(), read_signature(short_positions())).recipes)
     for count in (1, 3, 16, 40):

@@ -36,6 +36,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_answers_have_the_fitted_temperature_unless_plain_ones_are_asked_for(thinned: Run, tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(3)
+    x = keras.Input((6,), name="x")
+    hidden = keras.layers.Dropout(0.4)(keras.layers.Dense(16, activation="relu")(x))
+    model = keras.Model(x, keras.layers.Dense(3, activation="softmax", name="kind")(hidden))
+    model.save(tmp_path / "kinds.keras")
+    import_model(tmp_path / "kinds.keras", name="kinds", tasks={None: "classification"})
+    np.savez(tmp_path / "kinds.npz", x=X, y=np.random.default_rng(1).integers(0, 3, len(X)))
+    np.save(tmp_path / "x.npy", X[:3])
+    assert thinned("calibrate", "kinds", "--data", tmp_path / "kinds.npz", "--n-samples", "8")[0] == 0
+    asked = ("predict", "kinds", "--input", tmp_path / "x.npy", "--n-samples", "8", "--seed", "1")
+    status, out, _ = thinned(*asked)
+    assert status == 0
+    assert "--plain gives those of the network" in out
+    assert "temperature" not in thinned(*asked, "--plain")[1]
+    tempered, plain = (json.loads(thinned(*asked, "--json", *more)[1]) for more in ((), ("--plain",)))
+    assert tempered["mean"] != plain["mean"]
+    assert tempered["plain_mean"] == plain["mean"]
+
+
 def test_evaluate_calibrate_and_evaluate_again(thinned: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/bin/thinned", "evaluate", "scored", "--data", "my rows.npz"])
     common = ("--data", folder / "rows.npz", "--n-samples", "1,10")
