@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Read by TensorFlow and BentoML when they are first imported, which any import below may do.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -29,6 +33,24 @@ settings.load_profile("thinned")
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(STORE, ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    _seed(f"{fixturedef.baseid}::{fixturedef.argname}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    _seed(item.nodeid)
+
+
+def _seed(name: str) -> None:
+    """Give a test or a fixture the same untrained networks in every run, whatever ran before it."""
+    seed = zlib.crc32(name.encode())
+    random.seed(seed)  # Keras takes its first seed from here, where it is imported later.
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(seed)
 
 
 @pytest.fixture(autouse=True)

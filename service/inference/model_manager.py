@@ -70,24 +70,28 @@ class ModelManager:
 
     def _load_in_background(self) -> None:
         give_way()  # TensorFlow's threads are started here.
-        self.load()
+        if self.load():
+            self.engine.warm_up_rest()
+            gc.freeze()
 
-    def load(self) -> None:
-        """Load the model and check it. A failure is kept for requests to be told, and logged in one line."""
+    def load(self) -> bool:
+        """Load the model and check it; say whether it is served.
+
+        A failure is kept for requests to be told, and logged in one line.
+        """
         with self._loading:
             if self._found is None:
-                return
+                return False
             try:
                 self._serve(self._found, self._load(self._found))
             except ThinnedError as error:
                 self._fail(f"{self._found.tag} cannot be served: {error}")
-                return
+                return False
             except Exception as error:
                 self._failure = f"{self._found.tag} could not be loaded; the service's log says more"
                 log.exception("%s could not be loaded: %s", self._found.tag, error)
-                return
-        self.engine.warm_up_rest()
-        gc.freeze()
+                return False
+        return True
 
     def reload(self) -> tuple[StoredModel, bool]:
         """Load what the name stands for today beside what is served, and exchange them between two calls.

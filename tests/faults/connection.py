@@ -84,9 +84,10 @@ class Connection:
 async def ask(port: int, sent: bytes) -> Answer:
     """One request on a connection of its own."""
     connection = Connection(port)
-    answer = await connection.ask(sent)
-    connection.close()
-    return answer
+    try:
+        return await connection.ask(sent)
+    finally:  # whoever asks may be cancelled
+        connection.close()
 
 
 async def metrics_of(port: int) -> dict[str, float]:

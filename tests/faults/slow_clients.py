@@ -60,6 +60,8 @@ def slow_clients_of(
         for name, start, drip in ATTACKS:
             worst[name] = max(await asyncio.gather(*[attack(start, drip) for _ in range(count)]))
         asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
         return worst, honest
 
     with Health(service.port) as health:

@@ -76,11 +76,10 @@ def test_diabetes_answers_in_the_units_of_the_targets() -> None:
     assert len(stored.card.sites) == 2
 
 
-@pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("example", [digits, diabetes], ids=lambda m: m.NAME)
-def test_training_repeats_bitwise(example: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(example, "EPOCHS", 2)
-    first, second = (model_store.load_keras(example.train()).get_weights() for _ in range(2))
+def test_training_repeats_bitwise(example: ModuleType) -> None:
+    split = example.data()
+    first, second = (example.trained(split.x_train, split.y_train, epochs=2).get_weights() for _ in range(2))
     for one, other in zip(first, second, strict=True):
         assert_array_equal(one, other)
 

@@ -51,22 +51,27 @@ def rows(digits: str, tmp_path: Path) -> Path:
 
 
 def test_the_service_and_most_commands_need_no_extra(digits: str, rows: Path, tmp_path: Path) -> None:
-    served = run(
+    np.save(tmp_path / "x.npy", np.zeros((1, 8, 8, 1)))
+    commands = [
+        ["predict", digits, "--input", str(tmp_path / "x.npy"), "--n-samples", "4", "--json"],
+        ["audit", digits, "--json"],
+        ["calibrate", digits, "--data", str(rows), "--n-samples", "4", "--json"],
+    ]
+    done = run(
         "import thinned.service.app, thinned.service.inference.scheduler, thinned.service.http.predictions\n"
         "from thinned.service.inference.model_manager import ModelManager\n"
         "from thinned.service.settings import Settings\n"
-        f"manager = ModelManager(Settings(model={digits!r}))\n"
-        "manager.load()\nprint(manager.engine.card.name)"
+        f"assert ModelManager(Settings(model={digits!r})).load()\n"
+        "from thinned.service.cli.main import main\n"
+        f"for command in {commands!r}:\n"
+        "    try:\n        main(command)\n"
+        "    except SystemExit as ended:\n        assert ended.code in (None, 0)\n"
+        "    print('--', flush=True)\n"
     )
-    assert served.stdout.splitlines()[-1:] == [digits], served.stderr
-    np.save(tmp_path / "x.npy", np.zeros((1, 8, 8, 1)))
-    answer = command("predict", digits, "--input", str(tmp_path / "x.npy"), "--n-samples", "4", "--json")
-    assert json.loads(answer.stdout)["n_samples"] == 4
-    assert command("audit", digits, "--json").returncode == 0
-    calibrated = command("calibrate", digits, "--data", str(rows), "--n-samples", "4", "--json")
-    assert calibrated.returncode == 0, calibrated.stderr
-    version = json.loads(calibrated.stdout)["version"]
-    assert command("delete", f"{digits}:{version}", "--yes").returncode == 0
+    assert done.returncode == 0, done.stderr
+    predicted, _, calibrated = (json.loads(part) for part in done.stdout.split("--\n")[:3])
+    assert predicted["n_samples"] == 4
+    assert command("delete", f"{digits}:{calibrated['version']}", "--yes").returncode == 0
 
 
 @pytest.mark.parametrize(
