@@ -37,7 +37,7 @@ def overload(options: Options) -> Iterator[Figure]:
     sent = post("/predict_mc", body)
     seconds = 10.0 if options.short else options.overload_s
     with start_service("cnn") as service:
-        asyncio.run(_closed(service.port, sent, 3.0))  # graphs are traced, costs are known
+        asyncio.run(_closed(service.port, sent, 3.0 if options.short else 12.0))  # all graphs are traced, costs known
         capacity = asyncio.run(_closed(service.port, sent, min(20.0, seconds)))
         with Health(service.port) as health:
             seen = uvloop.run(_open(service.port, sent, TIMES * capacity, seconds))
