@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from contextlib import aclosing
 from typing import NamedTuple, TypeAlias
 
 from starlette.exceptions import HTTPException
@@ -33,7 +34,7 @@ log = logging.getLogger("bentoml.thinned")
 
 _JSON = (b"content-type", b"application/json")
 _PACKED = ((b"content-encoding", b"gzip"), (b"vary", b"accept-encoding"))
-_OF_EVENTS = [(b"content-type", EVENTS.encode()), (b"cache-control", b"no-store")]
+_OF_EVENTS = [(b"content-type", EVENTS.encode()), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
 
 
 class Answer(NamedTuple):
@@ -47,7 +48,7 @@ class Answer(NamedTuple):
 class Events(NamedTuple):
     """An answer that comes in parts. What goes wrong after the first of them is one of them."""
 
-    parts: AsyncIterator[bytes]
+    parts: AsyncGenerator[bytes]
 
 
 Answerer: TypeAlias = Callable[[bytes, ServedModel, Asked], Awaitable[Answer | Events]]
@@ -142,15 +143,16 @@ async def _send(send: Send, content: bytes, headers: list[tuple[bytes, bytes]], 
         await _send_part(send, bytes(whole[start : start + PART]), timeout_s, more=start + PART < len(content))
 
 
-async def _send_events(send: Send, parts: AsyncIterator[bytes], timeout_s: float) -> None:
+async def _send_events(send: Send, parts: AsyncGenerator[bytes], timeout_s: float) -> None:
     """Send an answer as its parts come.
 
     Raises:
         ClientGoneError: The client takes them too slowly.
     """
     await send({"type": "http.response.start", "status": 200, "headers": _OF_EVENTS})
-    async for part in parts:
-        await _send_part(send, part, timeout_s, more=True)
+    async with aclosing(parts):
+        async for part in parts:
+            await _send_part(send, part, timeout_s, more=True)
     await _send_part(send, b"", timeout_s, more=False)
 
 

@@ -17,7 +17,7 @@ from thinned.service.http.tokens import charge
 from thinned.service.http.tracing import annotate
 from thinned.service.http.uncertainty_metrics import note_uncertainty
 from thinned.service.http.written_answers import check_picture, written
-from thinned.service.inference.served_model import ServedModel
+from thinned.service.inference.served_model import OnBlocks, ServedModel
 from thinned.service.metrics import Metrics
 from thinned.service.schema.request_fields import PredictRequest, SampleRequest, read_predict, read_predict_mc
 from thinned.service.schema.response_body import predict_answer, predict_mc_answer
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INLINE_NUMBERS",
+    "answered",
     "answers_of",
     "here_or_in_a_thread",
     "predict",
@@ -73,14 +74,26 @@ async def predict_mc(body: bytes, model: ServedModel, asked: Asked) -> Answer:
     card, settings = model.card, model.settings
     request = await read_any(body, asked, lambda found: read_predict_mc(found, card, settings), card, settings)
     check_picture(asked.terms, request.inputs, card)
-    job, run = await sampled(request, model, asked)
+    job, _ = await sampled(request, model, asked)
+    content, kind = await answered(job, request, model, asked)
+    return Answer(content, timing(job, asked.metrics), kind)
+
+
+async def answered(
+    job: SampleJob, request: SampleRequest, model: ServedModel, asked: Asked
+) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
+    """The answer of a job that has its passes, as bytes, and the headers that say what they are.
+
+    Raises:
+        ThinnedError: The passes are not finite, or the answer is too large or cannot have its form.
+    """
+    run = job.run
     kept = request.return_samples or request.reduction is not None
     numbers = run.size * (3 + len(request.quantiles or ()) + kept * run.drawn)
-    content, kind = await here_or_in_a_thread(
-        lambda: written(_document(job, request, model, asked.metrics), card, asked.terms),
+    return await here_or_in_a_thread(
+        lambda: written(_document(job, request, model, asked.metrics), model.card, asked.terms),
         here=numbers <= INLINE_NUMBERS,
     )
-    return Answer(content, timing(job, asked.metrics), kind)
 
 
 async def predicted(request: PredictRequest, model: ServedModel, asked: Asked) -> PredictJob:
@@ -95,18 +108,21 @@ async def predicted(request: PredictRequest, model: ServedModel, asked: Asked) -
     return job
 
 
-async def sampled(request: SampleRequest, model: ServedModel, asked: Asked) -> tuple[SampleJob, MonteCarloRun]:
+async def sampled(
+    request: SampleRequest, model: ServedModel, asked: Asked, on_blocks: OnBlocks | None = None
+) -> tuple[SampleJob, MonteCarloRun]:
     """A job that has its passes, and its run; they are charged and noted.
+
+    `on_blocks` is told of them as they come.
 
     Raises:
         ThinnedError: As for `predicted`, or the model draws no noise.
     """
     rows = len(next(iter(request.inputs.values())))
     charge(rows * request.n_samples)
-    job = await model.sample(request, asked.gone, began=asked.began, hold=asked.hold)
+    job = await model.sample(request, asked.gone, began=asked.began, hold=asked.hold, on_blocks=on_blocks)
     run = job.run
     charge(rows * (run.drawn - request.n_samples))
-    asked.metrics.drew(run.drawn)
     if run.drawn < request.n_samples and not run.exact:
         asked.metrics.stopped_early()
     annotate(rows=rows, n_samples=request.n_samples, drawn=run.drawn)

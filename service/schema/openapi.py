@@ -44,6 +44,7 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
         "paths": {
             "/predict": {"post": _predict(card, settings)},
             "/predict_mc": {"post": _predict_mc(card, settings)},
+            "/predict_mc/stream": {"post": _stream()},
             "/model": {"get": _get("model", "The model's card and the limits in force", _json(reference("Model")))},
             "/docs.json": {"get": _get("docs", "This document", _json({"type": "object"}))},
             "/openapi.json": {"get": _get("openapi", "This document", _json({"type": "object"}))},
@@ -110,6 +111,26 @@ def _predict_mc(card: ModelCard, settings: Settings) -> dict[str, Any]:
         + _OTHER_FORMS,
         "requestBody": _body("PredictMcRequest", example and {**example, "n_samples": passes}),
         "responses": _answers("PredictMcAnswer", card, _POST_REFUSALS),
+    }
+
+
+def _stream() -> dict[str, Any]:
+    events = {
+        "text/event-stream": {
+            "schema": {
+                "type": "string",
+                "description": "progress: a PredictMcAnswer of the passes so far, after each 32. answer: the "
+                "PredictMcAnswer that /predict_mc gives. error: a Problem in its place. Comments while it waits.",
+            }
+        }
+    }
+    return {
+        "operationId": "predict_mc_stream",
+        "summary": "The same as server-sent events, while the passes are drawn",
+        "description": "What is refused before the first event is answered as by /predict_mc. The passes stop when the "
+        "client leaves. Without a seed one is drawn, and all events have it.",
+        "requestBody": _body("PredictMcRequest", None),
+        "responses": _responses(events, _POST_REFUSALS, timed=False),
     }
 
 
@@ -212,10 +233,11 @@ def _responses(
     refusals: Sequence[int],
     *,
     answers: bool = True,
+    timed: bool = True,
     among: Sequence[Meaning] = _OF_QUESTIONS,
 ) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": {"description": "The answer", "content": dict(content)}} if answers else {}
-    if len(refusals) > 2:
+    if timed and len(refusals) > 2:
         responses["200"]["headers"] = {"Server-Timing": _SERVER_TIMING}
     for status in refusals:
         titles = " or ".join(m.title for m in among if m.status == status)
