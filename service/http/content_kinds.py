@@ -91,14 +91,12 @@ def _wrong(picture: Mapping[str, object]) -> list[Problem]:
 
 
 def terms_of_stream(scope: Scope) -> Terms:
-    """The same for an answer of events.
+    """The same for a path whose answers are events, whatever is accepted: `curl --json` accepts JSON alone.
 
     Raises:
         ThinnedError: As for `terms_of`.
     """
-    _answer(scope["headers"], (EVENTS,))
-    others = [(name, value) for name, value in scope["headers"] if name != b"accept"]
-    return terms_of({**scope, "headers": others})
+    return terms_of({**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"accept"]})
 
 
 def takes_gzip(headers: Headers) -> bool:
