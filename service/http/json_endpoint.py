@@ -46,9 +46,10 @@ class Answer(NamedTuple):
 
 
 class Events(NamedTuple):
-    """An answer that comes in parts. What goes wrong after the first of them is one of them."""
+    """An answer that comes in parts. What goes wrong after the first of them is one of the rest."""
 
-    parts: AsyncGenerator[bytes]
+    first: bytes
+    rest: AsyncGenerator[bytes]
 
 
 Answerer: TypeAlias = Callable[[bytes, ServedModel, Asked], Awaitable[Answer | Events]]
@@ -106,7 +107,7 @@ class JsonEndpoint:
                 asked = Asked(gone, began, manager.settings.max_timeout_ms / 1000, hold, manager.metrics, terms)
                 answer = await self._answer(body, model, asked)
                 if isinstance(answer, Events):
-                    await _send_events(send, answer.parts, manager.settings.body_timeout_s)
+                    await _send_events(send, answer, manager.settings.body_timeout_s)
                     return
             content, kind = answer.content, answer.kind
             if _JSON in kind and pays(content) and takes_gzip(scope["headers"]):
@@ -143,15 +144,16 @@ async def _send(send: Send, content: bytes, headers: list[tuple[bytes, bytes]], 
         await _send_part(send, bytes(whole[start : start + PART]), timeout_s, more=start + PART < len(content))
 
 
-async def _send_events(send: Send, parts: AsyncGenerator[bytes], timeout_s: float) -> None:
+async def _send_events(send: Send, events: Events, timeout_s: float) -> None:
     """Send an answer as its parts come.
 
     Raises:
         ClientGoneError: The client takes them too slowly.
     """
-    await send({"type": "http.response.start", "status": 200, "headers": _OF_EVENTS})
-    async with aclosing(parts):
-        async for part in parts:
+    async with aclosing(events.rest):
+        await send({"type": "http.response.start", "status": 200, "headers": _OF_EVENTS})
+        await _send_part(send, events.first, timeout_s, more=True)
+        async for part in events.rest:
             await _send_part(send, part, timeout_s, more=True)
     await _send_part(send, b"", timeout_s, more=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from functools import partial
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -23,4 +24,4 @@ def pays(content: bytes) -> bool:
 
 async def pack(content: bytes) -> bytes:
     """The same, packed. It takes less memory than the text, whose arrays and objects are no longer held."""
-    return await run_sync(gzip.compress, content, _LEVEL, limiter=_one_at_a_time)
+    return await run_sync(partial(gzip.compress, content, _LEVEL, mtime=0), limiter=_one_at_a_time)

@@ -52,17 +52,7 @@ async def predict_mc_stream(body: bytes, model: ServedModel, asked: Asked) -> Ev
     if request.seed is None:
         request = replace(request, seed=draw_seed())  # Each event names it.
     events = _Stream(request, model, asked).events()
-    first = await anext(events)
-    return Events(_and_the_rest(first, events))
-
-
-async def _and_the_rest(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    try:
-        yield first
-        async for event in rest:
-            yield event
-    finally:
-        await rest.aclose()
+    return Events(await anext(events), events)
 
 
 class _Stream:
