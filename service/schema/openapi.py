@@ -115,15 +115,18 @@ def _predict_mc(card: ModelCard, settings: Settings) -> dict[str, Any]:
 
 
 def _stream() -> dict[str, Any]:
-    events = {
-        "text/event-stream": {
-            "schema": {
+    event = object_of(
+        {
+            "event": {"enum": ["progress", "answer", "error"]},
+            "data": {
                 "type": "string",
+                "contentMediaType": "application/json",
                 "description": "progress: a PredictMcAnswer of the passes so far, after each 32. answer: the "
-                "PredictMcAnswer that /predict_mc gives. error: a Problem in its place. Comments while it waits.",
-            }
+                "PredictMcAnswer that /predict_mc gives. error: a Problem in its place.",
+            },
         }
-    }
+    )
+    events = {"text/event-stream": {"schema": {**event, "description": "Of each event. Comments come while it waits."}}}
     return {
         "operationId": "predict_mc_stream",
         "summary": "The same as server-sent events, while the passes are drawn",
