@@ -17,8 +17,10 @@ ThinnedError
 │   └── ModelCorruptError       a stored file is not the one that was imported
 ├── RequestError                the body of a request
 │   ├── MalformedBodyError      is not a JSON object
-│   ├── UnsupportedBodyError    is said to be something else than JSON
+│   │   └── MisnamedBodyError   is not what its content type says
+│   ├── UnsupportedBodyError    is said to be of a kind that is not read
 │   │   └── UnsupportedEncodingError    is said to be packed in another way than gzip
+│   ├── NotAcceptableError      asks for an answer in a form that it cannot have
 │   ├── BodyTooLargeError       is longer than the limit
 │   ├── BodyTooSlowError        did not arrive in time
 │   └── MemoryLimitError        needs more memory than there is for requests
@@ -55,12 +57,14 @@ __all__ = [
     "InputError",
     "MalformedBodyError",
     "MemoryLimitError",
+    "MisnamedBodyError",
     "ModelCorruptError",
     "ModelDiffersError",
     "ModelExistsError",
     "ModelFileError",
     "ModelNotFoundError",
     "NoSitesError",
+    "NotAcceptableError",
     "NotReadyError",
     "OverloadedError",
     "Problem",
@@ -159,12 +163,20 @@ class MalformedBodyError(RequestError):
     """The body is not a JSON object in UTF-8."""
 
 
+class MisnamedBodyError(MalformedBodyError):
+    """The body is not what its content type says: not an .npy file, not a PNG, not a form."""
+
+
 class UnsupportedBodyError(RequestError):
-    """The body's content type is not JSON."""
+    """The body's content type is none that is read."""
 
 
 class UnsupportedEncodingError(UnsupportedBodyError):
     """The body's content encoding is not gzip."""
+
+
+class NotAcceptableError(RequestError):
+    """The answer cannot have any of the forms that the request accepts; the text says which it can."""
 
 
 class BodyTooLargeError(RequestError):

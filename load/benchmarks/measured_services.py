@@ -15,7 +15,7 @@ import psutil
 from thinned import HOME
 from thinned.loadtest.service_process import Service, serving_bentoml
 
-__all__ = ["compute_ms", "environment", "make_models", "resident_mib", "serve_echo", "serve_model"]
+__all__ = ["compute_ms", "environment", "make_models", "resident_mib", "run_python", "serve_echo", "serve_model"]
 
 _SAVE_CNN = "import sys; from thinned.loadtest.benchmarks.networks import NETWORKS; NETWORKS['cnn']().save(sys.argv[1])"
 _ECHO = """
@@ -54,12 +54,17 @@ def make_models(folder: Path) -> None:
         RuntimeError: A command failed; the message ends with what it printed.
     """
     path = folder / "cnn.keras"
-    _run_python("-c", _SAVE_CNN, str(path))
-    _run_python("-m", "thinned", "import", str(path), "--task", "classification", "--name", "cnn")
-    _run_python("-m", "thinned", "train", "digits")
+    run_python("-c", _SAVE_CNN, str(path))
+    run_python("-m", "thinned", "import", str(path), "--task", "classification", "--name", "cnn")
+    run_python("-m", "thinned", "train", "digits")
 
 
-def _run_python(*arguments: str) -> None:
+def run_python(*arguments: str) -> None:
+    """Run Python with these arguments, in a process of its own.
+
+    Raises:
+        RuntimeError: It failed; the message ends with what it printed.
+    """
     done = subprocess.run(
         [sys.executable, *arguments], cwd=HOME, capture_output=True, text=True, timeout=300, check=False
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["NETWORKS", "build"]
+__all__ = ["NETWORKS", "build", "pooled"]
 
 
 def mlp() -> Any:
@@ -60,6 +60,16 @@ def digits() -> Any:
     from thinned.models.examples import digits as example
 
     return example.build()
+
+
+def pooled(side: int) -> Any:
+    """Images of `side` x `side` x 3, pooled to a sixteenth and looked at once: for what is done around the network."""
+    import keras
+    from keras import layers
+
+    inputs = keras.Input((side, side, 3), name="image")
+    x = layers.Flatten()(layers.AveragePooling2D(16)(layers.Rescaling(1 / 255)(inputs)))
+    return keras.Model(inputs, layers.Dense(10, "softmax")(layers.Dropout(0.3)(x)))
 
 
 NETWORKS: dict[str, Callable[[], Any]] = {

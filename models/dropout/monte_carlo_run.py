@@ -102,6 +102,8 @@ class MonteCarloRun:
             noise is drawn.
         on_frontier: Called with some of the rows and the frontier that the prefix made of them, for all rows in turn;
             the prefix then runs by itself, once, before the passes.
+        on_blocks: Called with some of the rows and what new passes say of them, as it is added to the statistics.
+            Pieces of the rows then take turns, so that all rows come on at the same pace.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class MonteCarloRun:
         estimator: Estimator = "best",
         exact: bool = False,
         on_frontier: Callable[[slice, Frontier], None] | None = None,
+        on_blocks: Callable[[slice, Part], None] | None = None,
     ) -> None:
         self.rows = len(next(iter(inputs.values())))
         self.cap = 1 if exact else n_samples
@@ -133,6 +136,7 @@ class MonteCarloRun:
         """When the budget ends it, on that clock; infinity without one."""
         self._row_passes = row_passes
         self._on_frontier = on_frontier
+        self._on_blocks = on_blocks
         self._kept: dict[str, Array] = {}
         self.in_one_call = not self.adaptive and on_frontier is None and self.rows * self.cap <= row_passes
         """Whether one call is enough."""
@@ -191,15 +195,16 @@ class MonteCarloRun:
             self.item = None
 
     def _fixed(self) -> Generator[WorkItem, Part, None]:
-        for piece in self._pieces:
-            drawn = 0
-            while drawn < self.cap:
-                most = self.cap if self.in_one_call else max(1, self._row_passes // piece.height)
-                count = _whole_blocks(self.cap - drawn, most)
-                part = yield WorkItem(piece, drawn, count, whole=self.in_one_call)
-                self._add(piece, part)
+        pending = self._pieces
+        while pending:
+            for piece in pending if self._on_blocks is not None else pending[:1]:
                 drawn = _count(piece)
-            piece.frontier = None  # It may be large, and is not needed again.
+                most = self.cap if self.in_one_call else max(1, self._row_passes // piece.height)
+                part = yield WorkItem(piece, drawn, _whole_blocks(self.cap - drawn, most), whole=self.in_one_call)
+                self._add(piece, part)
+                if _count(piece) >= self.cap:
+                    piece.frontier = None  # It may be large, and is not needed again.
+            pending = [piece for piece in pending if _count(piece) < self.cap]
 
     def _adaptive(self) -> Generator[WorkItem, Part, None]:
         """All pieces side by side, since all rows are given the same number of passes."""
@@ -229,6 +234,8 @@ class MonteCarloRun:
                 shape = (self.cap, self.rows, *blocks.passes.shape[2:])
                 kept = self._kept.setdefault(name, np.empty(shape, blocks.passes.dtype))
                 kept[blocks.first : blocks.first + blocks.count, piece.rows] = blocks.passes
+        if self._on_blocks is not None:
+            self._on_blocks(piece.rows, part)
 
     def _add_blocks(self, parts: Sequence[Part]) -> None:
         """Add blocks in turn until the tolerance is met."""

@@ -20,7 +20,7 @@ from thinned.service.cli.answer_files import check_output, write_answers
 from thinned.service.cli.data_files import read_rows
 from thinned.service.cli.output import console, print_json
 from thinned.service.cli.tables import print_answers, print_statistics
-from thinned.service.schema.response_body import predict_answer, predict_mc_answer
+from thinned.service.schema.response_body import in_lists, predict_answer, predict_mc_answer
 from thinned.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _predict(
 ) -> dict[str, Any]:
     """The deterministic answer."""
     outputs = model.predict(inputs)
-    document = predict_answer(outputs, stored.card, stored.version, max_numbers=NO_LIMIT, ood=ood)
+    document = in_lists(predict_answer(outputs, stored.card, stored.version, max_numbers=NO_LIMIT, ood=ood))
     if show:
         print_answers(outputs, stored.card, ood=ood)
     return document
@@ -191,7 +191,7 @@ def _predict_mc(
         )
         for spec in card.outputs
     }
-    document = predict_mc_answer(
+    said = predict_mc_answer(
         answers,
         card,
         stored.version,
@@ -204,6 +204,7 @@ def _predict_mc(
         ood=ood,
         max_numbers=NO_LIMIT,
     )
+    document = in_lists(said)
     if show:
         print_statistics(answers, card, n_samples=run.drawn, seed=seed, coverage=coverage, ood=ood)
         if "calibrated" in document:

@@ -17,6 +17,7 @@ from anyio.to_thread import run_sync
 
 from thinned.models.card import ModelCard
 from thinned.models.errors import ClientGoneError, DeadlineError
+from thinned.service.http.content_kinds import AS_JSON, Terms
 from thinned.service.inference.memory import Hold
 from thinned.service.inference.served_model import Gone
 from thinned.service.metrics import Metrics
@@ -61,6 +62,7 @@ class Asked:
         longest_s: Seconds that any request may take.
         hold: What it takes of the memory for requests.
         metrics: What is told of it.
+        terms: How its body is read, and how it is answered.
     """
 
     gone: Gone
@@ -68,6 +70,7 @@ class Asked:
     longest_s: float
     hold: Hold
     metrics: Metrics
+    terms: Terms = AS_JSON
 
 
 async def read_request(

@@ -80,13 +80,13 @@ async def read_body(
         raise BodyTooSlowError(f"{detail}, received {body.received}; send it faster, or send fewer rows") from None
 
 
-def longest_timeout_ms(body: bytes, default: float) -> float:
-    """The `timeout_ms` of a body that is not parsed yet; infinite where only parsing can tell.
+def longest_timeout_ms(body: bytes, default: float, query: bytes = b"") -> float:
+    """The `timeout_ms` of a request that is not parsed yet; infinite where only parsing can tell.
 
     Under overload most requests are refused, which must cost less than to parse them. What looks like the field within
     a text counts too, so that the longest of all is taken.
     """
-    if len(body) > PIECE:
+    if len(body) > PIECE or b"timeout_ms" in query:
         return math.inf
     if _TIMEOUT_KEY not in body:
         return default

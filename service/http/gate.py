@@ -49,7 +49,8 @@ class OverloadGate:
             model.check_admission()
             # What is packed tells nothing of its time before it is unpacked.
             if body is not None and not any(name == b"content-encoding" for name, _ in scope["headers"]):
-                model.check_time(scope[BEGAN] + longest_timeout_ms(body, manager.settings.timeout_ms) / 1000)
+                longest_ms = longest_timeout_ms(body, manager.settings.timeout_ms, scope.get("query_string", b""))
+                model.check_time(scope[BEGAN] + longest_ms / 1000)
         except OverloadedError as error:
             return self._refusing(error)
         except NotReadyError:

@@ -34,7 +34,7 @@ class Paths:
 
 
 INFER = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
-COSTLY = Paths({"/predict", "/predict_mc", *INFER})
+COSTLY = Paths({"/predict", "/predict_mc", "/predict_mc/stream", *INFER})
 """Of these a request has rows to be read and answered."""
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from anyio.to_thread import run_sync
 
 from thinned.models.card import ModelCard
 from thinned.models.uncertainty import OutputAnswer, answer_output
 from thinned.models.uncertainty.reduction import has_positions, reduce_output
-from thinned.service.http.body_parsing import Asked, medium_thread, read_request
+from thinned.service.http.body_parsing import Asked, medium_thread
 from thinned.service.http.json_endpoint import Answer
+from thinned.service.http.raw_bodies import read_any
 from thinned.service.http.tokens import charge
 from thinned.service.http.tracing import annotate
 from thinned.service.http.uncertainty_metrics import note_uncertainty
-from thinned.service.inference.served_model import ServedModel
+from thinned.service.http.written_answers import check_picture, written
+from thinned.service.inference.served_model import OnBlocks, ServedModel
 from thinned.service.metrics import Metrics
 from thinned.service.schema.request_fields import PredictRequest, SampleRequest, read_predict, read_predict_mc
-from thinned.service.schema.response_body import encode, predict_answer, predict_mc_answer
+from thinned.service.schema.response_body import predict_answer, predict_mc_answer
 
 if TYPE_CHECKING:
     from thinned.models.dropout import MonteCarloRun
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INLINE_NUMBERS",
+    "answered",
     "answers_of",
     "here_or_in_a_thread",
     "predict",
@@ -50,15 +53,16 @@ async def predict(body: bytes, model: ServedModel, asked: Asked) -> Answer:
         ThinnedError: The body, its fields or the model refuse, or the answer was not there in time.
     """
     card, settings = model.card, model.settings
-    request = await read_request(body, asked, lambda found: read_predict(found, card, settings), card, settings)
+    request = await read_any(body, asked, lambda found: read_predict(found, card, settings), card, settings)
+    check_picture(asked.terms, request.inputs, card)
     job = await predicted(request, model, asked)
     outputs, most = job.outputs, settings.max_returned_numbers
     ood = None if job.ood is None else job.ood.found
-    content = await here_or_in_a_thread(
-        lambda: encode(predict_answer(outputs, card, model.version, max_numbers=most, ood=ood)),
+    content, kind = await here_or_in_a_thread(
+        lambda: written(predict_answer(outputs, card, model.version, max_numbers=most, ood=ood), card, asked.terms),
         here=sum(array.size for array in outputs.values()) <= INLINE_NUMBERS,
     )
-    return Answer(content, timing(job, asked.metrics))
+    return Answer(content, timing(job, asked.metrics), kind)
 
 
 async def predict_mc(body: bytes, model: ServedModel, asked: Asked) -> Answer:
@@ -68,14 +72,28 @@ async def predict_mc(body: bytes, model: ServedModel, asked: Asked) -> Answer:
         ThinnedError: As for `predict`, or the model draws no noise.
     """
     card, settings = model.card, model.settings
-    request = await read_request(body, asked, lambda found: read_predict_mc(found, card, settings), card, settings)
-    job, run = await sampled(request, model, asked)
+    request = await read_any(body, asked, lambda found: read_predict_mc(found, card, settings), card, settings)
+    check_picture(asked.terms, request.inputs, card)
+    job, _ = await sampled(request, model, asked)
+    content, kind = await answered(job, request, model, asked)
+    return Answer(content, timing(job, asked.metrics), kind)
+
+
+async def answered(
+    job: SampleJob, request: SampleRequest, model: ServedModel, asked: Asked
+) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
+    """The answer of a job that has its passes, as bytes, and the headers that say what they are.
+
+    Raises:
+        ThinnedError: The passes are not finite, or the answer is too large or cannot have its form.
+    """
+    run = job.run
     kept = request.return_samples or request.reduction is not None
     numbers = run.size * (3 + len(request.quantiles or ()) + kept * run.drawn)
-    content = await here_or_in_a_thread(
-        lambda: _write(job, request, model, asked.metrics), here=numbers <= INLINE_NUMBERS
+    return await here_or_in_a_thread(
+        lambda: written(_document(job, request, model, asked.metrics), model.card, asked.terms),
+        here=numbers <= INLINE_NUMBERS,
     )
-    return Answer(content, timing(job, asked.metrics))
 
 
 async def predicted(request: PredictRequest, model: ServedModel, asked: Asked) -> PredictJob:
@@ -90,18 +108,21 @@ async def predicted(request: PredictRequest, model: ServedModel, asked: Asked) -
     return job
 
 
-async def sampled(request: SampleRequest, model: ServedModel, asked: Asked) -> tuple[SampleJob, MonteCarloRun]:
+async def sampled(
+    request: SampleRequest, model: ServedModel, asked: Asked, on_blocks: OnBlocks | None = None
+) -> tuple[SampleJob, MonteCarloRun]:
     """A job that has its passes, and its run; they are charged and noted.
+
+    `on_blocks` is told of them as they come.
 
     Raises:
         ThinnedError: As for `predicted`, or the model draws no noise.
     """
     rows = len(next(iter(request.inputs.values())))
     charge(rows * request.n_samples)
-    job = await model.sample(request, asked.gone, began=asked.began, hold=asked.hold)
+    job = await model.sample(request, asked.gone, began=asked.began, hold=asked.hold, on_blocks=on_blocks)
     run = job.run
     charge(rows * (run.drawn - request.n_samples))
-    asked.metrics.drew(run.drawn)
     if run.drawn < request.n_samples and not run.exact:
         asked.metrics.stopped_early()
     annotate(rows=rows, n_samples=request.n_samples, drawn=run.drawn)
@@ -137,7 +158,7 @@ def stopped_by(run: MonteCarloRun, request: SampleRequest) -> str | None:
     return "limit" if request.at_limit and run.stopped_by == "n_samples" else run.stopped_by
 
 
-def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: Metrics) -> bytes:
+def _document(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: Metrics) -> dict[str, Any]:
     card, run = model.card, job.run
     passes = run.passes
     answers = answers_of(run, request, card, metrics)
@@ -145,21 +166,19 @@ def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: 
     if request.reduction is not None:
         maps = [spec for spec in card.outputs if has_positions(spec)]
         reduced = {spec.name: reduce_output(answers[spec.name], passes[spec.name], request.reduction) for spec in maps}
-    return encode(
-        predict_mc_answer(
-            answers,
-            card,
-            model.version,
-            n_samples=run.drawn,
-            seed=cast(int, run.seed),
-            sampling=run.sampling,
-            converged=run.converged(),
-            stopped_by=stopped_by(run, request),
-            coverage=request.coverage,
-            reduced=reduced,
-            ood=None if job.ood is None else job.ood.found,
-            max_numbers=model.settings.max_returned_numbers,
-        )
+    return predict_mc_answer(
+        answers,
+        card,
+        model.version,
+        n_samples=run.drawn,
+        seed=cast(int, run.seed),
+        sampling=run.sampling,
+        converged=run.converged(),
+        stopped_by=stopped_by(run, request),
+        coverage=request.coverage,
+        reduced=reduced,
+        ood=None if job.ood is None else job.ood.found,
+        max_numbers=model.settings.max_returned_numbers,
     )
 
 

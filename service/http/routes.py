@@ -16,16 +16,19 @@ from starlette.types import Scope
 from thinned.models.errors import ThinnedError
 from thinned.service.http import inference_protocol as protocol
 from thinned.service.http.admin import reload_model
+from thinned.service.http.content_kinds import terms_of, terms_of_stream
 from thinned.service.http.json_endpoint import JsonEndpoint
 from thinned.service.http.page import INDEX, PAGE_HEADERS
 from thinned.service.http.paths import INFER
 from thinned.service.http.predictions import predict, predict_mc
 from thinned.service.http.problem_details import answer_to
+from thinned.service.http.streams import predict_mc_stream
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.metrics.exposition import exposition
 from thinned.service.metrics.workers import Workers
 from thinned.service.schema.client_schema import describe_to_clients
 from thinned.service.schema.openapi import describe_api
+from thinned.service.schema.raw_body import KINDS
 
 __all__ = ["create_app"]
 
@@ -49,8 +52,13 @@ def create_app(manager: ModelManager | None = None) -> Starlette:
 
     app = Starlette(
         routes=[
-            Route("/predict", JsonEndpoint(predict, manager_of), methods=["POST"]),
-            Route("/predict_mc", JsonEndpoint(predict_mc, manager_of), methods=["POST"]),
+            Route("/predict", JsonEndpoint(predict, manager_of, kinds=KINDS, terms=terms_of), methods=["POST"]),
+            Route("/predict_mc", JsonEndpoint(predict_mc, manager_of, kinds=KINDS, terms=terms_of), methods=["POST"]),
+            Route(
+                "/predict_mc/stream",
+                JsonEndpoint(predict_mc_stream, manager_of, kinds=KINDS, terms=terms_of_stream),
+                methods=["POST"],
+            ),
             Route("/model", _answering(_model), methods=["GET"]),
             Route("/docs.json", _answering(_docs), methods=["GET"]),
             Route("/openapi.json", _answering(_docs), methods=["GET"]),

@@ -281,8 +281,11 @@ class Scheduler:
         first = jobs[0].run
         drawn = model.draw(items, sampling=first.sampling, estimator=first.estimator)
         for job, part in zip(jobs, drawn, strict=True):
+            before = job.run.drawn
             try:
                 job.run.take(part)
             except Exception as error:
                 failed[job] = error
+            if self._metrics is not None:
+                self._metrics.drew(job.run.drawn - before)
         return failed

@@ -7,13 +7,17 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy.typing as npt
 
 from thinned.models.card import ModelCard
 from thinned.models.errors import ClientGoneError, DeadlineError, OverloadedError
+from thinned.models.sampling import BLOCK
 from thinned.models.storage.model_store import StoredModel
+from thinned.models.uncertainty import BlockStatistics
 from thinned.service.inference.memory import Hold
 from thinned.service.metrics import Metrics
 from thinned.service.schema.request_fields import PredictRequest, SampleRequest
@@ -24,15 +28,21 @@ if TYPE_CHECKING:
     from thinned.service.inference.jobs import Job, OodRows, PredictJob, SampleJob
     from thinned.service.inference.scheduler import Scheduler
 
-__all__ = ["Gone", "ServedModel"]
+__all__ = ["Gone", "OnBlocks", "ServedModel"]
 
 Array: TypeAlias = npt.NDArray[Any]
 _ANSWER_BYTES = 32
 """Of a number of an answer: in an array, as Python's object and as text."""
+_BLOCK_BYTES = 24
+"""Of a number of an output: what a block of passes says of it."""
 _CAUTION = 1.33
 """What is predicted is taken so many times: requests advance side by side, so that later ones delay earlier ones."""
 Gone: TypeAlias = Callable[[], Awaitable[object]]
 """Waits until the client has gone."""
+
+
+OnBlocks: TypeAlias = "Callable[[slice, dict[str, BlockStatistics]], None]"
+"""Called in the event loop with some rows and what new passes say of them, by output name."""
 
 
 class ServedModel:
@@ -127,8 +137,10 @@ class ServedModel:
         await self._answered(job, request.timeout_ms, gone)
         return job
 
-    async def sample(self, request: SampleRequest, gone: Gone, *, began: float, hold: Hold) -> SampleJob:
-        """A job that has its passes. Arguments are those of `predict`.
+    async def sample(
+        self, request: SampleRequest, gone: Gone, *, began: float, hold: Hold, on_blocks: OnBlocks | None = None
+    ) -> SampleJob:
+        """A job that has its passes. Arguments are those of `predict`; `on_blocks` is told of passes as they come.
 
         Raises:
             NoSitesError: The model draws no noise.
@@ -146,6 +158,8 @@ class ServedModel:
         if request.needs_passes:
             hold.take("passes", 4 * numbers * request.n_samples)
         hold.take("answers", _ANSWER_BYTES * numbers * (3 + request.return_samples * request.n_samples))
+        if on_blocks is not None:
+            hold.take("passes", _BLOCK_BYTES * numbers * math.ceil(request.n_samples / BLOCK))
         ood = self._ood(request)
         run = MonteCarloRun(
             request.inputs,
@@ -161,6 +175,7 @@ class ServedModel:
             estimator=request.estimator,
             exact=exact,
             on_frontier=None if ood is None else ood.take,
+            on_blocks=None if on_blocks is None else _in_this_loop(on_blocks),
         )
         job = SampleJob(request.inputs, run, row_passes=most, deadline=began + request.timeout_ms / 1000, ood=ood)
         await self._answered(job, request.timeout_ms, gone)
@@ -269,3 +284,16 @@ class ServedModel:
         if self._retired and not self._borrowers:
             self.close()
             self.idle.set()
+
+
+def _in_this_loop(on_blocks: OnBlocks) -> OnBlocks:
+    """The same, to be called from the thread that computes."""
+    loop = asyncio.get_running_loop()
+
+    def told(rows: slice, part: dict[str, BlockStatistics]) -> None:
+        # The passes themselves are kept by the run, where they are kept.
+        light = {name: replace(blocks, passes=None) for name, blocks in part.items()}
+        with suppress(RuntimeError):  # The event loop has ended.
+            loop.call_soon_threadsafe(on_blocks, rows, light)
+
+    return told

@@ -11,6 +11,8 @@ import numpy as np
 from thinned.models.card import ModelCard
 from thinned.models.errors import AdminError, ReloadError
 from thinned.models.uncertainty.promises import calibrated_passes
+from thinned.models.uncertainty.reduction import has_positions
+from thinned.service.schema.image_headers import PNG
 from thinned.service.schema.json_schema import Schema, array, object_of, reference
 from thinned.service.schema.openapi_fields import (
     inputs,
@@ -20,6 +22,7 @@ from thinned.service.schema.openapi_fields import (
     predict_request,
 )
 from thinned.service.schema.problem_table import TABLE, UNEXPECTED, Meaning
+from thinned.service.schema.raw_body import JSON, KINDS, NPZ
 from thinned.service.settings import Settings
 
 __all__ = ["describe_api"]
@@ -41,6 +44,7 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
         "paths": {
             "/predict": {"post": _predict(card, settings)},
             "/predict_mc": {"post": _predict_mc(card, settings)},
+            "/predict_mc/stream": {"post": _stream()},
             "/model": {"get": _get("model", "The model's card and the limits in force", _json(reference("Model")))},
             "/docs.json": {"get": _get("docs", "This document", _json({"type": "object"}))},
             "/openapi.json": {"get": _get("openapi", "This document", _json({"type": "object"}))},
@@ -86,8 +90,9 @@ def _predict(card: ModelCard, settings: Settings) -> dict[str, Any]:
     return {
         "operationId": "predict",
         "summary": "The deterministic answer, dropout off",
+        "description": _OTHER_FORMS,
         "requestBody": _body("PredictRequest", _example(card)),
-        "responses": _responses(_json(reference("PredictAnswer")), _PREDICT_REFUSALS),
+        "responses": _answers("PredictAnswer", card, _PREDICT_REFUSALS),
     }
 
 
@@ -102,9 +107,33 @@ def _predict_mc(card: ModelCard, settings: Settings) -> dict[str, Any]:
         "passes, whatever the other rows of the request and whatever other requests are computed with it. With a "
         "tolerance or a budget_ms the answer may stand on fewer passes than n_samples; it is then the very answer "
         "that this many passes of its seed give when they are asked for. A request that stops on its own estimate of "
-        "its error has an estimate that is small a little too often: read its standard errors as somewhat optimistic.",
+        "its error has an estimate that is small a little too often: read its standard errors as somewhat optimistic. "
+        + _OTHER_FORMS,
         "requestBody": _body("PredictMcRequest", example and {**example, "n_samples": passes}),
-        "responses": _responses(_json(reference("PredictMcAnswer")), _POST_REFUSALS),
+        "responses": _answers("PredictMcAnswer", card, _POST_REFUSALS),
+    }
+
+
+def _stream() -> dict[str, Any]:
+    event = object_of(
+        {
+            "event": {"enum": ["progress", "answer", "error"]},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "description": "progress: a PredictMcAnswer of the passes so far, after each 32. answer: the "
+                "PredictMcAnswer that /predict_mc gives. error: a Problem in its place.",
+            },
+        }
+    )
+    events = {"text/event-stream": {"schema": {**event, "description": "Of each event. Comments come while it waits."}}}
+    return {
+        "operationId": "predict_mc_stream",
+        "summary": "The same as server-sent events, while the passes are drawn",
+        "description": "What is refused before the first event is answered as by /predict_mc. The passes stop when the "
+        "client leaves. Without a seed one is drawn, and all events have it.",
+        "requestBody": _body("PredictMcRequest", None),
+        "responses": _responses(events, _POST_REFUSALS, timed=False),
     }
 
 
@@ -183,10 +212,23 @@ _SERVER_TIMING = {
     "description": "Milliseconds of waiting and of its graph calls, such as queue;dur=0.2, compute;dur=1.4.",
 }
 _STRING = {"type": "string"}
+# Generators of clients know no other kinds of bodies, and warn of each.
+_OTHER_FORMS = (
+    f"Other bodies than JSON are taken too: {', '.join(kind for kind in KINDS if kind != JSON)}; the fields beside "
+    "inputs are then query parameters of the same names, or parts of the form. With Accept the answer is an archive of "
+    "arrays or, of one row, a picture of the map that the query parameter field names."
+)
 _OF_QUESTIONS = [*(meaning for error, meaning in TABLE.items() if error not in (AdminError, ReloadError)), UNEXPECTED]
 _POST_REFUSALS = sorted({int(meaning.status) for meaning in _OF_QUESTIONS})
 # What a model may not be calibrated for is asked for with passes only.
 _PREDICT_REFUSALS = [status for status in _POST_REFUSALS if status != HTTPStatus.CONFLICT]
+
+
+def _answers(schema: str, card: ModelCard, refusals: Sequence[int]) -> dict[str, Any]:
+    """The responses of what answers in several forms."""
+    kinds = (NPZ, PNG) if any(map(has_positions, card.outputs)) else (NPZ,)
+    files = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
+    return _responses({**_json(reference(schema)), **files}, refusals)
 
 
 def _responses(
@@ -194,10 +236,11 @@ def _responses(
     refusals: Sequence[int],
     *,
     answers: bool = True,
+    timed: bool = True,
     among: Sequence[Meaning] = _OF_QUESTIONS,
 ) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": {"description": "The answer", "content": dict(content)}} if answers else {}
-    if len(refusals) > 2:
+    if timed and len(refusals) > 2:
         responses["200"]["headers"] = {"Server-Timing": _SERVER_TIMING}
     for status in refusals:
         titles = " or ".join(m.title for m in among if m.status == status)

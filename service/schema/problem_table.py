@@ -17,7 +17,9 @@ from thinned.models.errors import (
     InputError,
     MalformedBodyError,
     MemoryLimitError,
+    MisnamedBodyError,
     NoSitesError,
+    NotAcceptableError,
     NotReadyError,
     OverloadedError,
     RateError,
@@ -40,9 +42,11 @@ class Meaning(NamedTuple):
 
 # The first class that fits counts.
 TABLE: Mapping[type[Exception], Meaning] = {
+    MisnamedBodyError: Meaning(HTTPStatus.BAD_REQUEST, "The body is not what its content type says"),
     MalformedBodyError: Meaning(HTTPStatus.BAD_REQUEST, "The body is not a JSON object"),
+    NotAcceptableError: Meaning(HTTPStatus.NOT_ACCEPTABLE, "The answer cannot be had in this form"),
     UnsupportedEncodingError: Meaning(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is packed in another way than gzip"),
-    UnsupportedBodyError: Meaning(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is not said to be JSON"),
+    UnsupportedBodyError: Meaning(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is of a kind that is not read"),
     BodyTooLargeError: Meaning(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large"),
     BodyTooSlowError: Meaning(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time"),
     MemoryLimitError: Meaning(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request needs too much memory"),

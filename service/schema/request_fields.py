@@ -24,7 +24,15 @@ from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_inputs, desc
 from thinned.service.schema.reduce_field import read_reduction
 from thinned.service.settings import Settings
 
-__all__ = ["LEAST_TIMEOUT_MS", "MAX_QUANTILES", "PredictRequest", "SampleRequest", "read_predict", "read_predict_mc"]
+__all__ = [
+    "LEAST_TIMEOUT_MS",
+    "MAX_QUANTILES",
+    "SAMPLE_FIELDS",
+    "PredictRequest",
+    "SampleRequest",
+    "read_predict",
+    "read_predict_mc",
+]
 
 MAX_QUANTILES = 99
 LEAST_TIMEOUT_MS = 1
@@ -66,7 +74,7 @@ class SampleRequest:
     """Whether something that is asked for can only be computed from the passes themselves."""
 
 
-_SAMPLE_FIELDS = (
+SAMPLE_FIELDS = (
     "inputs",
     "n_samples",
     "seed",
@@ -113,7 +121,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
         CalibrationError: A coverage is asked for, calibrated answers or a policy, for which the model is not
             calibrated, or a coverage or a policy of other passes than were calibrated.
     """
-    problems = _unknown_fields(document, _SAMPLE_FIELDS)
+    problems = _unknown_fields(document, SAMPLE_FIELDS)
     coverage = _read_coverage(document, problems)
     policy = document.get("policy", False)
     n_samples = _whole(document.get("n_samples", _usual_samples(card, settings, coverage, policy=policy is True)))

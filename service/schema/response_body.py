@@ -1,4 +1,4 @@
-"""Answers as the API's JSON. Nothing is computed here; `thinned.models.uncertainty.answer` does that.
+"""Answers as documents of arrays, and these as the API's JSON. `thinned.models.uncertainty.answer` computes them.
 
 Numbers are written so that reading them gives back the model's own, bit for bit: float64 as the shortest text that
 does, float32 as the float64 of the same value.
@@ -27,9 +27,11 @@ __all__ = [
     "TEMPERED",
     "UNCERTAINTIES",
     "UNKNOWN_NOISE",
+    "ClassSets",
     "check_numbers",
     "encode",
     "has_label",
+    "in_lists",
     "predict_answer",
     "predict_mc_answer",
 ]
@@ -48,6 +50,23 @@ UNKNOWN_OF_QUANTILES = (
 )
 
 
+class ClassSets:
+    """Sets of classes, (..., C), true for those that belong; in JSON lists of their names, or numbers."""
+
+    def __init__(self, members: npt.NDArray[np.bool_], spec: OutputSpec) -> None:
+        self.members = members
+        self._names: Sequence[Any] = spec.labels or range(members.shape[-1])
+
+    def tolist(self) -> list[Any]:
+        """The names, or numbers, of the classes that belong, a list for each set."""
+        return self._lists(self.members)
+
+    def _lists(self, members: npt.NDArray[np.bool_]) -> list[Any]:
+        if members.ndim > 1:
+            return [self._lists(row) for row in members]
+        return [self._names[i] for i in np.flatnonzero(members).tolist()]
+
+
 def predict_answer(
     outputs: Mapping[str, npt.NDArray[Any]],
     card: ModelCard,
@@ -63,10 +82,9 @@ def predict_answer(
         InputError: The answer, of a length that only the input decides, is too large.
     """
     check_numbers(outputs, max_numbers)
-    lists = {name: array.tolist() for name, array in outputs.items()}
     classes = {spec.name: _classes(spec, outputs[spec.name]) for spec in card.outputs if has_label(spec)}
     model = {"name": card.name, "version": version}
-    return {"outputs": _named(lists, card), **_predicted_label(classes, card), **_ood(ood), "model": model}
+    return {"outputs": _named(outputs, card), **_predicted_label(classes, card), **_ood(ood), "model": model}
 
 
 def predict_mc_answer(
@@ -100,7 +118,7 @@ def predict_mc_answer(
         found = {name: array for name, answer in whole.items() if (array := get(answer)) is not None}
         if found:
             check_numbers(found, max_numbers, rows_axis=rows_axis)
-            document[field] = _named({name: array.tolist() for name, array in found.items()}, card)
+            document[field] = _named(found, card)
 
     for field in MOMENTS:
         write(field, lambda answer, field=field: getattr(answer, field))  # type: ignore[misc]
@@ -117,7 +135,7 @@ def predict_mc_answer(
     if "plain_mean" in document or "plain_mean_probabilities" in document:
         document["calibrated"] = True
     if converged is not None:
-        document["converged"] = converged.tolist()
+        document["converged"] = converged
     if stopped_by is not None:
         document["stopped_by"] = stopped_by
     document |= _parts(answers, card)
@@ -161,15 +179,31 @@ def _classes(spec: OutputSpec, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def encode(answer: Mapping[str, Any]) -> bytes:
     """Write an answer, all of whose numbers were checked when it was made, as JSON."""
     # It would write NaN as null: `check_numbers` has let none pass.
-    return orjson.dumps(answer)
+    return orjson.dumps(answer, default=_listed)
+
+
+def in_lists(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer with lists in place of arrays, as JSON has it."""
+    return {
+        name: in_lists(value)
+        if isinstance(value, Mapping)
+        else _listed(value)
+        if isinstance(value, np.ndarray | ClassSets)
+        else value
+        for name, value in answer.items()
+    }
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist()
 
 
 def _predicted_label(classes: Mapping[str, npt.NDArray[Any]], card: ModelCard) -> dict[str, Any]:
     """The names of what `_classes` gives, of the outputs whose classes have names."""
     found = {
-        spec.name: _members(classes[spec.name], spec)
+        spec.name: ClassSets(classes[spec.name], spec)
         if spec.task == "multilabel"
-        else np.array(spec.labels, object)[classes[spec.name]].tolist()
+        else np.array(spec.labels, object)[classes[spec.name]]
         for spec in card.outputs
         if has_label(spec) and spec.name in classes
     }
@@ -183,8 +217,7 @@ def _parts(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str, An
         return {}
     document: dict[str, Any] = {}
     for field in PARTS:
-        arrays = {name: getattr(part, field) for name, part in parts.items()}
-        document[field] = _named({name: None if x is None else x.tolist() for name, x in arrays.items()}, card)
+        document[field] = _named({name: getattr(part, field) for name, part in parts.items()}, card)
     quantiles = {spec.name for spec in card.outputs if spec.task == "quantile"}
     unknown = {
         name: UNKNOWN_OF_QUANTILES if name in quantiles else UNKNOWN_NOISE
@@ -199,13 +232,13 @@ def _parts(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str, An
 def _promises(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str, Any]:
     """Intervals of the regressions and sets of the classifications."""
     ends = {
-        name: {"lower": answer.interval[0].tolist(), "upper": answer.interval[1].tolist()}
+        name: {"lower": answer.interval[0], "upper": answer.interval[1]}
         for name, answer in answers.items()
         if answer.interval is not None
     }
     specs = {spec.name: spec for spec in card.outputs}
     sets = {
-        name: _members(answer.prediction_set, specs[name])
+        name: ClassSets(answer.prediction_set, specs[name])
         for name, answer in answers.items()
         if answer.prediction_set is not None
     }
@@ -214,7 +247,7 @@ def _promises(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str,
 
 def _ood(found: OodScores | None) -> dict[str, Any]:
     """Of each row how far it lies from known rows, and how rare that is."""
-    return {} if found is None else {"ood_score": found.score.tolist(), "ood_p_value": found.p_value.tolist()}
+    return {} if found is None else {"ood_score": found.score, "ood_p_value": found.p_value}
 
 
 def _decisions(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str, Any]:
@@ -224,24 +257,16 @@ def _decisions(answers: Mapping[str, OutputAnswer], card: ModelCard) -> dict[str
         return {}
     for name, decision in found.items():
         require_finite(name, decision.score)
-    words = {name: np.where(decision.accepted, "accept", "abstain").tolist() for name, decision in found.items()}
+    words = {name: np.where(decision.accepted, "accept", "abstain") for name, decision in found.items()}
     promised = {
         name: decision.policy.model_dump(exclude={"threshold"}, exclude_none=True) for name, decision in found.items()
     }
     return {
         "decision": _named(words, card),
-        "score": _named({name: decision.score.tolist() for name, decision in found.items()}, card),
+        "score": _named({name: decision.score for name, decision in found.items()}, card),
         "threshold": _named({name: decision.policy.threshold for name, decision in found.items()}, card),
         "promised": _named(promised, card),
     }
-
-
-def _members(members: npt.NDArray[np.bool_], spec: OutputSpec) -> Any:
-    """The names, or numbers, of the classes that belong, a list for each row."""
-    if members.ndim > 1:
-        return [_members(row, spec) for row in members]
-    names: Sequence[Any] = spec.labels or range(len(members))
-    return [names[i] for i in np.flatnonzero(members).tolist()]
 
 
 def _named(values: Mapping[str, Any], card: ModelCard) -> Any:

@@ -85,7 +85,7 @@ def references(value: object) -> Iterator[tuple[str, str]]:
 def test_it_states_every_error_body() -> None:
     document = describe_api(CARDS[0], "v1", SETTINGS)
     responses = document["paths"]["/predict_mc"]["post"]["responses"]
-    statuses = {"200", "400", "401", "408", "409", "413", "415", "422", "429", "500", "502", "503", "504"}
+    statuses = {"200", "400", "401", "406", "408", "409", "413", "415", "422", "429", "500", "502", "503", "504"}
     assert set(responses) == statuses
     assert set(document["paths"]["/predict"]["post"]["responses"]) == set(responses) - {"409"}
     assert all(list(responses[s]["content"]) == ["application/problem+json"] for s in responses if s != "200")
