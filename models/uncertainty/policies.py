@@ -53,11 +53,15 @@ def check_promises(card: ModelCard, coverage: float | None, policy: bool, **aske
     Raises:
         CalibrationError: It cannot; says what to run or to leave out.
     """
+    same = not card.sites  # members that draw nothing answer the same, whatever passes are asked for
     if coverage is not None:
         check_coverage(card, coverage)
-        check_passes(card, **asked)
+        if not same:
+            check_passes(card, **asked)
     if policy:
-        refuse_other_passes("policy", _require_policy(card), **asked)
+        passes = _require_policy(card)
+        if not same:
+            refuse_other_passes("policy", passes, **asked)
 
 
 def _require_policy(card: ModelCard) -> int:
@@ -109,7 +113,8 @@ def _score(
 ) -> npt.NDArray[Any]:
     """Of the passes as they are: what calibration fits on all rows has no part in it."""
     if spec.task == "gaussian" and passes is not None:
-        total = decompose_gaussian(passes).total
+        means = statistics.variance[..., : statistics.variance.shape[-1] // 2]
+        total = decompose_gaussian(passes, epistemic=means).total
         return statistics.variance if total is None else total
     if found is None:
         return statistics.variance

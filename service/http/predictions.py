@@ -144,7 +144,10 @@ def _write(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: 
     reduced = None
     if request.reduction is not None:
         maps = [spec for spec in card.outputs if has_positions(spec)]
-        reduced = {spec.name: reduce_output(answers[spec.name], passes[spec.name], request.reduction) for spec in maps}
+        reduced = {
+            spec.name: reduce_output(answers[spec.name], passes[spec.name], request.reduction, members=spec.members)
+            for spec in maps
+        }
     return encode(
         predict_mc_answer(
             answers,

@@ -18,7 +18,7 @@ from thinned.service.schema.ood_fields import ood_answer, ood_request
 from thinned.service.schema.policy_fields import decision_fields, policy_request
 from thinned.service.schema.reduce_field import reduced_fields, reduced_schema, reduction_schema
 from thinned.service.schema.request_fields import LEAST_TIMEOUT_MS, MAX_QUANTILES
-from thinned.service.schema.response_body import MOMENTS, PARTS, UNCERTAINTIES, has_label
+from thinned.service.schema.response_body import MOMENTS, OF_MEMBERS, PARTS, UNCERTAINTIES, has_label
 from thinned.service.settings import Settings
 
 __all__ = ["inputs", "predict_answer", "predict_mc_answer", "predict_mc_request", "predict_request"]
@@ -191,6 +191,8 @@ def predict_mc_answer(card: ModelCard) -> Schema:
         }
         for name, meaning in zip(MOMENTS, meanings, strict=True)
     }
+    if card.members:
+        required |= _members_parts(card)
     required |= {
         "n_samples": {
             "type": "integer",
@@ -258,6 +260,18 @@ def predict_mc_answer(card: ModelCard) -> Schema:
         if name in required:
             optional[name] = required.pop(name)
     return object_of(required, optional)
+
+
+def _members_parts(card: ModelCard) -> dict[str, Schema]:
+    """The parts of the variance of an ensemble."""
+    meanings = ("Mean over members of their variance over passes.", "Variance over members of their means, ddof 0.")
+    return {
+        name: {
+            "description": meaning,
+            **by_output(card.outputs, rows, named=len(card.outputs) > 1, optional=bool(reduced_fields(card))),
+        }
+        for name, meaning in zip(OF_MEMBERS, meanings, strict=True)
+    }
 
 
 def _predicted_label(card: ModelCard) -> dict[str, Schema]:
