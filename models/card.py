@@ -283,6 +283,11 @@ class ModelCard(Frozen):
         """Whether its answers have a variance: it draws noise, or has several members."""
         return bool(self.sites) or bool(self.members)
 
+    @property
+    def draws_nothing(self) -> bool:
+        """Whether it is an ensemble without noise, which answers the same whatever passes are asked for."""
+        return bool(self.members) and not self.sites
+
     def summary(self) -> dict[str, Any]:
         """The card as JSON without the conformal scores, which are many numbers that say little to a reader."""
         return self.model_dump(mode="json", exclude={"outputs": {"__all__": {"calibration": {"scores"}}}})

@@ -13,7 +13,13 @@ from thinned.models.errors import CalibrationError
 from thinned.models.uncertainty.decomposition import decompose_gaussian
 from thinned.models.uncertainty.entropy import entropy, probabilities
 from thinned.models.uncertainty.mean_probabilities import MeanProbabilities
-from thinned.models.uncertainty.promises import AskedPasses, check_coverage, check_passes, refuse_other_passes
+from thinned.models.uncertainty.promises import (
+    AskedPasses,
+    answers_promised,
+    check_coverage,
+    check_passes,
+    refuse_other_passes,
+)
 from thinned.models.uncertainty.running_statistics import RunningStatistics
 
 __all__ = ["Decision", "check_promises", "decide", "describe_policy", "has_policy", "policy_passes", "row_means"]
@@ -53,14 +59,13 @@ def check_promises(card: ModelCard, coverage: float | None, policy: bool, **aske
     Raises:
         CalibrationError: It cannot; says what to run or to leave out.
     """
-    same = not card.sites  # members that draw nothing answer the same, whatever passes are asked for
     if coverage is not None:
         check_coverage(card, coverage)
-        if not same:
+        if not card.draws_nothing:
             check_passes(card, **asked)
     if policy:
         passes = _require_policy(card)
-        if not same:
+        if not card.draws_nothing:
             refuse_other_passes("policy", passes, **asked)
 
 
@@ -146,6 +151,6 @@ def describe_policy(spec: OutputSpec) -> str | None:
         f"Policy of {spec.name}: rows whose {policy.score.replace('_', ' ')} is at most {policy.threshold:.4g} are "
         f"accepted, of which a share of {policy.risk:g} at most is {what}{unit}, with a confidence of "
         f"{policy.confidence:g} over calibrations. Tested on {policy.n} {policy.counted}, of whose rows "
-        f"{policy.accepted:.1%} were accepted and {policy.measured:.2%} of these {what}; it holds for answers of "
-        f"{fitted.n_samples} stratified passes."
+        f"{policy.accepted:.1%} were accepted and {policy.measured:.2%} of these {what}; it holds for "
+        f"{answers_promised(spec, fitted)}."
     )

@@ -303,6 +303,12 @@ def _request_parts(card: ModelCard) -> dict[str, Schema]:
         "val.npz, and serve the version that it makes.",
     }
     if passes is not None:
+        refused = (
+            f" n_samples is then {passes} by default; another number, independent passes, a tolerance or a budget_ms "
+            "are answered 409, and so is a coverage that there were too few calibration rows for."
+        )
+        if card.draws_nothing:
+            refused = " A coverage that there were too few calibration rows for is answered 409."
         coverage = {
             "type": ["number", "null"],
             "exclusiveMinimum": 0,
@@ -310,9 +316,7 @@ def _request_parts(card: ModelCard) -> dict[str, Schema]:
             "default": None,
             "description": "Give an interval, or a set of classes, that holds a new row's truth with at least this "
             "probability: over rows like those of the calibration, not for each row by itself. "
-            f"{' '.join(describe_promise(output) for output in card.outputs)} n_samples is then {passes} by default; "
-            "another number, independent passes, a tolerance or a budget_ms are answered 409, and so is a coverage "
-            "that there were too few calibration rows for.",
+            f"{' '.join(describe_promise(output) for output in card.outputs)}{refused}",
         }
     return {
         "separate": {
