@@ -172,7 +172,7 @@ def _check_samples(options: SweepOptions, card: dict[str, Any]) -> None:
     most = card.get("limits", {}).get("max_samples")
     if most and max(options.samples) > most:
         raise CannotRunError(f"the service answers at most {most} samples (THINNED_MAX_SAMPLES); lower --samples")
-    if not card["sites"] and max(options.samples):
+    if not card["sites"] and not card.get("members") and max(options.samples):
         raise CannotRunError(f"{card['name']} draws no noise, so it answers no sample count; pass --samples 0")
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "Finding",
     "InputSpec",
     "Level",
+    "MemberSpec",
     "ModelCard",
     "OodReference",
     "OutputSpec",
@@ -151,6 +152,7 @@ class OutputSpec(Frozen):
         "answers tell it.",
     )
     estimator_note: str | None = Field(default=None, description="Why it is passes.")
+    members: int = Field(default=1, ge=1, description="How many models' answers are pooled into it; 1 for no ensemble.")
 
 
 class SiteSpec(Frozen):
@@ -171,6 +173,14 @@ class SiteSpec(Frozen):
     forced: bool = Field(
         default=False, description="Built with training=True; switched off in deterministic answers all the same."
     )
+
+
+class MemberSpec(Frozen):
+    """One member of an ensemble: the stored model that was put into it. It may be deleted afterwards."""
+
+    name: str
+    version: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Digest of its model.keras.")
 
 
 class SplitSpec(Frozen):
@@ -237,6 +247,9 @@ class ModelCard(Frozen):
         pattern=r"^[0-9a-f]{64}$",
         description="Digest of layers.py, the module of custom objects, if there is one.",
     )
+    members: tuple[MemberSpec, ...] = Field(
+        default=(), description="The models that an ensemble was made of; none for a model by itself."
+    )
     package: str | None = Field(
         default=None, description="Installed package of custom objects, which is imported before the model is loaded."
     )
@@ -264,6 +277,16 @@ class ModelCard(Frozen):
         default=None, description="What tells how unlike the calibration rows a row is; null where none were given."
     )
     scores: dict[str, float] = Field(default_factory=dict, description="Test scores, where the model was trained here.")
+
+    @property
+    def has_passes(self) -> bool:
+        """Whether its answers have a variance: it draws noise, or has several members."""
+        return bool(self.sites) or bool(self.members)
+
+    @property
+    def draws_nothing(self) -> bool:
+        """Whether it is an ensemble without noise, which answers the same whatever passes are asked for."""
+        return bool(self.members) and not self.sites
 
     def summary(self) -> dict[str, Any]:
         """The card as JSON without the conformal scores, which are many numbers that say little to a reader."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.models.dropout import ExampleRows, Frontier, StochasticModel, enable_mc_dropout
+from thinned.models.dropout.pooling import Pooling
 from thinned.models.dropout.prefix_features import PrefixFeatures, prefix_features
 from thinned.models.errors import ModelCorruptError
 from thinned.models.storage.kept_ood import load_ood
@@ -43,7 +44,11 @@ def load_stored(stored: StoredModel) -> StochasticModel:
         if spec.task == "classification" and spec.scale != "values"
     }
     return enable_mc_dropout(
-        load_keras(stored), input_specs=stored.card.inputs, classes=classes, examples=_examples(stored)
+        load_keras(stored),
+        input_specs=stored.card.inputs,
+        classes=classes,
+        examples=_examples(stored),
+        pooling=Pooling.of(stored.card.outputs),
     )
 
 

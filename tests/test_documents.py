@@ -23,7 +23,7 @@ from tests.service.cards import CLASSES, IMAGE, TOKENS, VALUE, card
 from tests.serving import ROOT, run_cli
 from tests.test_readme import bash, blocks, path_with_thinned
 from thinned import __all__ as PUBLIC
-from thinned.models.card import Calibration, OodReference, OutputSpec, Policy
+from thinned.models.card import Calibration, MemberSpec, OodReference, OutputSpec, Policy
 from thinned.service.cli.main import app
 from thinned.service.schema.openapi import describe_api
 from thinned.service.settings import DEBUG, Settings
@@ -167,7 +167,9 @@ REFERENCE = OodReference(
     numbers=4,
     sha256="0" * 64,
 )
-OPENAPI = describe_api(card((IMAGE, TOKENS), OUTPUTS).model_copy(update={"ood": REFERENCE}), "1", Settings())
+MEMBERS = (MemberSpec(name="a", version="1", sha256="0" * 64),) * 2
+KNOWN = {"ood": REFERENCE, "members": MEMBERS}
+OPENAPI = describe_api(card((IMAGE, TOKENS), OUTPUTS).model_copy(update=KNOWN), "1", Settings())
 SCHEMAS: dict[str, Any] = OPENAPI["components"]["schemas"]
 OBJECTS = {
     name: schema

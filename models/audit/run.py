@@ -79,7 +79,7 @@ def audit(
     Returns:
         What was measured and found, the gravest findings first.
     """
-    return _Audit(model, inputs, classes, short).report()
+    return _Audit(model.apart, inputs, model.names_apart(classes), short).report()
 
 
 class _Audit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,20 +61,20 @@ def _scale(values: Values, targets: Array) -> tuple[float | None, tuple[float, .
     """The factor on the noises that the network answers, or the noise of each number; and the values with it."""
     if values.noises is not None:
         noises = values.noises
-        factor = _most_likely(lambda f: log_likelihood(targets, Values(values.means, f * noises)), 1.0)
+        factor = _most_likely(lambda f: log_likelihood(targets, replace(values, noises=f * noises)), 1.0)
         return factor, None, _scaled(values, factor, None)
     noise = tuple(_noise_of(values, targets, unit) for unit in range(targets.shape[1]))
     return None, noise, _scaled(values, None, noise)
 
 
 def _scaled(values: Values, factor: float | None, noise: tuple[float, ...] | None) -> Values:
-    if values.noises is None:
-        return Values(values.means, np.asarray(noise))
-    return Values(values.means, (factor or 1.0) * values.noises)
+    noises = np.asarray(noise) if values.noises is None else (factor or 1.0) * values.noises
+    return replace(values, noises=noises)
 
 
 def _rows(values: Values, rows: npt.NDArray[np.bool_]) -> Values:
-    return Values(values.means[:, rows], None if values.noises is None else values.noises[:, rows])
+    noises = None if values.noises is None else values.noises[:, rows]
+    return replace(values, means=values.means[:, rows], noises=noises)
 
 
 def _noise_of(values: Values, targets: Array, unit: int) -> float:
@@ -84,7 +85,7 @@ def _noise_of(values: Values, targets: Array, unit: int) -> float:
         raise CalibrationError(
             "the targets are the model's own answers to the last digit; give rows it was not made of"
         )
-    return _most_likely(lambda noise: log_likelihood(truth, Values(means, np.array([noise]))), start)
+    return _most_likely(lambda noise: log_likelihood(truth, Values(means, np.array([noise]), values.members)), start)
 
 
 def _most_likely(likelihood: Any, start: float) -> float:

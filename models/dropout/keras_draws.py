@@ -83,6 +83,7 @@ def find_gaps(model: StochasticModel, inputs: Mapping[str, Array]) -> list[Gap]:
         model: The model.
         inputs: By input name, (B, *input_shape); the first row is used.
     """
+    model = model.apart
     if not model.sites:
         return []
     row = {name: x[:1] for name, x in inputs.items()}

@@ -231,9 +231,11 @@ class MonteCarloRun:
         for name, blocks in part.items():
             piece.statistics[name].update(blocks)
             if blocks.passes is not None:
-                shape = (self.cap, self.rows, *blocks.passes.shape[2:])
+                several = blocks.members
+                shape = (self.cap * several, self.rows, *blocks.passes.shape[2:])
                 kept = self._kept.setdefault(name, np.empty(shape, blocks.passes.dtype))
-                kept[blocks.first : blocks.first + blocks.count, piece.rows] = blocks.passes
+                first = blocks.first * several
+                kept[first : first + len(blocks.passes), piece.rows] = blocks.passes
         if self._on_blocks is not None:
             self._on_blocks(piece.rows, part)
 
@@ -268,8 +270,12 @@ class MonteCarloRun:
 
     @property
     def passes(self) -> dict[str, Array]:
-        """The passes themselves by output name, (S, B, *output_shape); empty where they are not kept."""
-        return {name: passes[: self.drawn] for name, passes in self._kept.items()}
+        """The passes themselves by output name, (S, B, *output_shape); empty where they are not kept.
+
+        Of an ensemble those of all members, pass by pass, (S * M, B, ...).
+        """
+        told = self._pieces[0].statistics
+        return {name: passes[: told[name].count * told[name].members] for name, passes in self._kept.items()}
 
     def statistics(self) -> dict[str, RunningStatistics]:
         """Statistics of all rows, by output name."""

@@ -42,7 +42,7 @@ def check_laws(model: StochasticModel) -> tuple[str, ...]:
         UnsupportedModelError: A law does not hold for this model; the text says which.
     """
     check_rows(model)
-    return _check_passes(model) if model.sites else ()
+    return _check_passes(model.apart) if model.sites else ()
 
 
 def check_rows(model: StochasticModel) -> None:
@@ -51,7 +51,7 @@ def check_rows(model: StochasticModel) -> None:
     Raises:
         UnsupportedModelError: One of the two does not hold for this model.
     """
-    inputs = model.examples.rows(_ROWS)
+    model, inputs = model.apart, model.examples.rows(_ROWS)
     one = {name: x[1:2] for name, x in inputs.items()}
     answer = model.predict(inputs)
     for name, values in answer.items():
@@ -143,7 +143,7 @@ def check_untouched(model: StochasticModel, keras_model: Any) -> tuple[str, ...]
     Raises:
         UnsupportedModelError: One of the two does not hold for this model.
     """
-    inputs = model.examples.rows(_ROWS)
+    model, inputs = model.apart, model.examples.rows(_ROWS)
     before = [variable.numpy() for variable in keras_model.variables]
     own, answer = model.reference(inputs), model.predict(inputs)
     noted: tuple[str, ...] = ()

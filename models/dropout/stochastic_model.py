@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -19,7 +20,7 @@ from thinned.models.compat.tensorflow import floating_point_operations
 from thinned.models.dropout.batching import BatchItem, Frontier, graph_arguments, run_arguments
 from thinned.models.dropout.block_reduction import ClassScale
 from thinned.models.dropout.call_memory import CALL_BYTES, SizeLaw, measure_sizes
-from thinned.models.dropout.closed_forms import find_closed_forms
+from thinned.models.dropout.closed_forms import NO_SITE, find_closed_forms
 from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey
 from thinned.models.dropout.example_rows import ExampleRows, find_examples
 from thinned.models.dropout.graph_calls import call_model, row_bytes
@@ -36,12 +37,14 @@ from thinned.models.dropout.partition.partition_runner import (
 )
 from thinned.models.dropout.partition.prefix_share import describe_split, one_row
 from thinned.models.dropout.partition.signature import ModelSignature, OutputSignature, read_outputs, read_signature
+from thinned.models.dropout.pooling import Pooling
 from thinned.models.dropout.refused_values import placed
 from thinned.models.dropout.sites.discovery import DiscoveredSites, discover_sites
 from thinned.models.dropout.sites.layer_patching import TRACING
 from thinned.models.errors import InputError, NoSitesError
 from thinned.models.sampling import BLOCK, Estimator, Made, Sampling
 from thinned.models.uncertainty import BlockStatistics, RunningStatistics
+from thinned.models.uncertainty.members import still
 
 __all__ = ["StochasticModel", "enable_mc_dropout"]
 
@@ -56,6 +59,7 @@ def enable_mc_dropout(
     input_specs: Sequence[InputSpec] | None = None,
     classes: Mapping[str, ClassScale] | None = None,
     examples: ExampleRows | None = None,
+    pooling: Pooling | None = None,
 ) -> StochasticModel:
     """Find the sites of a Keras model and compile it with and without their noise.
 
@@ -67,6 +71,7 @@ def enable_mc_dropout(
         classes: By output name, how the last axis is to be read where it holds classes; their entropies are reduced
             in the graph.
         examples: Rows to try the model on; by default they are made up.
+        pooling: How the outputs of an ensemble's members become one; None of a model by itself.
 
     Raises:
         UnknownNoiseError: A layer draws noise in a way that cannot be replaced.
@@ -81,7 +86,7 @@ def enable_mc_dropout(
         rows = examples.rows(3)
         three = [tf.convert_to_tensor(rows[spec.name], spec.dtype) for spec in signature.inputs]
         sites = discover_sites(model, signature.tensors, signature.call, forced_layers(model), three)
-        return StochasticModel(model, signature, sites, classes or {}, examples)
+        return StochasticModel(model, signature, sites, classes or {}, examples, pooling)
 
 
 class StochasticModel:
@@ -89,7 +94,7 @@ class StochasticModel:
 
     Attributes:
         inputs: What it takes.
-        outputs: What it answers.
+        outputs: What it answers; an ensemble what its members answer together.
         sites: Where it draws noise.
         examples: Rows that it is tried on.
         warnings: What a person should know of its sites and outputs.
@@ -103,11 +108,14 @@ class StochasticModel:
         sites: DiscoveredSites,
         classes: Mapping[str, ClassScale],
         examples: ExampleRows,
+        pooling: Pooling | None = None,
     ) -> None:
         self.keras_model = model
         self.examples = examples
         self.inputs: tuple[InputSpec, ...] = signature.inputs
-        self._signature = signature
+        self._signature, self._pooling = signature, pooling
+        self._side_by_side = pooling.members if pooling else 1
+        """How many models are in a call at the same time, each with tensors of its own."""
         partition = partition_of(model, sites)
         self._runner = PartitionRunner(partition, signature)
         self.graphs = CompiledGraphs(model, signature, sites, self._runner)
@@ -117,7 +125,8 @@ class StochasticModel:
         self.sites: tuple[SiteSpec, ...] = tuple(site.spec for site in sites.active)
         self._predict = self._trace_predict()
         self.graphs.output_dtypes = tuple(tensor.dtype for tensor in self._predict.outputs)
-        self.graphs.classes = tuple(classes.get(output.name) for output in self.outputs)
+        names = pooling.owners if pooling else [output.name for output in self.outputs]
+        self.graphs.classes = tuple(classes.get(name) for name in names)
         self.warnings = sites.warnings + self._constant_outputs(partition)
 
     def _trace_predict(self) -> Any:
@@ -128,13 +137,15 @@ class StochasticModel:
             return [single_precision(tensor) for tensor in keras.tree.flatten(structure[-1])]
 
         concrete = self.graphs.trace_off(predict, self._signature.tensors)
-        self.outputs: tuple[OutputSignature, ...] = read_outputs(self.keras_model, structure[-1])
+        own = read_outputs(self.keras_model, structure[-1])
+        self._own_outputs: tuple[OutputSignature, ...] = self._pooling.apart(own) if self._pooling else own
+        self.outputs = self._pooling.together(own) if self._pooling else own
         return concrete
 
     # Answers
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """The deterministic answer, equal to Keras's own `model(x, training=False)`.
+        """The deterministic answer, equal to Keras's own `model(x, training=False)`; of an ensemble, its members' mean.
 
         Args:
             inputs: For each input its array, shape (B, *input_shape), of the input's dtype; text as strings.
@@ -150,7 +161,7 @@ class StochasticModel:
             parts = [call_model(self._predict, part) for part in self._pieces(flat, self.rows_at_once)]
         except InputError as error:
             raise placed(error, inputs) from error
-        return self._named([_stacked(column) for column in zip(*parts, strict=True)])
+        return self._pooled(self._named([_stacked(column) for column in zip(*parts, strict=True)]))
 
     def prefix(self, inputs: Mapping[str, Array]) -> Frontier:
         """Run the prefix for some rows, once, for batch items to draw their passes from.
@@ -189,10 +200,35 @@ class StochasticModel:
             NoSitesError: The model has no active site, so all passes would be the same.
             InputError: The model itself refuses the values of one of them.
         """
-        self.require_sites()
+        self.require_passes()
+        drawn = self._draw(items, sampling, estimator) if self.sites else self._still(items)
+        pooling = self._pooling
+        return drawn if pooling is None else [pooling.statistics(part, self._silent) for part in drawn]
+
+    def _still(self, items: Sequence[BatchItem]) -> list[dict[str, BlockStatistics]]:
+        """What `draw` gives of members that draw nothing: of each one pass, its deterministic answer."""
+        names = [spec.name for spec in self.inputs]
+        each = [
+            dict(zip(names, item.frontier.tensors, strict=True)) if item.frontier is not None else item.inputs or {}
+            for item in items
+        ]
+        answers = self.apart.predict({name: np.concatenate([np.asarray(one[name]) for one in each]) for name in names})
+        scales = dict(zip(answers, self.graphs.classes, strict=True))
+        ends = np.cumsum([item.rows for item in items]).tolist()
+        return [
+            {
+                name: still(answers[name][end - item.rows : end], scale, keep_passes=item.keep_passes)
+                for name, scale in scales.items()
+            }
+            for item, end in zip(items, ends, strict=True)
+        ]
+
+    def _draw(
+        self, items: Sequence[BatchItem], sampling: Sampling, estimator: Estimator
+    ) -> list[dict[str, BlockStatistics]]:
         owners, arguments = graph_arguments(items)
         if owners == "several" and self.graphs.sites.rowless:  # a kernel cannot have the noise of each row's request
-            return [self.draw([item], sampling=sampling, estimator=estimator)[0] for item in items]
+            return [self._draw([item], sampling, estimator)[0] for item in items]
         if items[0].frontier is None and self._splits and sum(item.rows for item in items) > self._prefix_rows:
             items = [replace(item, inputs=None, frontier=self.prefix(item.inputs or {})) for item in items]
         from_inputs = items[0].frontier is None
@@ -202,7 +238,7 @@ class StochasticModel:
             rows = each[0]
         elif not from_inputs and len({tuple(tuple(tensor.shape[1:]) for tensor in tensors) for tensors in each}) > 1:
             # Text is padded to the longest of its request, so that frontiers may differ where inputs do not.
-            return [self.draw([item], sampling=sampling, estimator=estimator)[0] for item in items]
+            return [self._draw([item], sampling, estimator)[0] for item in items]
         else:
             rows = [np.concatenate(column) if from_inputs else tf.concat(column, axis=0) for column in columns]
         key = GraphKey("from_inputs" if from_inputs else "from_frontier", sampling, owners)
@@ -210,7 +246,7 @@ class StochasticModel:
             keeps = any(item.keep_passes for item in items)
             key = key._replace(masks="all and forms" if keeps else "not the last")
         tensors = self.graphs.run(key, *arguments, *rows)
-        return self.graphs.statistics(key, items, [output.name for output in self.outputs], tensors)
+        return self.graphs.statistics(key, items, [output.name for output in self._own_outputs], tensors)
 
     def sample(
         self,
@@ -231,7 +267,8 @@ class StochasticModel:
             row_passes: How many rows x passes may be computed at once; `row_passes` of the model by default.
 
         Returns:
-            For each output the passes, shape (S, B, *output_shape).
+            For each output the passes, shape (S, B, *output_shape). Of an ensemble of M they are (S * M, B, ...), those
+            of all members, pass by pass; M of one that draws no noise.
 
         Raises:
             NoSitesError: The model has no active site, so all passes would be the same.
@@ -280,7 +317,7 @@ class StochasticModel:
         keep_passes: bool,
         estimator: Estimator,
     ) -> MonteCarloRun:
-        self.require_sites()
+        self.require_passes()
         run = MonteCarloRun(
             inputs,
             [output.name for output in self.outputs],
@@ -290,7 +327,7 @@ class StochasticModel:
             sampling=sampling,
             keep_passes=keep_passes,
             estimator=estimator,
-            exact=estimator == "best" and self.exact and not keep_passes,
+            exact=self.needs_no_pass(estimator, keep_passes=keep_passes),
         )
         return complete(run, self)
 
@@ -313,12 +350,55 @@ class StochasticModel:
     @property
     def made(self) -> dict[str, Made]:
         """By output name, what the best mean and variance are made of."""
-        return {output.name: made for output, made in zip(self.outputs, self.closed_forms.made, strict=True)}
+        own = self.closed_forms.made
+        found = own if self._pooling is None else self._pooling.made(own, self._silent)
+        return {output.name: made for output, made in zip(self.outputs, found, strict=True)}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """By output name, why passes tell its mean and variance; empty where they do not."""
+        made, reasons, several = self.made, self.closed_forms.reasons, len(self.outputs)
+        said = {
+            output.name: next((why for why in reasons[i::several] if why not in ("", NO_SITE)), "")
+            for i, output in enumerate(self.outputs)
+        }
+        if self._pooling is None:
+            said = {output.name: why for output, why in zip(self.outputs, reasons, strict=True)}
+        return {name: why if made[name] == "passes" else "" for name, why in said.items()}
+
+    def names_apart(self, names: Sequence[str]) -> list[str]:
+        """The outputs of `apart` that the outputs of these names are made of."""
+        owners = self._pooling.owners if self._pooling else [output.name for output in self.outputs]
+        return [output.name for output, owner in zip(self._own_outputs, owners, strict=True) if owner in names]
+
+    @property
+    def _silent(self) -> list[bool]:
+        """Of each output of the Keras model whether no noise reaches it."""
+        return [not self.sites or why == NO_SITE for why in self.closed_forms.reasons]
 
     @property
     def exact(self) -> bool:
-        """Whether mean and variance of every output are closed forms, so that no pass need be drawn for them."""
-        return bool(self.sites) and all(made == "exact" for made in self.closed_forms.made)
+        """Whether no pass need be drawn for the mean and variance of any output: they are closed forms."""
+        return self.has_passes and all(made == "exact" for made in self.made.values())
+
+    def needs_no_pass(self, estimator: Estimator, *, keep_passes: bool) -> bool:
+        """Whether an answer can be told without drawing any pass: exactly, or since members draw nothing."""
+        if not self.sites:
+            return self.has_passes
+        return estimator == "best" and self.exact and not keep_passes
+
+    @cached_property
+    def apart(self) -> StochasticModel:
+        """The same model with the answers of each member by itself, as outputs; itself where it is no ensemble.
+
+        What holds for every model is checked on this: a law that a member breaks may not show in a mean.
+        """
+        if self._pooling is None:
+            return self
+        self.closed_forms  # noqa: B018  found once for both
+        found = copy.copy(self)
+        found._pooling, found.outputs = None, self._own_outputs
+        return found
 
     @cached_property
     def split(self) -> SplitSpec:
@@ -344,7 +424,7 @@ class StochasticModel:
         """What Keras itself answers, uncompiled: `model(x, training=False)`. Seeds that it advances are put back."""
         with kept_variables(self.keras_model, trainable=False) if keep_seeds else nullcontext():
             answer = keras.tree.flatten(self._signature.call(self._tensors(inputs), False))
-        return self._named([single_precision(tensor) for tensor in answer])
+        return self._pooled(self._named([single_precision(tensor) for tensor in answer]))
 
     def differs_at_sites(self, inputs: Mapping[str, Array], *, n_samples: int, seed: int) -> bool:
         """Whether passes differ right behind some site, where the outputs may be too saturated to show it.
@@ -377,8 +457,8 @@ class StochasticModel:
         return max(1, min((call_bytes or CALL_BYTES) // self.row_bytes(shapes), _MOST_ROW_PASSES))
 
     def row_bytes(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
-        """Bytes of the widest tensor that one row takes in one pass, for rows of these shapes."""
-        return self._size_law.widest(shapes)
+        """Bytes of the widest tensor that one row takes in one pass, for rows of these shapes; of all members."""
+        return self._side_by_side * self._size_law.widest(shapes)
 
     @cached_property
     def _size_law(self) -> SizeLaw:
@@ -396,7 +476,7 @@ class StochasticModel:
     @cached_property
     def rows_at_once(self) -> int:
         """Rows to answer at once without noise, so that the widest tensor stays within 128 MiB."""
-        return max(1, CALL_BYTES // row_bytes(self._predict).widest)
+        return max(1, CALL_BYTES // (self._side_by_side * row_bytes(self._predict).widest))
 
     @cached_property
     def bytes_of_a_call(self) -> int:
@@ -406,7 +486,7 @@ class StochasticModel:
     @cached_property
     def _prefix_rows(self) -> int:
         """Rows to run the prefix on at once."""
-        return max(1, CALL_BYTES // row_bytes(self.graphs.get(GraphKey("prefix"))).widest)
+        return max(1, CALL_BYTES // (self._side_by_side * row_bytes(self.graphs.get(GraphKey("prefix"))).widest))
 
     @cached_property
     def _splits(self) -> bool:
@@ -445,13 +525,18 @@ class StochasticModel:
         dtypes: list[Any] = [object if spec.dtype == "string" else spec.dtype for spec in self.inputs]
         return [np.asarray(inputs[spec.name], dtype=dtype) for spec, dtype in zip(self.inputs, dtypes, strict=True)]
 
-    def require_sites(self) -> None:
-        """Refuse passes of a model that has no active site.
+    @property
+    def has_passes(self) -> bool:
+        """Whether its answers have a variance: it has an active site, or several members."""
+        return bool(self.sites) or self._pooling is not None
+
+    def require_passes(self) -> None:
+        """Refuse passes of a model that has no active site and is no ensemble.
 
         Raises:
             NoSitesError: All passes would be the same.
         """
-        if not self.sites:
+        if not self.has_passes:
             raise NoSitesError(
                 f"Model '{self.keras_model.name}' has no active dropout or noise layer: every pass would be the same "
                 "and the variance 0. Ask for the deterministic answer, or serve a model with a site of rate above 0."
@@ -470,14 +555,17 @@ class StochasticModel:
         return [tf.convert_to_tensor(x) for x in self.flat(inputs)]
 
     def _named(self, tensors: Sequence[Tensor]) -> dict[str, Array]:
-        return {output.name: tensor.numpy() for output, tensor in zip(self.outputs, tensors, strict=True)}
+        return {output.name: tensor.numpy() for output, tensor in zip(self._own_outputs, tensors, strict=True)}
+
+    def _pooled(self, answers: dict[str, Array]) -> dict[str, Array]:
+        return answers if self._pooling is None else self._pooling.answers(answers)
 
     def _constant_outputs(self, partition: Partition | None) -> tuple[str, ...]:
         if partition is None:
             return ()
         return tuple(
             f"Output '{output.name}' depends on no site: its variance is 0 in every answer."
-            for output, value in zip(self.outputs, partition.outputs, strict=True)
+            for output, value in zip(self._own_outputs, partition.outputs, strict=True)
             if not partition.wide[value]
         )
 

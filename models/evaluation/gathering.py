@@ -35,13 +35,13 @@ def gather(
     """For each number of passes, what `keep` makes of the passes (S, B, ...) of each slice of rows."""
     total, most = len(next(iter(inputs.values()))), max(counts)
     size = int(np.prod([n or 1 for n in spec.shape]))
-    step = max(1, _AT_ONCE // (most * size))
+    step = max(1, _AT_ONCE // (most * spec.members * size))
     found: list[list[Rows]] = [[] for _ in counts]
     for rows in (slice(start, min(start + step, total)) for start in range(0, total, step)):
         some = {name: x[rows] for name, x in inputs.items()}
         passes = model.sample(some, n_samples=most, seed=seed)[spec.name]
         for parts, count in zip(found, counts, strict=True):
-            parts.append(keep(passes[:count], rows))
+            parts.append(keep(passes[: count * spec.members], rows))
         if on_rows is not None:
             on_rows(rows.stop, total)
     return found

@@ -39,7 +39,7 @@ def own_passes(
     """
     from thinned.models.dropout.batching import BatchItem
 
-    model.require_sites()
+    model.require_passes()
     rows = len(next(iter(inputs.values())))
     seeds = np.random.default_rng(seed).integers(0, SEEDS, rows).tolist()
     ones = [{name: x[i : i + 1] for name, x in inputs.items()} for i in range(rows)]

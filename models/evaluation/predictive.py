@@ -13,6 +13,7 @@ import numpy.typing as npt
 from thinned.models.card import OutputSpec
 from thinned.models.errors import InputError, Problem
 from thinned.models.uncertainty import probabilities, split_gaussian
+from thinned.models.uncertainty.members import parts_of_passes
 
 __all__ = [
     "Array",
@@ -40,16 +41,13 @@ class Values:
     """What S passes say of K numbers in each of B rows: each a mean and, where it tells, the noise about it.
 
     `means` is (S, B, K). `noises`, variances, is of that shape for a network that answers them, of shape (K,) where the
-    card knows the noise, and None where nothing does.
+    card knows the noise, and None where nothing does. Where they are of several `members`, S counts the passes of all,
+    pass by pass.
     """
 
     means: Array
     noises: Array | None
-
-    def first(self, count: int) -> Values:
-        """The first `count` passes."""
-        per_pass = self.noises is not None and self.noises.ndim == 3
-        return Values(self.means[:count], self.noises[:count] if per_pass and self.noises is not None else self.noises)
+    members: int = 1
 
     @property
     def mean(self) -> Array:
@@ -59,7 +57,10 @@ class Values:
 
     @property
     def epistemic(self) -> Array:
-        """Variance of the means over passes, (B, K); 0 for a single pass."""
+        """Variance of the means over passes, (B, K), as it is served; 0 for a single pass."""
+        if self.members > 1:
+            parts = parts_of_passes(self.means, self.members)
+            return parts.within + parts.between
         if len(self.means) < 2:
             return np.zeros(self.means.shape[1:])
         spread: Array = self.means.var(axis=0, ddof=1)
@@ -113,13 +114,15 @@ def values_of(passes: npt.NDArray[Any], spec: OutputSpec, *, calibrated: bool) -
         calibrated: Whether to use what calibration has found.
     """
     flat = np.asarray(passes, np.float64).reshape(*passes.shape[:2], -1)
+    several = 1 if len(passes) == 1 else spec.members
     if spec.task == "gaussian":
         means, variances = split_gaussian(np.asarray(passes, np.float64))
         known = spec.calibration if calibrated else None
         factor = (known.variance_factor or 1.0) if known is not None else 1.0
-        return Values(means.reshape(*passes.shape[:2], -1), factor * variances.reshape(*passes.shape[:2], -1))
+        flat = means.reshape(*passes.shape[:2], -1)
+        return Values(flat, factor * variances.reshape(*passes.shape[:2], -1), several)
     noise = None if spec.noise is None or not calibrated else np.asarray(spec.noise, np.float64)
-    return Values(flat, noise)
+    return Values(flat, noise, several)
 
 
 def quantiles_of(passes: npt.NDArray[Any]) -> Array:

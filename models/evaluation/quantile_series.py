@@ -73,13 +73,13 @@ def _means(
 ) -> list[Array]:
     """The mean quantiles of each number of passes, (B, K, Q) each."""
     total, most = len(next(iter(inputs.values()))), max(counts)
-    step = max(1, _AT_ONCE // (most * int(np.prod([n or 1 for n in spec.shape]))))
+    step = max(1, _AT_ONCE // (most * spec.members * int(np.prod([n or 1 for n in spec.shape]))))
     parts: list[list[Array]] = [[] for _ in counts]
     for start in range(0, total, step):
         some = {name: x[start : start + step] for name, x in inputs.items()}
         passes = model.sample(some, n_samples=most, seed=seed)[spec.name]
         for part, count in zip(parts, counts, strict=True):
-            part.append(quantiles_of(passes[:count]))
+            part.append(quantiles_of(passes[: count * spec.members]))
         if on_rows is not None:
             on_rows(min(start + step, total), total)
     return [np.concatenate(part) for part in parts]

@@ -64,7 +64,7 @@ def evaluate(
     """Score the deterministic answer and the mean over passes.
 
     Args:
-        model: The model; without a site only its deterministic answer is scored.
+        model: The model; without a site or members only its deterministic answer is scored.
         spec: The output, with what the card knows of its noise and calibration.
         inputs: By input name, (B, *shape).
         targets: The answers, as `predictive.value_targets` or `class_targets` takes them.
@@ -83,7 +83,9 @@ def evaluate(
     rows = len(next(iter(inputs.values())))
     fitted = spec.calibration
     asked = {*counts, *([] if fitted is None else [fitted.n_samples])}
-    drawn = sorted(asked) if model.sites else []
+    # What draws no noise has one pass of each member, however many are asked for.
+    once = [1] if fitted is None else [fitted.n_samples]
+    drawn = sorted(asked) if model.sites else once if model.has_passes else []
     curves_at = 0 if not drawn else drawn[-1] if fitted is None else fitted.n_samples
     score = _classes if is_classes(spec) else _quantiles if spec.task == "quantile" else _values
     found, held = score(_Task(model, spec, inputs, targets, drawn, curves_at, seed, ood, on_rows))
@@ -181,6 +183,8 @@ def _notes(model: StochasticModel, spec: OutputSpec, rows: int, unit: str) -> li
         )
     if rows < LEAST_UNITS:
         notes.append(f"There are fewer than {LEAST_UNITS} {unit}s, too few to tell how the scores vary.")
-    if not model.sites:
+    if not model.has_passes:
         notes.append("The model has no site: there are no passes to score.")
+    elif not model.sites:
+        notes.append(f"The {spec.members} members draw no noise: their answers, one of each, stand for the passes.")
     return notes

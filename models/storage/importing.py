@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy.typing as npt
 
 from thinned._version import __version__
-from thinned.models.card import InputSpec, ModelCard, OutputSpec, Scale, ShortAudit, Task
-from thinned.models.compat.messages import message_of
-from thinned.models.errors import ThinnedError, UnsupportedModelError
+from thinned.models.card import InputSpec, ModelCard, Scale, Task
+from thinned.models.errors import UnsupportedModelError
 from thinned.models.storage.bounded_building import refuse_wide_layers
 from thinned.models.storage.difference import refuse_if_different
 from thinned.models.storage.expectation import read_expectation
@@ -24,22 +21,22 @@ from thinned.models.storage.keras_archive import check_format, read_keras
 from thinned.models.storage.legacy.conversion import CurrentArchive, archive_of, current_archive
 from thinned.models.storage.model_store import StoredModel, check_name, digest, store
 from thinned.models.storage.output_task import PerOutput, output_specs
+from thinned.models.storage.proving import (
+    as_refusals,
+    kept_rows,
+    prove,
+    short_audit,
+    warnings_of,
+    with_estimators,
+)
 
 if TYPE_CHECKING:
-    from thinned.models.dropout import ExampleRows, StochasticModel
+    from thinned.models.dropout import ExampleRows
 
 __all__ = ["import_model"]
 
 T = TypeVar("T")
 RowsOf: TypeAlias = "Callable[[Sequence[InputSpec]], Mapping[str, npt.NDArray[Any]]]"
-_KEPT_ROWS = 8
-_KEPT_BYTES = 32 << 20
-log = logging.getLogger(__name__)
-
-_NO_SITES = (
-    "no active noise site was found (no dropout, or its rate is 0): deterministic answers are served, "
-    "Monte Carlo requests are refused because their variance would be 0; --insert-dropout puts dropout where you say"
-)
 
 
 def import_model(
@@ -134,16 +131,7 @@ def import_model(
     # Not before the file was read: refusing one takes no TensorFlow, and reading one silences its greeting.
     import keras
 
-    from thinned.models.dropout import (
-        check_against_keras,
-        check_laws,
-        check_rows,
-        check_untouched,
-        check_weights,
-        enable_mc_dropout,
-        insert_dropout,
-        inserted_notes,
-    )
+    from thinned.models.dropout import check_weights, enable_mc_dropout, insert_dropout, inserted_notes
 
     if insert:
         keras_model = insert_dropout(keras_model, insert)
@@ -152,7 +140,7 @@ def import_model(
     sha256 = digest(path)
     check_weights(keras_model)
     refuse_wide_layers(path, keras_model)
-    with _as_refusals():
+    with as_refusals():
         on_step("Looking for what draws noise, and for rows to try the model on")
         examples, specs = _examples(keras_model, input_specs, data, columns or {}, padding or {})
         model = enable_mc_dropout(keras_model, input_specs=input_specs, examples=examples)
@@ -161,15 +149,8 @@ def import_model(
         )
         if before is not None and not replace:
             refuse_if_different(before.card, before.tag, model.inputs, outputs)
-        on_step("Comparing its answers with Keras's")
-        if expected is not None:
-            expected.check(model)
-        check_rows(model)
-        noted = check_untouched(model, keras_model)
-        check_against_keras(model, examples.rows(1))
-        on_step("Proving what holds for its passes")
-        noted += check_laws(model)
-        outputs = _with_estimators(model, outputs)
+        noted = prove(model, keras_model, on_step, expected=expected)
+        outputs = with_estimators(model, outputs)
         specs, padded = check_padding(model, specs, given=padding or {})
         on_step("Auditing its dropout")
         card = ModelCard(
@@ -189,30 +170,16 @@ def import_model(
             warnings=(
                 *_origin(archive, expect),
                 *inserted_notes(insert or {}),
-                *_warnings(model, outputs),
+                *warnings_of(model, outputs),
                 *noted,
                 *padded,
             ),
-            audit=_short_audit(model, outputs),
+            audit=short_audit(model, outputs),
             examples=examples.recipes,
             scores=dict(scores or {}),
         )
     kept = module if isinstance(module, Path) else None
-    return store(path, card, module=kept, rows=_kept(examples))
-
-
-@contextmanager
-def _as_refusals() -> Iterator[None]:
-    """Whatever Keras and TensorFlow raise on a model that they cannot run as it is asked to, as one sentence."""
-    try:
-        yield
-    except (ThinnedError, MemoryError):
-        raise
-    except Exception as error:
-        raise UnsupportedModelError(
-            f"the model cannot be run: {message_of(error)} ({type(error).__name__}). Expected a model that "
-            "model.predict(rows) answers for any number of rows, of the shapes that its inputs name"
-        ) from error
+    return store(path, card, module=kept, rows=kept_rows(examples))
 
 
 def _examples(
@@ -245,41 +212,12 @@ def _examples(
     return examples, specs
 
 
-def _with_estimators(model: StochasticModel, outputs: Sequence[OutputSpec]) -> tuple[OutputSpec, ...]:
-    """The outputs with what their mean and variance are made of; of a model that draws no noise as they are."""
-    if not model.sites:
-        return tuple(outputs)
-    found = zip(outputs, model.closed_forms.made, model.closed_forms.reasons, strict=True)
-    return tuple(o.model_copy(update={"estimator": made, "estimator_note": why or None}) for o, made, why in found)
-
-
-def _kept(examples: ExampleRows) -> Mapping[str, npt.NDArray[Any]] | None:
-    """A few of the user's own rows, to be stored beside the model."""
-    if examples.given is None:
-        return None
-    size = sum(x[:1].nbytes for x in examples.given.values())
-    count = max(1, min(_KEPT_ROWS, _KEPT_BYTES // max(size, 1)))
-    return {name: x[:count] for name, x in examples.given.items()}
-
-
 def _by_output(choice: PerOutput[T] | Sequence[str] | str | None) -> PerOutput[T]:
     if choice is None:
         return {}
     if isinstance(choice, Mapping):
         return choice
     return {None: choice}  # type: ignore[dict-item]
-
-
-def _short_audit(model: StochasticModel, outputs: Sequence[OutputSpec]) -> ShortAudit | None:
-    """The audit that a card holds. An audit explains a model; that it fails is no reason to refuse one."""
-    from thinned.models.audit.run import audit
-
-    classes = [output.name for output in outputs if output.task == "classification"]
-    try:
-        return audit(model, classes=classes, short=True).short()
-    except Exception as error:  # a MemoryError too
-        log.warning("the model could not be audited: %s", message_of(error))
-        return None
 
 
 def _origin(archive: CurrentArchive, expect: Path | None) -> tuple[str, ...]:
@@ -290,13 +228,3 @@ def _origin(archive: CurrentArchive, expect: Path | None) -> tuple[str, ...]:
     if expect is not None:
         checked = f"It gives the answers recorded in {expect.name}."
     return f"{archive.notes[0]} {checked}", *archive.notes[1:]
-
-
-def _warnings(model: StochasticModel, outputs: Sequence[OutputSpec]) -> tuple[str, ...]:
-    found = tuple(model.warnings) + tuple(
-        f"Output '{output.name}' has dropout behind its {output.activation}: the numbers of a pass need not lie "
-        "below 1 or sum to 1, and their entropies are not those of a distribution. Put the dropout before it."
-        for output, spec in zip(model.outputs, outputs, strict=True)
-        if output.noise_behind and spec.scale == "probabilities"
-    )
-    return found if model.sites or _NO_SITES in found else (*found, _NO_SITES)

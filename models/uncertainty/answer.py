@@ -20,8 +20,8 @@ from thinned.models.sampling import Made, Sampling
 from thinned.models.uncertainty.decomposition import (
     Decomposition,
     decompose_gaussian,
-    decompose_probabilities,
     decompose_values,
+    split_probabilities,
 )
 from thinned.models.uncertainty.entropy import probabilities
 from thinned.models.uncertainty.mean_probabilities import in_own_shape, mean_probabilities
@@ -53,6 +53,8 @@ class OutputAnswer:
     entropies, in nats, have shape (B,), with further axes where a row holds several classifications; None but for
     classification. `likeliest`, of the same shape, is the number of the class with the largest mean probability.
 
+    Of an ensemble `variance` is the sum of `variance_within` and `variance_between` its members, of the same shape.
+
     With a temperature that was fitted, `mean` and `predictive_entropy` are tempered, and `plain_mean` and
     `plain_predictive_entropy` those of the passes; all else is of the passes. For an output of logits `mean` is their
     mean, and `mean_probabilities` (and `plain_mean_probabilities`) the mean over passes of the probabilities.
@@ -72,6 +74,8 @@ class OutputAnswer:
     expected_entropy: Array | None = None
     mutual_information: Array | None = None
     likeliest: npt.NDArray[np.intp] | None = None
+    variance_within: Array | None = None
+    variance_between: Array | None = None
     quantiles: Array | None = None
     samples: npt.NDArray[Any] | None = None
     decomposition: Decomposition | None = None
@@ -117,6 +121,7 @@ def answer_output(
     """
     require_finite(spec.name, statistics.mean)
     error, source = statistics.standard_error(sampling)
+    variances = statistics.parts
     found = mean_probabilities(spec, statistics, passes, calibrated=calibrated)
     expected = likeliest = None
     if spec.task == "classification":
@@ -156,6 +161,8 @@ def answer_output(
         expected_entropy=expected,
         mutual_information=None if predictive is None or expected is None else predictive - expected,
         likeliest=likeliest,
+        variance_within=None if variances is None else variances.within,
+        variance_between=None if variances is None else variances.between,
         quantiles=levels,
         samples=passes if return_samples else None,
         decomposition=_decompose(spec, statistics, passes) if separate else None,
@@ -223,8 +230,8 @@ def _decompose(spec: OutputSpec, statistics: RunningStatistics, passes: npt.NDAr
         return decompose_values(statistics.variance, _noise(spec, statistics.variance.shape))
     if spec.scale == "logits" and passes is not None:
         probs = in_own_shape(spec, passes)
-        return decompose_probabilities(probs.mean(axis=0), probs.var(axis=0, ddof=1), statistics.count)
-    return decompose_probabilities(statistics.mean, statistics.variance, statistics.count)
+        return split_probabilities(probs.mean(axis=0), probs.var(axis=0))
+    return split_probabilities(statistics.mean, statistics.population_variance)
 
 
 def _target_mean(spec: OutputSpec, statistics: RunningStatistics) -> Array:

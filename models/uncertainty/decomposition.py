@@ -18,7 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Decomposition", "split_gaussian", "decompose_gaussian", "decompose_probabilities", "decompose_values"]
+__all__ = [
+    "Decomposition",
+    "decompose_gaussian",
+    "decompose_probabilities",
+    "decompose_values",
+    "split_gaussian",
+    "split_probabilities",
+]
 
 Array = NDArray[np.float64]
 MOST_LOG_VARIANCE = 60.0
@@ -108,8 +115,13 @@ def decompose_probabilities(mean: NDArray[Any], variance: NDArray[Any], count: i
     """
     if count < 2:
         raise ValueError(f"expected 2 or more passes, received {count}; draw more")
+    return split_probabilities(mean, np.asarray(variance, dtype=np.float64) * ((count - 1) / count))
+
+
+def split_probabilities(mean: NDArray[Any], spread: NDArray[Any]) -> Decomposition:
+    """The same of mean probabilities and their population variance (ddof=0), of one shape."""
     m = np.clip(np.asarray(mean, dtype=np.float64), 0.0, 1.0)
     total = m * (1.0 - m)
     # A variable on [0, 1] varies by no more than m (1 - m); rounding must not break it.
-    epistemic = np.clip(np.asarray(variance, dtype=np.float64) * ((count - 1) / count), 0.0, total)
+    epistemic = np.clip(np.asarray(spread, dtype=np.float64), 0.0, total)
     return Decomposition(epistemic, total - epistemic, total)

@@ -13,7 +13,13 @@ from thinned.models.errors import CalibrationError
 from thinned.models.uncertainty.decomposition import decompose_gaussian
 from thinned.models.uncertainty.entropy import entropy, probabilities
 from thinned.models.uncertainty.mean_probabilities import MeanProbabilities
-from thinned.models.uncertainty.promises import AskedPasses, check_coverage, check_passes, refuse_other_passes
+from thinned.models.uncertainty.promises import (
+    AskedPasses,
+    answers_promised,
+    check_coverage,
+    check_passes,
+    refuse_other_passes,
+)
 from thinned.models.uncertainty.running_statistics import RunningStatistics
 
 __all__ = ["Decision", "check_promises", "decide", "describe_policy", "has_policy", "policy_passes", "row_means"]
@@ -55,9 +61,12 @@ def check_promises(card: ModelCard, coverage: float | None, policy: bool, **aske
     """
     if coverage is not None:
         check_coverage(card, coverage)
-        check_passes(card, **asked)
+        if not card.draws_nothing:
+            check_passes(card, **asked)
     if policy:
-        refuse_other_passes("policy", _require_policy(card), **asked)
+        passes = _require_policy(card)
+        if not card.draws_nothing:
+            refuse_other_passes("policy", passes, **asked)
 
 
 def _require_policy(card: ModelCard) -> int:
@@ -109,7 +118,8 @@ def _score(
 ) -> npt.NDArray[Any]:
     """Of the passes as they are: what calibration fits on all rows has no part in it."""
     if spec.task == "gaussian" and passes is not None:
-        total = decompose_gaussian(passes).total
+        means = statistics.variance[..., : statistics.variance.shape[-1] // 2]
+        total = decompose_gaussian(passes, epistemic=means).total
         return statistics.variance if total is None else total
     if found is None:
         return statistics.variance
@@ -141,6 +151,6 @@ def describe_policy(spec: OutputSpec) -> str | None:
         f"Policy of {spec.name}: rows whose {policy.score.replace('_', ' ')} is at most {policy.threshold:.4g} are "
         f"accepted, of which a share of {policy.risk:g} at most is {what}{unit}, with a confidence of "
         f"{policy.confidence:g} over calibrations. Tested on {policy.n} {policy.counted}, of whose rows "
-        f"{policy.accepted:.1%} were accepted and {policy.measured:.2%} of these {what}; it holds for answers of "
-        f"{fitted.n_samples} stratified passes."
+        f"{policy.accepted:.1%} were accepted and {policy.measured:.2%} of these {what}; it holds for "
+        f"{answers_promised(spec, fitted)}."
     )

@@ -24,6 +24,7 @@ __all__ = [
     "calibrated_passes",
     "check_coverage",
     "AskedPasses",
+    "answers_promised",
     "check_passes",
     "describe_promise",
     "interval",
@@ -129,7 +130,7 @@ def describe_promise(spec: OutputSpec) -> str:
     what = "interval holds a number" if numbers else "set holds the class"
     positions = promise.positions > 1
     if several:
-        return _of_labels(spec.name, fitted, promise)
+        return _of_labels(spec, fitted, promise)
     if promise.counted == "groups":
         whose, unit = "of the rows of a new group, on average over them", "groups, not rows"
     elif positions:
@@ -137,7 +138,7 @@ def describe_promise(spec: OutputSpec) -> str:
     else:
         whose, unit = "of a new row", "rows"
     slack = 1 if promise.counted == "rows" and not positions else 2
-    counted = _counted(n, unit, fitted, scaled=spec.task != "quantile")
+    counted = _counted(n, unit, spec, fitted)
     most = f"about C + {slack}/(n + 1) at most"
     if not numbers and not promise.sets.may_be_empty:
         most += ", or as often as the likeliest class is right"
@@ -148,19 +149,25 @@ def describe_promise(spec: OutputSpec) -> str:
     )
 
 
-def _of_labels(name: str, fitted: Calibration, promise: Promise) -> str:
+def _of_labels(spec: OutputSpec, fitted: Calibration, promise: Promise) -> str:
     whose = "a new row" if promise.counted == "rows" else "the rows of a new group"
     unit = "rows, not labels" if promise.counted == "rows" else "groups, not rows"
     return (
-        f"Coverage C of {name}: a set holds a share of C at least and about C + 2/(n + 1) at most of the true labels "
-        f"of {whose}, on average, for C up to {conformal.largest_coverage(promise.n):.4g}; without true labels all are "
-        f"held, and a set may be empty. {_counted(promise.n, unit, fitted)}"
+        f"Coverage C of {spec.name}: a set holds a share of C at least and about C + 2/(n + 1) at most of the true "
+        f"labels of {whose}, on average, for C up to {conformal.largest_coverage(promise.n):.4g}; without true labels "
+        f"all are held, and a set may be empty. {_counted(promise.n, unit, spec, fitted)}"
     )
 
 
-def _counted(n: int, unit: str, fitted: Calibration, *, scaled: bool = True) -> str:
-    parted = ", whose scores another fold of the rows did not fit" if scaled else ""
-    return f"n = {n} counts {unit}{parted}; it holds for answers of {fitted.n_samples} {CALIBRATED_SAMPLING} passes."
+def _counted(n: int, unit: str, spec: OutputSpec, fitted: Calibration) -> str:
+    parted = "" if spec.task == "quantile" else ", whose scores another fold of the rows did not fit"
+    return f"n = {n} counts {unit}{parted}; it holds for {answers_promised(spec, fitted)}."
+
+
+def answers_promised(spec: OutputSpec, fitted: Calibration) -> str:
+    """Which answers a calibration holds for, in words."""
+    passes = f"answers of {fitted.n_samples} {CALIBRATED_SAMPLING} passes"
+    return passes if spec.members == 1 else f"{passes} of each member; where none draws noise, for every answer"
 
 
 def scored_as(spec: OutputSpec) -> OutputSpec:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from thinned.models.card import OutputSpec
 from thinned.models.uncertainty.answer import OutputAnswer
+from thinned.models.uncertainty.members import parts_of_passes
 
 __all__ = ["MAPS", "Box", "Reduced", "Reduction", "has_positions", "reduce_output"]
 
@@ -42,7 +43,8 @@ class Reduced:
     """What a reduction gives of one output, for B rows.
 
     `positions` (B,) counts the positions of the region. `mean`, `variance` (ddof=1) and `standard_error` are those of
-    the reduced values of S passes, (B, C): the error is sqrt(variance / S), too large for stratified passes. `maps`
+    the reduced values of S passes, (B, C): the error is sqrt(variance / S), too large for stratified passes; of an
+    ensemble the variance within members alone tells it. `maps`
     holds the reduced maps by name: entropies (B,), the variance (B, C). All is NaN where a region has no positions.
     """
 
@@ -58,23 +60,28 @@ def has_positions(spec: OutputSpec) -> bool:
     return len(spec.shape) >= 2
 
 
-def reduce_output(answer: OutputAnswer, passes: npt.NDArray[Any], reduction: Reduction) -> Reduced:
+def reduce_output(answer: OutputAnswer, passes: npt.NDArray[Any], reduction: Reduction, *, members: int = 1) -> Reduced:
     """Reduce what an answer says of one output that has positions.
 
     Args:
         answer: What its passes say, position by position.
         passes: The passes, (S, B, *positions, C).
         reduction: How.
+        members: Of an ensemble, whose passes these are, pass by pass: S is that of all.
     """
     chosen = _region(answer, passes.shape[1:-1], reduction)
     values = _reduced(passes, chosen, reduction.by)
-    count, variance = len(values), values.var(axis=0, ddof=1)
+    if members == 1:
+        variance = within = values.var(axis=0, ddof=1)
+    else:
+        within, between = parts_of_passes(values, members)
+        variance = within + between
     found = {name: getattr(answer, name) for name in MAPS}
     return Reduced(
         positions=chosen.reshape(len(chosen), -1).sum(axis=1),
         mean=values.mean(axis=0),
         variance=variance,
-        standard_error=np.sqrt(variance / count),
+        standard_error=np.sqrt(within / len(values)),
         maps={
             name: _reduced(array[np.newaxis], chosen, reduction.by)[0]
             for name, array in found.items()

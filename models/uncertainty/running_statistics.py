@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,22 @@ from scipy.special import ndtri, stdtrit
 from thinned.models.sampling import BLOCK, Made, Sampling
 from thinned.models.uncertainty.moments import Moments
 
-__all__ = ["LEAST_BLOCKS", "BlockStatistics", "ErrorSource", "RunningStatistics", "widening"]
+__all__ = ["LEAST_BLOCKS", "BlockStatistics", "ErrorSource", "RunningStatistics", "VarianceParts", "widening"]
 
 Array = NDArray[np.float64]
 ErrorSource = Literal["passes", "blocks", "exact"]
 LEAST_BLOCKS = 4
 """Full blocks from which their spread tells the error of the mean; fewer say too little."""
+
+
+class VarianceParts(NamedTuple):
+    """The variance of a pass of an ensemble, whose sum it is; of the same shape.
+
+    `within` is the mean over members of their variance over passes, `between` the variance over members of their means.
+    """
+
+    within: Array
+    between: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,9 @@ class BlockStatistics:
 
     `made` says what the moments are of. Unless it is of passes, `mean` and `deviations` are of the passes' means over
     their last masks, and `within` (G, B, *output_shape) is the block's mean of their variances over these.
+
+    Where there are several `members`, all arrays but `passes` have an axis of them behind that of rows, and the passes
+    are (S * members, B, *output_shape): those of all members, pass by pass.
     """
 
     first: int
@@ -45,6 +58,7 @@ class BlockStatistics:
     passes: NDArray[Any] | None = None
     within: Array | None = None
     made: Made = "passes"
+    members: int = 1
 
     @classmethod
     def of_passes(cls, passes: NDArray[Any], *, first: int = 0) -> BlockStatistics:
@@ -76,9 +90,10 @@ class BlockStatistics:
                 self.deviations[block],
                 None if self.probabilities is None else self.probabilities[block],
                 None if self.entropy is None else self.entropy[block],
-                None if self.passes is None else self.passes[start:end],
+                None if self.passes is None else self.passes[start * self.members : end * self.members],
                 None if self.within is None else self.within[block],
                 self.made,
+                self.members,
             )
             start = end
 
@@ -88,6 +103,9 @@ class RunningStatistics:
 
     Blocks are independent of each other; passes within a stratified block are not. So the spread of the means of full
     blocks tells the error of the mean, where the spread of passes would overstate it.
+
+    Of an ensemble all that is said is of the passes of all members together. Its members are these and no sample of
+    others: the error of the mean is that of their passes alone.
 
     References:
         McKay, Beckman & Conover 1979, A Comparison of Three Methods for Selecting Values of Input Variables,
@@ -103,6 +121,8 @@ class RunningStatistics:
         self._within: Array | None = None
         self.made: Made = "passes"
         """What mean and variance are made of."""
+        self.members = 1
+        """How many members' passes are pooled."""
 
     def update(self, part: BlockStatistics) -> Self:
         """Add blocks, or pieces of them.
@@ -112,6 +132,7 @@ class RunningStatistics:
         """
         if part.first != self.count:
             raise ValueError(f"expected passes from {self.count} on, received passes from {part.first} on")
+        self.members = part.members
         whole = part.counts == BLOCK
         self._means.update(part.mean[whole])
         # Whole blocks are whole pieces; a block that was cut is put together from pieces that follow each other.
@@ -142,36 +163,62 @@ class RunningStatistics:
         made._probabilities = _rows([part._probabilities for part in parts])
         made._entropy = _rows([part._entropy for part in parts])
         made._within = _rows([part._within for part in parts])
-        made.made = parts[0].made
+        made.made, made.members = parts[0].made, parts[0].members
         return made
 
     @property
     def count(self) -> int:
-        """Passes seen, S."""
+        """Passes seen, S; of an ensemble, of each member."""
         return self._all.count
 
     @property
     def mean(self) -> Array:
         """Mean over the passes, (B, *output_shape)."""
-        return self._all.mean
+        return self._pooled(self._all.mean)
 
     @property
     def variance(self) -> Array:
-        """Variance of a pass, (B, *output_shape): over the passes (ddof=1), or with what closed forms say of it."""
+        """Variance of a pass, (B, *output_shape): over the passes (ddof=1), or with what closed forms say of it.
+
+        Of an ensemble that of a pass of any of its members, as likely one as another.
+        """
+        parts = self.parts
+        return self._own_variance if parts is None else parts.within + parts.between
+
+    @property
+    def parts(self) -> VarianceParts | None:
+        """The parts of the variance of an ensemble; None of a model by itself."""
+        if self.members == 1:
+            return None
+        return VarianceParts(self._own_variance.mean(axis=1), self._all.mean.var(axis=1))
+
+    @property
+    def population_variance(self) -> Array:
+        """The variance with ddof=0: of these very passes, (B, *output_shape)."""
+        parts, share = self.parts, (self.count - 1) / self.count
+        return share * self._own_variance if parts is None else share * parts.within + parts.between
+
+    @property
+    def _own_variance(self) -> Array:
+        """Variance of a pass, of each member by itself."""
         if self._within is None:
             return self._all.variance
         within = self._within / self.count
         return within if self.made == "exact" else self._all.variance + within
 
+    def _pooled(self, values: Array) -> Array:
+        """The mean over members."""
+        return values if self.members == 1 else np.asarray(values.mean(axis=1))
+
     @property
     def mean_probabilities(self) -> Array | None:
         """Mean class probabilities, (B, ..., C), of a classification."""
-        return None if self._probabilities is None else self._probabilities / self.count
+        return None if self._probabilities is None else self._pooled(self._probabilities / self.count)
 
     @property
     def mean_entropy(self) -> Array | None:
         """Mean entropy of the passes in nats, (B, ...), of a classification."""
-        return None if self._entropy is None else self._entropy / self.count
+        return None if self._entropy is None else self._pooled(self._entropy / self.count)
 
     def standard_error(self, sampling: Sampling) -> tuple[Array, ErrorSource]:
         """Standard error of the mean, and what told it: the spread of passes, or that of full blocks.
@@ -187,7 +234,8 @@ class RunningStatistics:
     def degrees_of_freedom(self, sampling: Sampling) -> int:
         """How many free deviations `standard_error` stands on: passes, or full blocks, less 1.
 
-        Passes beyond the last full block can only add to them (Welch & Satterthwaite), and are not counted.
+        Passes beyond the last full block can only add to them (Welch & Satterthwaite), and are not counted. Nor are
+        those of further members, whose errors need not be alike.
         """
         by_blocks = sampling == "stratified" and self.enough_blocks()
         return (self._means.count if by_blocks else self.count) - 1
@@ -199,7 +247,7 @@ class RunningStatistics:
     @property
     def error_of_passes(self) -> Array:
         """Standard error of the mean, sqrt(variance / S) of what it is the mean of: too large for stratified passes."""
-        return np.zeros_like(self._all.mean) if self.made == "exact" else self._all.standard_error
+        return np.zeros_like(self.mean) if self.made == "exact" else self._error(self._all.standard_error**2)
 
     @property
     def error_of_blocks(self) -> Array:
@@ -215,12 +263,17 @@ class RunningStatistics:
             raise ValueError(f"expected {LEAST_BLOCKS} full blocks or more, received {blocks}; use error_of_passes")
         within = blocks * BLOCK / self.count
         if self.made == "exact":
-            return np.zeros_like(self._all.mean)
+            return np.zeros_like(self.mean)
         variance = within**2 * self._means.variance / blocks
         rest = 1.0 - within
         if rest > 0:
             variance = variance + rest**2 * self._all.variance / (self.count - blocks * BLOCK)
-        error: Array = np.sqrt(variance)
+        return self._error(variance)
+
+    def _error(self, variance: Array) -> Array:
+        """The standard error of the mean, of the variance of each member's mean: their noise is independent."""
+        summed = variance if self.members == 1 else variance.sum(axis=1) / self.members**2
+        error: Array = np.sqrt(summed)
         return error
 
 

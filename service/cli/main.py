@@ -19,6 +19,7 @@ from thinned.service.cli import (
     build,
     calibrate,
     doctor,
+    ensemble,
     evaluate,
     help_texts,
     import_model,
@@ -204,6 +205,7 @@ def serve(
 
 
 import_model.register(app)
+ensemble.register(app)
 stored_models.register(app)
 audit.register(app)
 evaluate.register(app)

@@ -65,7 +65,8 @@ def _model_row(entry: Entry) -> tuple[str, ...]:
         entry.name,
         entry.version,
         state or "-",
-        ", ".join(dict.fromkeys(output.task for output in card.outputs)),
+        ", ".join(dict.fromkeys(output.task for output in card.outputs))
+        + (f", {len(card.members)} members" if card.members else ""),
         ", ".join(f"{i.name} {shape(i.shape)}" for i in card.inputs),
         ", ".join(f"{o.name} {shape(o.shape)}" for o in card.outputs),
         str(len(card.sites)) if card.sites else "none",
@@ -93,6 +94,9 @@ def print_model(stored: StoredModel, entry: Entry | None = None) -> None:
     if card.note:
         out.print(Text(f"note: {card.note}"), soft_wrap=True)
     out.print(f"sha256 {card.sha256}", soft_wrap=True)
+    if card.members:
+        told = ", ".join(f"{member.name}:{member.version}" for member in card.members)
+        out.print(Text(f"ensemble of {len(card.members)}: {told}"), soft_wrap=True)
     if card.module_sha256:
         out.print(f"custom layers: {stored.path / 'layers.py'}, sha256 {card.module_sha256}", soft_wrap=True)
     if card.package:

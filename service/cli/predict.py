@@ -91,7 +91,7 @@ def predict_file(
     if ood:
         check_ood(stored.card)
     inputs = read_rows(path, stored.card.inputs)
-    if n_samples is not None and not stored.card.sites:
+    if n_samples is not None and not stored.card.has_passes:
         raise NoSitesError(
             f"{stored.tag} draws no noise, so its variance over passes would be 0; leave out --n-samples and "
             "--tolerance"
@@ -174,7 +174,7 @@ def _predict_mc(
         keep_passes=kept,
         tolerance=tolerance,
         estimator=estimator,
-        exact=estimator == "best" and model.exact and not kept,
+        exact=model.needs_no_pass(estimator, keep_passes=kept),
     )
     statistics = complete(run, model).statistics()
     stopped_by = "limit" if at_limit and run.stopped_by == "n_samples" else run.stopped_by

@@ -53,9 +53,9 @@ def curl(card: ModelCard, url: str) -> str:
         body = json.dumps({"inputs": inputs}, separators=(",", ":"))
         plain = f"{_CURL} {url}/predict -d {shlex.quote(body)}"
         mc = json.dumps({"inputs": inputs, "n_samples": 50, "seed": 7}, separators=(",", ":"))
-        return f"{plain}\n\n{_CURL} {url}/predict_mc -d {shlex.quote(mc)}" if card.sites else plain
+        return f"{plain}\n\n{_CURL} {url}/predict_mc -d {shlex.quote(mc)}" if card.has_passes else plain
     shapes = ", ".join(f"{spec.name!r}: {_filled(card, spec)}" for spec in card.inputs)
-    path, more = ("predict_mc", ", 'n_samples': 50") if card.sites else ("predict", "")
+    path, more = ("predict_mc", ", 'n_samples': 50") if card.has_passes else ("predict", "")
     dump = f"print(json.dumps({{'inputs': {{k: v.tolist() for k, v in rows.items()}}{more}}}))"
     return (
         f'python -c "import json, numpy as np; rows = {{{shapes}}}; {dump}" \\\n'

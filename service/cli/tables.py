@@ -67,6 +67,9 @@ def print_statistics(
             if entropy is not None and entropy.ndim == 1:
                 head.append(name)
                 rows = [[*row, number(entropy[i])] for i, row in enumerate(rows)]
+        if found.variance_between is not None:
+            head.append("between members")
+            rows = [[*row, _between(found, i)] for i, row in enumerate(rows)]
         if coverage is not None:
             head.append(f"{'set' if found.interval is None else 'interval'} of {100 * coverage:g} %")
             rows = [[*row, _promise(found, i, spec)] for i, row in enumerate(rows)]
@@ -84,12 +87,22 @@ def print_statistics(
 def _made(answers: Mapping[str, OutputAnswer], card: ModelCard, n_samples: int, seed: int) -> str:
     """What the answers were made of."""
     if not n_samples:
-        return "Exact: no pass was drawn, since mean and variance over the masks are closed forms."
+        why = "mean and variance over the masks are closed forms" if card.sites else "the members draw no noise"
+        return f"Exact: no pass was drawn, since {why}."
     told = {"closed_form": "without their last masks", "more_masks": "with several last masks each", "exact": "exact"}
     named = {name: told[answer.estimator] for name, answer in answers.items() if answer.estimator in told}
     how = [f"{name} {what}" if len(card.outputs) > 1 else what for name, what in named.items()]
-    said = f"{n_samples} passes, seed {seed} (pass --seed {seed} for the same answer again)"
+    whose = f" of each of {len(card.members)} members" if card.members else ""
+    said = f"{n_samples} passes{whose}, seed {seed} (pass --seed {seed} for the same answer again)"
     return said + (f"; mean and variance: {', '.join(how)}" if how else "")
+
+
+def _between(answer: OutputAnswer, i: int) -> str:
+    """Which share of a row's variance, summed over its numbers, lies between the members of an ensemble."""
+    whole = float(answer.variance[i].sum())
+    if answer.variance_between is None or not whole > 0:
+        return "-"
+    return f"{float(answer.variance_between[i].sum()) / whole:.0%}"
 
 
 def _p_value(ood: OodScores | None, i: int) -> list[str]:

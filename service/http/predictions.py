@@ -165,7 +165,10 @@ def _document(job: SampleJob, request: SampleRequest, model: ServedModel, metric
     reduced = None
     if request.reduction is not None:
         maps = [spec for spec in card.outputs if has_positions(spec)]
-        reduced = {spec.name: reduce_output(answers[spec.name], passes[spec.name], request.reduction) for spec in maps}
+        reduced = {
+            spec.name: reduce_output(answers[spec.name], passes[spec.name], request.reduction, members=spec.members)
+            for spec in maps
+        }
     return predict_mc_answer(
         answers,
         card,

@@ -150,14 +150,14 @@ class ServedModel:
         from thinned.service.inference.jobs import SampleJob
 
         engine = self.engine
-        engine.model.require_sites()
-        exact = request.estimator == "best" and engine.model.exact and not request.needs_passes
+        engine.model.require_passes()
+        exact = engine.model.needs_no_pass(request.estimator, keep_passes=request.needs_passes)
         made = "exact" if exact else request.estimator
         most = self._row_passes(request.inputs, "whole", request.sampling, made)
         numbers = engine.numbers_per_row(request.inputs) * len(next(iter(request.inputs.values())))
         if request.needs_passes:
-            hold.take("passes", 4 * numbers * request.n_samples)
-        hold.take("answers", _ANSWER_BYTES * numbers * (3 + request.return_samples * request.n_samples))
+            hold.take("passes", 4 * numbers * request.kept_passes)
+        hold.take("answers", _ANSWER_BYTES * numbers * (3 + request.return_samples * request.kept_passes))
         if on_blocks is not None:
             hold.take("passes", _BLOCK_BYTES * numbers * math.ceil(request.n_samples / BLOCK))
         ood = self._ood(request)

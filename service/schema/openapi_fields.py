@@ -18,7 +18,7 @@ from thinned.service.schema.ood_fields import ood_answer, ood_request
 from thinned.service.schema.policy_fields import decision_fields, policy_request
 from thinned.service.schema.reduce_field import reduced_fields, reduced_schema, reduction_schema
 from thinned.service.schema.request_fields import LEAST_TIMEOUT_MS, MAX_QUANTILES
-from thinned.service.schema.response_body import MOMENTS, PARTS, UNCERTAINTIES, has_label
+from thinned.service.schema.response_body import MOMENTS, OF_MEMBERS, PARTS, UNCERTAINTIES, has_label
 from thinned.service.settings import Settings
 
 __all__ = ["inputs", "predict_answer", "predict_mc_answer", "predict_mc_request", "predict_request"]
@@ -191,6 +191,8 @@ def predict_mc_answer(card: ModelCard) -> Schema:
         }
         for name, meaning in zip(MOMENTS, meanings, strict=True)
     }
+    if card.members:
+        required |= _members_parts(card)
     required |= {
         "n_samples": {
             "type": "integer",
@@ -260,6 +262,18 @@ def predict_mc_answer(card: ModelCard) -> Schema:
     return object_of(required, optional)
 
 
+def _members_parts(card: ModelCard) -> dict[str, Schema]:
+    """The parts of the variance of an ensemble."""
+    meanings = ("Mean over members of their variance over passes.", "Variance over members of their means, ddof 0.")
+    return {
+        name: {
+            "description": meaning,
+            **by_output(card.outputs, rows, named=len(card.outputs) > 1, optional=bool(reduced_fields(card))),
+        }
+        for name, meaning in zip(OF_MEMBERS, meanings, strict=True)
+    }
+
+
 def _predicted_label(card: ModelCard) -> dict[str, Schema]:
     """The names of the most probable classes, where classes have names."""
     labelled = [output for output in card.outputs if has_label(output)]
@@ -289,6 +303,12 @@ def _request_parts(card: ModelCard) -> dict[str, Schema]:
         "val.npz, and serve the version that it makes.",
     }
     if passes is not None:
+        refused = (
+            f" n_samples is then {passes} by default; another number, independent passes, a tolerance or a budget_ms "
+            "are answered 409, and so is a coverage that there were too few calibration rows for."
+        )
+        if card.draws_nothing:
+            refused = " A coverage that there were too few calibration rows for is answered 409."
         coverage = {
             "type": ["number", "null"],
             "exclusiveMinimum": 0,
@@ -296,9 +316,7 @@ def _request_parts(card: ModelCard) -> dict[str, Schema]:
             "default": None,
             "description": "Give an interval, or a set of classes, that holds a new row's truth with at least this "
             "probability: over rows like those of the calibration, not for each row by itself. "
-            f"{' '.join(describe_promise(output) for output in card.outputs)} n_samples is then {passes} by default; "
-            "another number, independent passes, a tolerance or a budget_ms are answered 409, and so is a coverage "
-            "that there were too few calibration rows for.",
+            f"{' '.join(describe_promise(output) for output in card.outputs)}{refused}",
         }
     return {
         "separate": {

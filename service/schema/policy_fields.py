@@ -20,12 +20,15 @@ def policy_request(card: ModelCard) -> Schema:
             "description": "true is answered 409: this model has no policy. Run thinned calibrate NAME --data val.npz "
             "--risk 0.05, and serve the version that it makes.",
         }
+    refused = (
+        f" n_samples is then {policy_passes(card)} by default; another number, independent passes, a tolerance or a "
+        "budget_ms are answered 409."
+    )
     return {
         "type": "boolean",
         "default": False,
-        "description": f"Say of each row whether to accept its answer. {' '.join(told)} n_samples is then "
-        f"{policy_passes(card)} by default; another number, independent passes, a tolerance or a budget_ms are "
-        "answered 409.",
+        "description": f"Say of each row whether to accept its answer. {' '.join(told)}"
+        f"{'' if card.draws_nothing else refused}",
     }
 
 

@@ -20,7 +20,7 @@ from thinned.models.uncertainty.mean_probabilities import has_temperature
 from thinned.models.uncertainty.policies import has_policy
 from thinned.service.schema.input_arrays import numpy_dtype
 from thinned.service.schema.request_fields import SampleRequest
-from thinned.service.schema.response_body import PARTS, check_numbers, has_label
+from thinned.service.schema.response_body import OF_MEMBERS, PARTS, check_numbers, has_label
 from thinned.service.schema.tensors import datatype_of
 
 __all__ = ["Offered", "arrays_of_passes", "arrays_of_prediction", "default_outputs", "offered", "tensor_shape"]
@@ -37,6 +37,8 @@ _GET: Mapping[str, Callable[[OutputAnswer], Array | None]] = {
     "": lambda a: a.mean,
     "mean": lambda a: a.mean,
     "variance": lambda a: a.variance,
+    "variance_within": lambda a: a.variance_within,
+    "variance_between": lambda a: a.variance_between,
     "standard_error": lambda a: a.standard_error,
     "predictive_entropy": lambda a: a.predictive_entropy,
     "expected_entropy": lambda a: a.expected_entropy,
@@ -96,7 +98,7 @@ def default_outputs(card: ModelCard, request: SampleRequest | None) -> list[str]
     """
     if request is None:
         return [spec.name for spec in card.outputs]
-    parts = {"", "variance", "standard_error", "predictive_entropy", "mutual_information"}
+    parts = {"", "variance", *OF_MEMBERS, "standard_error", "predictive_entropy", "mutual_information"}
     parts |= set(OF_COVERAGE) if request.coverage is not None else set()
     parts |= set(OF_POLICY) if request.policy else set()
     return [name for name, one in offered(card).items() if one.part in parts]
@@ -173,6 +175,8 @@ def _parts(spec: OutputSpec) -> dict[str, tuple[str, Shape]]:
     target = (*whole[:-1], whole[-1] // 2) if spec.task == "gaussian" else whole
     classes = (*whole[:-1], 2) if spec.task == "classification" and whole[-1] == 1 else whole
     found: dict[str, Shape] = dict.fromkeys(("mean", "variance", "standard_error"), whole)
+    if spec.members > 1:
+        found |= dict.fromkeys(OF_MEMBERS, whole)
     if spec.task == "classification":
         found |= dict.fromkeys(("predictive_entropy", "expected_entropy", "mutual_information"), by_row)
         if spec.scale == "logits":

@@ -170,7 +170,11 @@ def reduction_schema(card: ModelCard) -> dict[str, Schema]:
 
 def reduced_fields(card: ModelCard) -> tuple[str, ...]:
     """Fields of an answer that hold maps, and are not there where these are reduced, or hold other outputs alone."""
-    return ("mean", *MAPS, "standard_error", "predicted_label") if reduction_schema(card) else ()
+    return (
+        ("mean", *MAPS, "variance_within", "variance_between", "standard_error", "predicted_label")
+        if reduction_schema(card)
+        else ()
+    )
 
 
 def reduced_schema(card: ModelCard) -> dict[str, Schema]:

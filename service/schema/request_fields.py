@@ -72,6 +72,13 @@ class SampleRequest:
     reduction: Reduction | None = None
     needs_passes: bool = False
     """Whether something that is asked for can only be computed from the passes themselves."""
+    members: int = 1
+    """How many members of an ensemble draw `n_samples` each."""
+
+    @property
+    def kept_passes(self) -> int:
+        """Passes that there are to keep."""
+        return self.n_samples * self.members
 
 
 SAMPLE_FIELDS = (
@@ -193,6 +200,7 @@ def read_predict_mc(document: Mapping[str, object], card: ModelCard, settings: S
         estimator=made,
         reduction=reduction,
         needs_passes=kept,
+        members=card.outputs[0].members,
     )
     if at_limit:
         request = replace(request, n_samples=_most_samples(request, card, settings))
@@ -295,7 +303,7 @@ def _check_work(request: SampleRequest, card: ModelCard, settings: Settings) -> 
             f"expected at most {settings.max_row_passes} rows times n_samples, received {rows} × {request.n_samples} = "
             f"{rows * request.n_samples}; send fewer rows or ask for fewer samples",
         )
-    kept = request.n_samples if request.needs_passes else 0
+    kept = request.kept_passes if request.needs_passes else 0
     yield from _check_size(request.inputs, card, settings, copies=_copies(request) + kept)
 
 
@@ -304,7 +312,7 @@ def _copies(request: SampleRequest) -> int:
     if request.reduction is not None:
         return 0
     parts = 3 * request.separate + 2 * (request.coverage is not None) + 2 * request.calibrated + request.policy
-    return 3 + parts + len(request.quantiles or ())
+    return 3 + 2 * (request.members > 1) + parts + len(request.quantiles or ())
 
 
 def _most_samples(request: SampleRequest, card: ModelCard, settings: Settings) -> int:
@@ -312,7 +320,8 @@ def _most_samples(request: SampleRequest, card: ModelCard, settings: Settings) -
     rows = _rows(request.inputs)
     most = min(settings.max_samples, settings.max_row_passes // rows)
     if request.needs_passes:
-        most = min(most, settings.max_returned_numbers // (rows * _numbers(card)) - _copies(request))
+        numbers = settings.max_returned_numbers // (rows * _numbers(card)) - _copies(request)
+        most = min(most, numbers // request.members)
     return max(2, most)
 
 

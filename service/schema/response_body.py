@@ -23,6 +23,7 @@ from thinned.service.schema.reduce_field import reduced_answer
 
 __all__ = [
     "MOMENTS",
+    "OF_MEMBERS",
     "PARTS",
     "TEMPERED",
     "UNCERTAINTIES",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 MOMENTS = ("mean", "variance", "standard_error")
+OF_MEMBERS = ("variance_within", "variance_between")
 TEMPERED = ("plain_mean", "mean_probabilities", "plain_mean_probabilities", "plain_predictive_entropy")
 UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information")
 PARTS = ("epistemic", "aleatoric", "total")
@@ -120,7 +122,7 @@ def predict_mc_answer(
             check_numbers(found, max_numbers, rows_axis=rows_axis)
             document[field] = _named(found, card)
 
-    for field in MOMENTS:
+    for field in (*MOMENTS, *OF_MEMBERS):
         write(field, lambda answer, field=field: getattr(answer, field))  # type: ignore[misc]
     write("quantiles", lambda answer: answer.quantiles, rows_axis=1)
     write("samples", lambda answer: answer.samples, rows_axis=1)

@@ -35,11 +35,14 @@ class OutputSignature:
 
 @dataclass(frozen=True)
 class ModelSignature:
-    """The inputs in the flat order in which the model takes them, as tensors, and how to call it with them."""
+    """The inputs in the flat order in which the model takes them, as tensors, and how to call it with them.
+
+    Of a call that is a part of another model `training` is None: whoever calls that says it.
+    """
 
     inputs: tuple[InputSpec, ...]
     tensors: tuple[tf.TensorSpec, ...]
-    call: Callable[[Sequence[Any], bool], Any]
+    call: Callable[[Sequence[Any], bool | None], Any]
 
 
 def read_signature(model: Any, given: Sequence[InputSpec] | None = None) -> ModelSignature:
@@ -82,7 +85,7 @@ def _functional(model: Any, graph: Any, given: Sequence[InputSpec] | None) -> Mo
     ]
     specs = tuple(own if given is None else _narrowed(own, given))
 
-    def call(tensors: Sequence[Any], training: bool) -> Any:
+    def call(tensors: Sequence[Any], training: bool | None) -> Any:
         return model(keras.tree.pack_sequence_as(structure, list(tensors)), training=training)
 
     return ModelSignature(specs, _signature(specs), call)
@@ -132,7 +135,7 @@ def _subclassed(model: Any, given: Sequence[InputSpec] | None) -> ModelSignature
         given = _specs_of(shapes)
     specs = tuple(spec.model_copy(update={"dtype": spec.dtype or "float32"}) for spec in given)
 
-    def call(tensors: Sequence[Any], training: bool) -> Any:
+    def call(tensors: Sequence[Any], training: bool | None) -> Any:
         if not isinstance(shapes, dict):
             return model(tensors[0] if len(tensors) == 1 else list(tensors), training=training)
         named = dict(zip([spec.name for spec in specs], tensors, strict=True))

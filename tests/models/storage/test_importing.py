@@ -55,6 +55,7 @@ def test_the_card_says_what_the_model_is(files: Path) -> None:
         "levels": None,
         "noise": None,
         "calibration": None,
+        "members": 1,
     }
     assert [(site.kind, site.rate, site.shape) for site in card.sites] == [("Dropout", 0.3, (8,))]
     assert card.sha256 == model_store.digest(files / "softmax.keras")
