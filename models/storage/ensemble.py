@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import importlib.metadata
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from thinned._version import __version__
-from thinned.models.card import MemberSpec, ModelCard
+from thinned.models.card import InputSpec, MemberSpec, ModelCard
 from thinned.models.errors import ThinnedError, UnsupportedModelError, UsageError
 from thinned.models.storage.agreement import Agreement, agree
 from thinned.models.storage.bounded_building import refuse_wide_layers
@@ -152,7 +153,10 @@ def _joined(members: Sequence[StoredModel], agreed: Agreement) -> Any:
     from thinned.models.dropout import read_signature
     from thinned.models.dropout.pooling import member_name
 
-    inputs = [keras.Input(spec.shape, dtype=spec.dtype, name=_layer_name(spec.name)) for spec in agreed.inputs]
+    inputs = [
+        keras.Input(spec.shape, dtype=spec.dtype, name=name)
+        for spec, name in zip(agreed.inputs, _layer_names(agreed.inputs), strict=True)
+    ]
     outputs: list[Any] = []
     for i, (member, at, order) in enumerate(zip(members, agreed.inputs_of, agreed.outputs_of, strict=True)):
         model = load_keras(member)
@@ -172,9 +176,11 @@ def _joined(members: Sequence[StoredModel], agreed: Agreement) -> Any:
     return keras.Model(inputs, outputs, name="ensemble")
 
 
-def _layer_name(name: str) -> str:
-    """Keras takes no name with a slash, nor one that begins like its own."""
-    return name.replace("/", "_")
+def _layer_names(specs: Sequence[InputSpec]) -> list[str]:
+    """Names of the input layers: the inputs' own, which as keys of a dictionary may be no names of layers."""
+    written = [re.sub(r"[^A-Za-z0-9_.]", "_", spec.name) for spec in specs]
+    same = [name == spec.name for name, spec in zip(written, specs, strict=True)]
+    return written if all(same) else [f"in_{i}_{name}" for i, name in enumerate(written)]
 
 
 def _examples(keras_model: Any, members: Sequence[StoredModel], agreed: Agreement) -> ExampleRows:

@@ -241,6 +241,21 @@ def test_layers_of_one_s_own_text_and_lengths_that_vary(put: Store, layers_py: P
     assert np.isfinite(load_stored(text).summary(rows, n_samples=40, seed=1)["y"].mean).all()
 
 
+def test_inputs_may_have_names_that_are_no_names_of_graphs(put: Store) -> None:
+    def named(seed: int) -> keras.Model:
+        keras.utils.set_random_seed(seed)
+        inputs = {name: keras.Input((n,), name=name) for name, n in (("größe x", 1), ("q", 2))}
+        hidden = L.Dropout(0.3)(L.Dense(4)(L.Concatenate()(list(inputs.values()))))
+        return keras.Model(inputs, L.Dense(1, name="y")(hidden))
+
+    members = [put(f"keys-{seed}", named(seed)) for seed in range(2)]
+    model = load_stored(make_ensemble(members, name="ens-keys"))
+    assert [spec.name for spec in model.inputs] == ["größe x", "q"]
+    rows = {"q": np.float32([[1, 2]]), "größe x": np.float32([[-3]])}
+    own = [load_stored(member).predict(rows)["y"] for member in members]
+    np.testing.assert_allclose(model.predict(rows)["y"], np.mean(own, axis=0), rtol=1e-5)
+
+
 def test_outputs_whose_names_differ_are_matched_by_order_and_the_card_says_so(put: Store, noisy: Any) -> None:
     other = put("named", network(9, name="price"))
     card = make_ensemble([noisy[0], other], name="ens-named").card
