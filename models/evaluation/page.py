@@ -64,6 +64,7 @@ def page(found: Evaluation, drawings: Iterable[Drawing]) -> str:
             *(f'<p class="note">{html.escape(note)}</p>' for note in found.notes),
             *_tables(found),
             f"<h2>Decisions</h2><p>{html.escape(found.policy.told)}</p>" if found.policy else "",
+            f"<h2>Rows unlike known ones</h2><p>{html.escape(found.unlike.told)}</p>" if found.unlike else "",
             _by_group(found.by),
             "<h2>Drawings</h2>" if drawn else "",
             _figures([drawing for drawing in drawn if drawing not in maps]),

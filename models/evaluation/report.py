@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from thinned.models.evaluation.by_group import ByGroup
     from thinned.models.evaluation.images import ImageMap, ScoredImage
     from thinned.models.evaluation.losses import PolicyScores
+    from thinned.models.evaluation.unlike import UnlikeRows
 
 __all__ = ["Evaluation", "Series"]
 
@@ -51,8 +52,8 @@ class Evaluation:
     `answers` is the number of answers in a row: pixels of an image, labels of several. `curves_at` is the number of
     passes that curves and images are of, and `calibrated_with` that of the calibration, None without one. `images` has
     a line for each image of a segmentation; `maps`, of a few of them, are left out of the JSON. `about` says what was
-    run, where and when. `by` are scores by group, None where none were asked for, and
-    `policy` those of a policy that was calibrated.
+    run, where and when. `by` are scores by group, None where none were asked for, `policy` those of a policy that was
+    calibrated, and `unlike` those of what was calibrated to tell rows from elsewhere, None without such rows.
     """
 
     model: str
@@ -73,6 +74,7 @@ class Evaluation:
     about: Mapping[str, str] = field(default_factory=dict)
     by: ByGroup | None = None
     policy: PolicyScores | None = None
+    unlike: UnlikeRows | None = None
 
     @property
     def title(self) -> str:

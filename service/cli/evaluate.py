@@ -20,6 +20,9 @@ from thinned.service.cli.report_folder import check_folder, write_whole
 if TYPE_CHECKING:
     from thinned.models.evaluation import Evaluation, Series
     from thinned.models.evaluation.by_group import ByGroup
+    from thinned.models.evaluation.gathering import Inputs
+    from thinned.models.evaluation.unlike import UnlikeRows
+    from thinned.service.cli.labelled import Labelled
 
 __all__ = ["register"]
 
@@ -112,7 +115,7 @@ def _evaluate(
             name=card.name,
             version=labelled.stored.version,
         )
-        found = dataclasses.replace(found, about=_about(data, ood))
+        found = dataclasses.replace(found, about=_about(data, ood), unlike=_unlike(labelled, other, seed))
         if out is not None:
             tell("drawing")
             write_report(found, out)
@@ -122,6 +125,18 @@ def _evaluate(
     print_evaluation(found)
     if out is not None:
         console().print(f"Written to {out / 'index.html'}", markup=False, soft_wrap=True)
+
+
+def _unlike(labelled: Labelled, other: Inputs | None, seed: int) -> UnlikeRows | None:
+    """How well rows from elsewhere are told by their distance, where the model was calibrated for that."""
+    from thinned.models.evaluation.unlike import unlike_rows
+    from thinned.models.loading import load_scorer
+
+    model, scorer = labelled.model, None if other is None else load_scorer(labelled.stored, labelled.model)
+    if other is None or scorer is None:
+        return None
+    told = (scorer.of_rows(model, rows) for rows in (labelled.inputs, other))
+    return unlike_rows(*told, units=scorer.nearest.units, seed=seed)
 
 
 def _about(data: Path, ood: Path | None) -> dict[str, str]:
@@ -160,6 +175,8 @@ def print_evaluation(found: Evaluation) -> None:
         _print_series(calibrated, "Calibrated, as served", found)
     if found.policy is not None:
         console().print(found.policy.told, soft_wrap=True, markup=False)
+    if found.unlike is not None:
+        console().print(found.unlike.told, soft_wrap=True, markup=False)
     if found.by is not None:
         _print_groups(found.by)
     out = console()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -307,8 +308,21 @@ def test_rows_unlike_known_ones_are_told(thinned: Run, imported: Callable[[Run, 
         status, out, err = thinned(*asked, "--ood", "--reference", reference)
         assert status == 0, err
         assert "with 30 reference rows, and the distance to the nearest with those of 20 groups, each group" in out
+    far = write(tmp_path / "far.csv", "area,year,rooms\n" + "\n".join(f"{900 + i},2100,9" for i in range(30)))
+    priced = "area,year,rooms,price\n" + "\n".join(f"{line},{i}" for i, line in enumerate(bare[:60]))
+    scored = ("evaluate", name, "--data", write(tmp_path / "priced.csv", priced), "--target", "price", "--ood", far)
+    status, out, err = thinned(*scored, "--n-samples", "4", "--out", tmp_path / "report")
+    assert (status, err) == (0, "")
+    assert re.search(
+        r"p-values of 0\.05 at most: \d.*%.*, 100\.0% of those of --ood, and lie farther .* 1 \[1, 1\]", out
+    )
+    assert "Rows unlike known ones" in (tmp_path / "report" / "index.html").read_text()
+    told = json.loads((tmp_path / "report" / "evaluation.json").read_text())["unlike"]
+    assert told["other_share"] == told["auroc"] == 1
+    assert told["own_share"] < 0.5
     status, out, err = thinned(*asked, "--ood", "--json")
     assert (json.loads(out)["ood"]["reference"], json.loads(out)["ood"]["n"]) == (30, 10)
+    assert "The least that so few calibration rows allow is 0.0909" in thinned(*scored, "--n-samples", "4")[1]
     assert "p-values of ood: rows are compared by" in thinned("show", name)[1]
     for more in ((), ("--n-samples", "4")):
         status, out, err = thinned("predict", name, "--input", rows, "--ood", *more)
