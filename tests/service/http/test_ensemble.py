@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.service.conftest import Served
+from tests.service.http.test_streams import stream_like_plain
 from thinned.models.calibration import PolicyRequest, fit, store_calibrated
 from thinned.models.evaluation import evaluate
 from thinned.models.evaluation.predictive import values_of
@@ -256,3 +259,18 @@ def test_a_model_by_itself_tells_no_parts(stored: dict[str, StoredModel], serve:
     alone = serve("http-values-0")
     assert "variance_within" not in ask(alone)
     assert alone.ask("GET", "/model").json()["members"] == []
+
+
+@pytest.mark.parametrize("kind", ["classes", "deep"])
+def test_a_stream_and_an_archive_hold_the_plain_answer(served: Any, kind: str) -> None:
+    fields = {**ASK, "n_samples": 70}
+    *before, (_, data) = stream_like_plain(served(kind), **fields)
+    progress = [json.loads(data)["n_samples"] for name, data in before if name == "progress"]
+    assert progress == ([] if kind == "deep" else [32, 64])
+    assert json.loads(data)["n_samples"] == (0 if kind == "deep" else 70)
+    response = served(kind).ask(
+        "POST", "/predict_mc", json={**fields, "return_samples": True}, headers={"accept": "application/x-npz"}
+    )
+    with np.load(io.BytesIO(response.content), allow_pickle=False) as archive:
+        assert archive["samples"].shape[:2] == (MEMBERS * (1 if kind == "deep" else 70), len(ROWS))
+        assert_allclose(archive["variance_between"], json.loads(data)["variance_between"], rtol=1e-4, atol=1e-8)
