@@ -42,6 +42,7 @@ __all__ = [
     "layer_noise_shape",
     "nodes_in_order",
     "non_trainable_variables",
+    "outputs_structure",
     "producer",
     "sequentials_built_once",
     "set_keras_mask",
@@ -127,6 +128,11 @@ def sequentials_built_once() -> Iterator[None]:
 def inputs_structure(graph: Any) -> Any:
     """The nesting in which a functional graph takes its inputs."""
     return graph._inputs_struct
+
+
+def outputs_structure(graph: Any) -> Any:
+    """The nesting in which a functional graph gives its outputs."""
+    return graph._outputs_struct
 
 
 def enter_functional(graph: Any, inputs: Any) -> Any:

@@ -3,6 +3,7 @@
 from thinned.models.dropout.batching import BatchItem, Frontier
 from thinned.models.dropout.example_rows import ExampleRows, example_inputs, find_examples, given_examples
 from thinned.models.dropout.inserted_dropout import insert_dropout, inserted_notes
+from thinned.models.dropout.joined_outputs import join_heads
 from thinned.models.dropout.keras_draws import check_against_keras
 from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
 from thinned.models.dropout.noise.noise_context import Draw
@@ -32,6 +33,7 @@ __all__ = [
     "given_examples",
     "insert_dropout",
     "inserted_notes",
+    "join_heads",
     "read_signature",
     "register_noise",
 ]

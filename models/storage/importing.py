@@ -12,6 +12,7 @@ import numpy.typing as npt
 from thinned._version import __version__
 from thinned.models.card import InputSpec, ModelCard, Scale, Task
 from thinned.models.errors import UnsupportedModelError
+from thinned.models.gaussian_heads import GaussianHeads
 from thinned.models.storage.bounded_building import refuse_wide_layers
 from thinned.models.storage.difference import refuse_if_different
 from thinned.models.storage.expectation import read_expectation
@@ -58,6 +59,7 @@ def import_model(
     columns: Mapping[str | None, Sequence[str]] | None = None,
     padding: Mapping[str | None, str] | None = None,
     insert: Mapping[str, float] | None = None,
+    gaussian: Sequence[GaussianHeads] = (),
     levels: PerOutput[Sequence[float]] | None = None,
 ) -> StoredModel:
     """Import a `.keras` file, or one of earlier Keras (HDF5, an archive of Keras 2), which is converted.
@@ -79,6 +81,7 @@ def import_model(
         columns: Names of the columns of tables that hold an input, by input name, or under None of the only one.
         padding: What shorter rows of an input are filled up with, likewise; 0 where an embedding masks it.
         insert: Rates of dropout to put behind layers of a model that was trained without, by the layers' names.
+        gaussian: Pairs of outputs, a mean and its spread, that become one output each, whose task is gaussian.
         levels: Of an output of quantiles the level of each entry of its last axis, by output name, or under None.
         expect: A `.npz` of inputs and the outputs recorded for them, which the model must answer again.
         note: A person's words on this version.
@@ -117,6 +120,7 @@ def import_model(
             insert or {},
             data_sha256 if data is not None else "made up",
             *([levels] if levels else []),
+            *([gaussian] if gaussian else []),
         ),
     )
     before = current_version(name)
@@ -131,10 +135,14 @@ def import_model(
     # Not before the file was read: refusing one takes no TensorFlow, and reading one silences its greeting.
     import keras
 
-    from thinned.models.dropout import check_weights, enable_mc_dropout, insert_dropout, inserted_notes
+    from thinned.models.dropout import check_weights, enable_mc_dropout, insert_dropout, inserted_notes, join_heads
 
     if insert:
         keras_model = insert_dropout(keras_model, insert)
+    if gaussian:
+        keras_model = join_heads(keras_model, gaussian)
+        tasks = {**tasks, **dict.fromkeys([pair.joined for pair in gaussian], "gaussian")}
+    if insert or gaussian:
         archive = archive_of(keras_model, archive.notes)
     path = archive.path
     sha256 = digest(path)
@@ -170,6 +178,7 @@ def import_model(
             warnings=(
                 *_origin(archive, expect),
                 *inserted_notes(insert or {}),
+                *(f"'{p.joined}' holds '{p.mean}' and the log-variance by '{p.spread}'." for p in gaussian),
                 *warnings_of(model, outputs),
                 *noted,
                 *padded,

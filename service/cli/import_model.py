@@ -131,6 +131,15 @@ def _import(
             show_default=False,
         ),
     ] = None,
+    gaussian: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MEAN:SPREAD[:KIND]",
+            help="Two outputs that are the mean and the log_variance (or variance, or deviation: KIND) of a target: "
+            "they become one output of the task gaussian. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     expect: Annotated[
         Path | None,
         typer.Option(
@@ -185,6 +194,7 @@ def _import(
             columns=columns,
             padding=filled,
             insert=rates,
+            gaussian=options.gaussian_heads(gaussian or ()),
             levels=options.levels(levels or ()),
             note=note,
             replace=replace,

@@ -12,6 +12,7 @@ import typer
 
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, Scale, Task
 from thinned.models.errors import UsageError
+from thinned.models.gaussian_heads import SPREADS, GaussianHeads
 from thinned.service.cli.completion import stored_names
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "choose_output",
     "columns",
     "dropout_rates",
+    "gaussian_heads",
     "input_specs",
     "labels",
     "levels",
@@ -132,6 +134,26 @@ def dropout_rates(values: Sequence[str]) -> dict[str, float]:
             raise UsageError(f"--insert-dropout names layer {layer!r} twice")
         rates[layer] = number
     return rates
+
+
+def gaussian_heads(values: Sequence[str]) -> tuple[GaussianHeads, ...]:
+    """Read `--gaussian MEAN:SPREAD` and `--gaussian MEAN:SPREAD:KIND`.
+
+    Raises:
+        UsageError: A value has another form.
+    """
+    found = []
+    for value in values:
+        mean, _, rest = value.partition(":")
+        spread, _, told = rest.partition(":")
+        kind = next((kind for kind in SPREADS if kind == (told or "log_variance")), None)
+        if not mean or not spread or kind is None:
+            raise UsageError(
+                f"--gaussian expects MEAN:SPREAD or MEAN:SPREAD:KIND, two outputs and one of {', '.join(SPREADS)}, "
+                f"received {value!r}"
+            )
+        found.append(GaussianHeads(mean, spread, kind))
+    return tuple(found)
 
 
 def labels(values: Sequence[str]) -> dict[str | None, tuple[str, ...]]:

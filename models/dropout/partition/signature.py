@@ -10,11 +10,11 @@ import keras
 import tensorflow as tf
 
 from thinned.models.card import InputSpec
-from thinned.models.compat.keras import functional_graph, input_tensors, inputs_structure, producer
+from thinned.models.compat.keras import functional_graph, input_tensors, inputs_structure, outputs_structure, producer
 from thinned.models.dropout.partition.lookups import looks_up_text, missing_token, padding_value, table_size
 from thinned.models.errors import UnsupportedModelError
 
-__all__ = ["OutputSignature", "ModelSignature", "read_signature", "read_outputs"]
+__all__ = ["ModelSignature", "OutputSignature", "output_names", "read_outputs", "read_signature"]
 
 UNKNOWN_LENGTH = 32
 """Stands for an axis of any length where a model is tried: long enough for a few strided convolutions."""
@@ -179,9 +179,9 @@ def read_outputs(model: Any, structure: Any) -> tuple[OutputSignature, ...]:
     graph = functional_graph(model)
     flat = keras.tree.flatten(structure)
     if isinstance(structure, dict):
-        names = [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(structure)]
+        names = _names_of(structure)
     elif graph is not None and hasattr(graph, "output_names"):
-        names = _distinct(list(graph.output_names))
+        names = output_names(graph)
     else:
         names = ["output"] if len(flat) == 1 else [f"output_{i}" for i in range(len(flat))]
     outputs = []
@@ -199,6 +199,16 @@ def read_outputs(model: Any, structure: Any) -> tuple[OutputSignature, ...]:
         activation, noisy = _activation(graph.outputs[i]) if graph is not None else (None, False)
         outputs.append(OutputSignature(name, tuple(tensor.shape[1:]), tensor.dtype.name, activation, noisy))
     return tuple(outputs)
+
+
+def output_names(graph: Any) -> list[str]:
+    """The names of a functional graph's outputs, in the order of `graph.outputs`."""
+    structure = outputs_structure(graph)
+    return _names_of(structure) if isinstance(structure, dict) else _distinct(list(graph.output_names))
+
+
+def _names_of(structure: dict[str, Any]) -> list[str]:
+    return [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(structure)]
 
 
 def _distinct(names: list[str]) -> list[str]:
