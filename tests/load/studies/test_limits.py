@@ -27,6 +27,7 @@ def test_a_region_is_scored_against_the_function() -> None:
     assert (first.error, first.deviation, first.held) == pytest.approx((0.05**0.5, 0.1, 0.5))
 
 
+@pytest.mark.long
 def test_unlike_rows_are_told_where_there_are_none() -> None:
     found = limits_toy.curves(1, count=100, steps=50)
     p_values = {name: curve.deviation for name, curve in found["ood"].items()}

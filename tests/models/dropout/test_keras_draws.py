@@ -129,8 +129,20 @@ def test_a_site_in_a_loop_is_refused_by_name(kind: str) -> None:
         enable_mc_dropout(of(Looped(kind, name="looped"), width=1))
 
 
-@pytest.mark.parametrize("unroll", [True, False])
-@pytest.mark.parametrize("wrap", [lambda rnn: rnn, lambda rnn: L.Bidirectional(rnn, merge_mode="sum")])
+def both_ways(rnn: Any) -> Any:
+    return L.Bidirectional(rnn, merge_mode="sum")
+
+
+@pytest.mark.parametrize(
+    ("unroll", "wrap"),
+    [
+        (True, lambda rnn: rnn),
+        (False, both_ways),
+        pytest.param(False, lambda rnn: rnn, marks=pytest.mark.long),
+        pytest.param(True, both_ways, marks=pytest.mark.long),
+    ],
+    ids=["unrolled", "both ways", "one way", "unrolled both ways"],
+)
 def test_a_custom_cell_draws_anew_in_each_step_of_a_known_length(unroll: bool, wrap: Any) -> None:
     x = keras.Input((16, 1))
     rnn = wrap(L.RNN(SumCell(), unroll=unroll))

@@ -74,6 +74,7 @@ def test_an_argmax_is_no_regression(tmp_path: Path) -> None:
             import_model(tmp_path / "best.keras", name="best", tasks={None: task})
 
 
+@pytest.mark.long
 def test_a_network_of_200_layers_is_not_refused_for_its_rounding(tmp_path: Path) -> None:
     import keras
 

@@ -56,7 +56,7 @@ PROBLEMS = {
     "no body": (400, post()),
     "an empty body": (400, post("content-length: 0", body=b"")),
     "not JSON": (415, post(LENGTH, "content-type: text/plain")),
-    "form": (415, post(LENGTH, "content-type: multipart/form-data; boundary=x")),
+    "a form that is none": (400, post(LENGTH, "content-type: multipart/form-data; boundary=x")),
     "not an object": (400, post("content-length: 2", body=b"[]")),
     "half a character": (400, post("content-length: 1", body=b"\xc3")),
     "nothing that fits": (422, post(LENGTH)),
