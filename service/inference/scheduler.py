@@ -223,7 +223,7 @@ class Scheduler:
 
     def _call(self, shares: list[Share]) -> list[Job]:
         """Make a call; one that fails is made again for each of its jobs alone, so that it takes nobody with it."""
-        began = time.perf_counter()
+        began, traced = time.perf_counter(), self._engine.model.graphs.traced
         try:
             failed = self._predict(shares) if isinstance(shares[0].job, PredictJob) else self._sample(shares)
         except Exception as error:
@@ -232,7 +232,8 @@ class Scheduler:
             return [job for share in shares for job in self._call([share])]
         self.calls += 1
         took_s = time.perf_counter() - began
-        self.costs.note(shares, took_s)
+        if self._engine.model.graphs.traced == traced:  # Tracing takes a second, and once: it says nothing of the next.
+            self.costs.note(shares, took_s)
         if self._metrics is not None:
             held = sum(share.rows for share in shares) * max(share.passes for share in shares)
             self._metrics.called(held, len(shares), took_s)

@@ -38,7 +38,7 @@ def ready(service: Service, headers: dict[str, str] | None = None) -> float:
 
 @pytest.fixture(scope="module")
 def service(digits: str) -> Iterator[Service]:
-    with start_service(digits, {"THINNED_DRAIN_S": "1"}, workers=2) as running:
+    with start_service(digits, {"THINNED_DRAIN_S": "3"}, workers=2) as running:
         wait_for(lambda: ready(running) == 2)
         yield running
 
