@@ -108,7 +108,8 @@ def test_both_parts_are_told_and_are_those_of_the_passes(served: Any, kind: str)
     errors = passes.var(axis=0, ddof=1) / PASSES
     assert_allclose(answer["standard_error"], np.sqrt(errors.sum(axis=0)) / MEMBERS, rtol=1e-4, atol=1e-8)
     assert_allclose(answer["quantiles"][0], np.quantile(answer["samples"], 0.5, axis=0), rtol=1e-6)
-    assert ask(served(kind), return_samples=True, quantiles=[0.5]) == answer
+    again = ask(served(kind), return_samples=True, quantiles=[0.5])
+    assert_allclose(again["samples"], answer["samples"], rtol=1e-4, atol=1e-6)
 
 
 def test_entropies_are_those_of_all_passes_of_all_members(served: Any) -> None:
