@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from thinned.loadtest.service_process import READY_WITHIN_S, Service, ServiceDidNotStartError, free_port, serving
 
-__all__ = ["ROOT", "Service", "ServiceDidNotStartError", "free_port", "run_cli", "start_service"]
+__all__ = ["ROOT", "Service", "ServiceDidNotStartError", "code_of_commands", "free_port", "run_cli", "start_service"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,6 +36,17 @@ def run_cli(
     if check and done.returncode != 0:
         raise AssertionError(f"thinned {' '.join(arguments)} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def code_of_commands(*commands: Sequence[str]) -> str:
+    """Python that runs `thinned` with each of these arguments in one process; "--" stands behind what each prints."""
+    return (
+        "from thinned.service.cli.main import main\n"
+        f"for command in {[list(command) for command in commands]!r}:\n"
+        "    try:\n        main(command)\n"
+        "    except SystemExit as ended:\n        assert ended.code in (None, 0), command\n"
+        "    print('--', flush=True)\n"
+    )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import thinned
-from tests.serving import ROOT, free_port
+from tests.serving import ROOT, code_of_commands, free_port
 from thinned.loadtest.service_process import serving
 
 LAYERS = """
@@ -149,14 +149,7 @@ def test_every_command_works_beside_a_users_own_modules(environment: Path, proje
         return done.stdout
 
     def in_one_process(*commands: list[str]) -> list[str]:
-        code = (
-            "from thinned.service.cli.main import main\n"
-            f"for command in {commands!r}:\n"
-            "    try:\n        main(command)\n"
-            "    except SystemExit as ended:\n        assert ended.code in (None, 0), command\n"
-            "    print('--', flush=True)\n"
-        )
-        start = [str(environment / "bin" / "python"), "-c", code]
+        start = [str(environment / "bin" / "python"), "-c", code_of_commands(*commands)]
         done = subprocess.run(start, cwd=project, env=home, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout.split("--\n")

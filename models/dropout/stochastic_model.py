@@ -358,13 +358,12 @@ class StochasticModel:
     def reasons(self) -> dict[str, str]:
         """By output name, why passes tell its mean and variance; empty where they do not."""
         made, reasons, several = self.made, self.closed_forms.reasons, len(self.outputs)
-        said = {
-            output.name: next((why for why in reasons[i::several] if why not in ("", NO_SITE)), "")
-            for i, output in enumerate(self.outputs)
-        }
         if self._pooling is None:
-            said = {output.name: why for output, why in zip(self.outputs, reasons, strict=True)}
-        return {name: why if made[name] == "passes" else "" for name, why in said.items()}
+            told = list(reasons)
+        else:
+            told = [next((why for why in reasons[i::several] if why not in ("", NO_SITE)), "") for i in range(several)]
+        names = [output.name for output in self.outputs]
+        return {name: why if made[name] == "passes" else "" for name, why in zip(names, told, strict=True)}
 
     def names_apart(self, names: Sequence[str]) -> list[str]:
         """The outputs of `apart` that the outputs of these names are made of."""

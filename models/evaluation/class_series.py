@@ -26,6 +26,7 @@ from thinned.models.evaluation.ranking import (
     area_under_drawn,
     auroc,
     auroc_drawn,
+    auroc_of_ood,
     auroc_of_ood_drawn,
     risk_coverage,
 )
@@ -208,9 +209,3 @@ def _uncertainties(name: str, rows: ClassRows) -> Iterator[tuple[str, Array]]:
     yield "entropy", rows.entropy
     if name != "deterministic":
         yield "mutual_information", rows.information
-
-
-def auroc_of_ood(own: Array, other: Array) -> float | None:
-    """How well an uncertainty tells rows from elsewhere."""
-    ood = np.repeat([False, True], [own.size, other.size])
-    return auroc(np.concatenate([own.ravel(), other.ravel()]), ood)

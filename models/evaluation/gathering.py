@@ -20,7 +20,7 @@ _AT_ONCE = 20_000_000
 """Numbers of passes held at a time."""
 Inputs = Mapping[str, npt.NDArray[Any]]
 OnRows = Callable[[int, int], None]
-Rows = TypeVar("Rows", ClassRows, ValueRows)
+Rows = TypeVar("Rows", ClassRows, ValueRows, npt.NDArray[Any])
 
 
 def gather(

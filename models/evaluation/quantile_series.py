@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.models.card import Calibration, OutputSpec
-from thinned.models.evaluation.gathering import Inputs, OnRows
+from thinned.models.evaluation.gathering import Inputs, OnRows, gather
 from thinned.models.evaluation.predictive import Array, quantiles_of
 from thinned.models.evaluation.regression import COVERAGES, scored_units
 from thinned.models.evaluation.report import Series
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Held", "quantile_series"]
 
-_AT_ONCE = 20_000_000
 Held = dict[str, npt.NDArray[np.float64] | None]
 """By the name of a score, for each number what its mean is of, (B * K,); None where nothing tells it."""
 
@@ -57,7 +56,9 @@ def quantile_series(
     series = [_series("deterministic", (0,), [plain], resampling)]
     if not counts:
         return series, {}
-    drawn = _means(model, spec, inputs, counts, seed, on_rows)
+    # The mean quantiles of each number of passes, (B, K, Q).
+    parts = gather(model, spec, inputs, counts, seed, lambda passes, _: quantiles_of(passes), on_rows)
+    drawn = [np.concatenate(part) for part in parts]
     series.append(_series("passes", tuple(counts), [_lost(spec, mean, truth, None) for mean in drawn], resampling))
     fitted = spec.calibration
     if fitted is None or fitted.promise is None:
@@ -66,23 +67,6 @@ def quantile_series(
     series.append(_series("calibrated passes", tuple(counts), served, resampling))
     held = served[list(counts).index(curves_at)]
     return series, {name: each for name, each in held.items() if name.startswith("conformal_")}
-
-
-def _means(
-    model: StochasticModel, spec: OutputSpec, inputs: Inputs, counts: Sequence[int], seed: int, on_rows: OnRows | None
-) -> list[Array]:
-    """The mean quantiles of each number of passes, (B, K, Q) each."""
-    total, most = len(next(iter(inputs.values()))), max(counts)
-    step = max(1, _AT_ONCE // (most * spec.members * int(np.prod([n or 1 for n in spec.shape]))))
-    parts: list[list[Array]] = [[] for _ in counts]
-    for start in range(0, total, step):
-        some = {name: x[start : start + step] for name, x in inputs.items()}
-        passes = model.sample(some, n_samples=most, seed=seed)[spec.name]
-        for part, count in zip(parts, counts, strict=True):
-            part.append(quantiles_of(passes[: count * spec.members]))
-        if on_rows is not None:
-            on_rows(min(start + step, total), total)
-    return [np.concatenate(part) for part in parts]
 
 
 def _lost(spec: OutputSpec, quantiles: Array, truth: Array, served: Calibration | None) -> Held:

@@ -16,6 +16,7 @@ __all__ = [
     "area_under_drawn",
     "auroc",
     "auroc_drawn",
+    "auroc_of_ood",
     "auroc_of_ood_drawn",
     "rank_correlation_drawn",
     "risk_coverage",
@@ -40,6 +41,12 @@ def auroc_drawn(scores: npt.NDArray[Any], positive: npt.NDArray[np.bool_], resam
     places, bins = _places(scores)
     above = resampling.histogram(places, bins, positive)
     return _share_above(above, resampling.histogram(places, bins) - above)
+
+
+def auroc_of_ood(own: npt.NDArray[Any], other: npt.NDArray[Any]) -> float | None:
+    """`auroc` of telling other rows from one's own, each of any shape."""
+    ood = np.repeat([False, True], [own.size, other.size])
+    return auroc(np.concatenate([own.ravel(), other.ravel()]), ood)
 
 
 def auroc_of_ood_drawn(own: npt.NDArray[Any], other: npt.NDArray[Any], draws: tuple[Resampling, Resampling]) -> Array:

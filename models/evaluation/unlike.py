@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from thinned.models.evaluation.ranking import auroc, auroc_of_ood_drawn
+from thinned.models.evaluation.ranking import auroc_of_ood, auroc_of_ood_drawn
 from thinned.models.evaluation.resampling import LEAST_UNITS, Resampling
 from thinned.models.uncertainty.nearest_rows import OodScores
 
@@ -54,13 +52,9 @@ def unlike_rows(own: OodScores, other: OodScores, *, units: int, seed: int) -> U
         units: Calibration rows, or groups of them, whose distances make the p-values.
         seed: Of the draws that the interval is computed from.
     """
-    strange = np.repeat([False, True], [len(own.score), len(other.score)])
-    area = auroc(np.concatenate([own.score, other.score]), strange)
-    interval = None
-    if area is not None and min(len(own.score), len(other.score)) >= LEAST_UNITS:
-        draws = (Resampling(len(own.score), seed=seed), Resampling(len(other.score), seed=seed + 1))
-        drawn = auroc_of_ood_drawn(own.score, other.score, draws)[1:]
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        interval = (float(low), float(high))
+    area = auroc_of_ood(own.score, other.score)
+    draws = (Resampling(len(own.score), seed=seed), Resampling(len(other.score), seed=seed + 1))
+    drawn = auroc_of_ood_drawn(own.score, other.score, draws) if len(other.score) >= LEAST_UNITS else None
+    interval = draws[0].interval(area, drawn)
     own_share, other_share = (float((scores.p_value <= LEVEL).mean()) for scores in (own, other))
     return UnlikeRows(area, interval, own_share, other_share, 1 / (units + 1))

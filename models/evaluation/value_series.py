@@ -11,7 +11,13 @@ import numpy.typing as npt
 from thinned.models.card import Calibration, OutputSpec
 from thinned.models.evaluation.gathering import Inputs, OnRows, gather
 from thinned.models.evaluation.predictive import Array, values_of
-from thinned.models.evaluation.ranking import area_under, area_under_drawn, auroc, auroc_of_ood_drawn, risk_coverage
+from thinned.models.evaluation.ranking import (
+    area_under,
+    area_under_drawn,
+    auroc_of_ood,
+    auroc_of_ood_drawn,
+    risk_coverage,
+)
 from thinned.models.evaluation.regression import (
     coverage_curve,
     held_by_normal_intervals,
@@ -136,8 +142,7 @@ class _Scorer:
             drawn["area_under_squared_error"] = area_under_drawn(surest, squares, resampling)
         drawn |= {key: resampling.mean(each) for key, each in held.items() if each is not None}
         if other is not None and self._resampling_ood is not None:
-            ood = np.repeat([False, True], [own.epistemic.size, other.epistemic.size])
             both = own.epistemic.ravel(), other.epistemic.ravel()
-            scores["auroc_strange_deviation"] = auroc(np.concatenate(both), ood)
+            scores["auroc_strange_deviation"] = auroc_of_ood(*both)
             drawn["auroc_strange_deviation"] = auroc_of_ood_drawn(*both, (resampling, self._resampling_ood))
         return scores, {key: resampling.interval(value, drawn.get(key)) for key, value in scores.items()}

@@ -61,7 +61,7 @@ def _ensemble(
     found = [find(member) for member in members]
     from thinned.models.storage.ensemble import make_ensemble
     from thinned.models.storage.import_request import current_version
-    from thinned.service.cli.model_tables import print_model
+    from thinned.service.cli.model_tables import print_stored
 
     before, began = current_version(name), datetime.now(UTC)
     with progress_line("Starting TensorFlow") as on_step:
@@ -72,7 +72,4 @@ def _ensemble(
             "was stored."
         )
         return
-    print_model(stored)
-    if before is not None and any(output.calibration is not None for output in before.card.outputs):
-        typer.echo(f"{before.tag} was calibrated, and this version is not: thinned calibrate {stored.card.name}")
-    typer.echo(f"Stored as {stored.tag}. Next: thinned serve {stored.card.name}")
+    print_stored(stored, before)

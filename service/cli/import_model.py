@@ -164,7 +164,7 @@ def _import(
     """Bring a Keras model into the store."""
     from thinned.models.storage.custom_layers import find_module
     from thinned.service.cli.data_files import SUFFIXES, read_rows
-    from thinned.service.cli.model_tables import print_model
+    from thinned.service.cli.model_tables import print_stored
 
     tasks, chosen = options.tasks(task), options.scales(scale or ())
     names, specs = options.labels(labels or ()), options.input_specs(input_shape or (), input_dtype or ())
@@ -206,7 +206,4 @@ def _import(
             f"{stored.card.name}. Nothing was stored."
         )
         return
-    print_model(stored)
-    if before is not None and any(output.calibration is not None for output in before.card.outputs):
-        typer.echo(f"{before.tag} was calibrated, and this version is not: thinned calibrate {stored.card.name}")
-    typer.echo(f"Stored as {stored.tag}. Next: thinned serve {stored.card.name}")
+    print_stored(stored, before)

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import typer
 from rich.text import Text
 
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, RowRecipe, SiteSpec, SplitSpec
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from thinned.models.storage.model_store import StoredModel
     from thinned.models.storage.survey import Entry
 
-__all__ = ["entry_json", "print_model", "print_models", "print_scores"]
+__all__ = ["entry_json", "print_model", "print_models", "print_scores", "print_stored"]
 
 MOST_NAMES = 14
 
@@ -31,6 +32,14 @@ def entry_json(entry: Entry) -> dict[str, Any]:
     card = {"name": entry.name} if entry.stored is None else entry.stored.card.summary()
     state = {"latest": entry.latest, "aliases": list(entry.aliases), "damage": entry.damage}
     return {"version": entry.version, **card, **state}
+
+
+def print_stored(stored: StoredModel, before: StoredModel | None) -> None:
+    """A version that was just stored, what the one before it had and it has not, and what to do next."""
+    print_model(stored)
+    if before is not None and any(output.calibration is not None for output in before.card.outputs):
+        typer.echo(f"{before.tag} was calibrated, and this version is not: thinned calibrate {stored.card.name}")
+    typer.echo(f"Stored as {stored.tag}. Next: thinned serve {stored.card.name}")
 
 
 def print_models(entries: Sequence[Entry]) -> None:

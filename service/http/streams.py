@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from thinned.models.errors import ClientGoneError, ThinnedError
 from thinned.models.sampling import draw_seed
-from thinned.models.uncertainty import answer_output
+from thinned.models.uncertainty import BlockStatistics, answer_output
 from thinned.service.http.body_parsing import Asked
 from thinned.service.http.json_endpoint import Events
 from thinned.service.http.predictions import INLINE_NUMBERS, answered, here_or_in_a_thread, sampled, timing
@@ -83,8 +83,8 @@ class _Stream:
             with suppress(asyncio.CancelledError, Exception):
                 await working  # It frees its place in the line.
 
-    def _take(self, rows: slice, part: object) -> None:
-        self._progress.add(rows, part)  # type: ignore[arg-type]
+    def _take(self, rows: slice, part: dict[str, BlockStatistics]) -> None:
+        self._progress.add(rows, part)
         self._news.set()
 
     async def _until(self, working: asyncio.Future[tuple[SampleJob, MonteCarloRun]]) -> AsyncGenerator[bytes]:

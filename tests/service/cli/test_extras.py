@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.serving import ROOT
+from tests.serving import ROOT, code_of_commands
 
 # Packages of the extras, as if they were not installed.
 WITHOUT_EXTRAS = """
@@ -61,12 +61,7 @@ def test_the_service_and_most_commands_need_no_extra(digits: str, rows: Path, tm
         "import thinned.service.app, thinned.service.inference.scheduler, thinned.service.http.predictions\n"
         "from thinned.service.inference.model_manager import ModelManager\n"
         "from thinned.service.settings import Settings\n"
-        f"assert ModelManager(Settings(model={digits!r})).load()\n"
-        "from thinned.service.cli.main import main\n"
-        f"for command in {commands!r}:\n"
-        "    try:\n        main(command)\n"
-        "    except SystemExit as ended:\n        assert ended.code in (None, 0)\n"
-        "    print('--', flush=True)\n"
+        f"assert ModelManager(Settings(model={digits!r})).load()\n" + code_of_commands(*commands)
     )
     assert done.returncode == 0, done.stderr
     predicted, _, calibrated = (json.loads(part) for part in done.stdout.split("--\n")[:3])
