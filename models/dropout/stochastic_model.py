@@ -41,7 +41,7 @@ from thinned.models.dropout.pooling import Pooling
 from thinned.models.dropout.refused_values import placed
 from thinned.models.dropout.sites.discovery import DiscoveredSites, discover_sites
 from thinned.models.dropout.sites.layer_patching import TRACING
-from thinned.models.errors import InputError, NoSitesError
+from thinned.models.errors import InputError, NoSitesError, Problem
 from thinned.models.sampling import BLOCK, Estimator, Made, Sampling
 from thinned.models.uncertainty import BlockStatistics, RunningStatistics
 from thinned.models.uncertainty.members import still
@@ -318,6 +318,7 @@ class StochasticModel:
         estimator: Estimator,
     ) -> MonteCarloRun:
         self.require_passes()
+        self._require_names(inputs)
         run = MonteCarloRun(
             inputs,
             [output.name for output in self.outputs],
@@ -520,9 +521,24 @@ class StochasticModel:
         return depth * max(change, 2.0**-23) if np.isfinite(change) else 2.0**-23 * depth
 
     def flat(self, inputs: Mapping[str, Array]) -> list[Array]:
-        """The inputs in the order and of the dtypes in which the graphs take them; text as arrays of Python strings."""
+        """The inputs in the order and of the dtypes in which the graphs take them; text as arrays of Python strings.
+
+        Raises:
+            InputError: It is no mapping of every input's name to its rows.
+        """
+        self._require_names(inputs)
         dtypes: list[Any] = [object if spec.dtype == "string" else spec.dtype for spec in self.inputs]
         return [np.asarray(inputs[spec.name], dtype=dtype) for spec, dtype in zip(self.inputs, dtypes, strict=True)]
+
+    def _require_names(self, inputs: object) -> None:
+        names = [spec.name for spec in self.inputs]
+        if isinstance(inputs, Mapping):
+            if inputs.keys() >= set(names):
+                return
+            came = ", ".join(map(str, inputs)) or "none"
+        else:
+            came = f"a {type(inputs).__name__}"
+        raise InputError([Problem((), f"expected a mapping of names to rows, of {', '.join(names)}; got {came}")])
 
     @property
     def has_passes(self) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from thinned.models.dropout import MonteCarloRun, StochasticModel, complete, enable_mc_dropout
+from thinned.models.errors import InputError
 from thinned.models.sampling import BLOCK
 from thinned.models.uncertainty import RunningStatistics, widening
 
@@ -51,6 +52,17 @@ def test_a_run_that_fits_is_one_item_and_any_other_takes_whole_blocks() -> None:
     assert not many.in_one_call
     assert many.item is not None
     assert (many.item.rows, many.item.count, many.item.whole) == (8, BLOCK, False)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "came"),
+    [({"z": rows(2)["x"]}, "got z"), ({}, "got none"), (rows(2)["x"], "got a ndarray"), (None, "got a NoneType")],
+)
+@pytest.mark.parametrize("asked", ["predict", "sample", "summary"])
+def test_inputs_without_their_names_are_told(model: StochasticModel, asked: str, inputs: Any, came: str) -> None:
+    of_passes = {} if asked == "predict" else {"n_samples": 4, "seed": 1}
+    with pytest.raises(InputError, match=f"expected a mapping of names to rows, of x; {came}"):
+        getattr(model, asked)(inputs, **of_passes)
 
 
 @pytest.mark.parametrize("sampling", ["stratified", "independent"])
