@@ -15,6 +15,8 @@
 #   make conformance      the Open Inference Protocol by Triton's and KServe's clients and by schemathesis
 #   make format           what ruff can mend by itself
 #   make readme           write the answers that a service gives today into README.md
+#   make reference        write docs/reference.md from docstrings and --help
+#   make docs             a site of all pages, in build/site
 #   make lock             write requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
 #   make clean            remove .venv and everything else that was made here
 # PYTHON=/path/to/python picks the Python that .venv is made with.
@@ -39,7 +41,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators zoo zoo-hub faults clients conformance readme lock clean
+.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators zoo zoo-hub faults clients conformance readme reference docs lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -133,6 +135,17 @@ faults: $(STAMP) .faults/bin/st
 readme: $(STAMP)
 	@$(BIN)/python -m tests.write_readme
 
+reference: $(STAMP)
+	@$(BIN)/python -m tests.write_reference
+
+# What makes the site has dependencies of its own too.
+.docs/bin/mkdocs:
+	@$(PYTHON) -m venv .docs
+	@.docs/bin/python -m pip install --quiet --disable-pip-version-check mkdocs==1.6.1 mkdocs-material==9.8.2
+
+docs: .docs/bin/mkdocs
+	@.docs/bin/python docs/site.py
+
 lock: $(STAMP)
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
@@ -142,5 +155,5 @@ lock: $(STAMP)
 		--quiet --constraint requirements.lock --output-file requirements-serving.lock
 
 clean:
-	rm -rf $(VENV) .zoo-hub .faults .clients .conformance build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .zoo-hub .faults .clients .conformance .docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

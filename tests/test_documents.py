@@ -114,7 +114,7 @@ def test_commands_in_code_exist_with_their_options(name: str) -> None:
     for line in code(name):
         for command, rest in re.findall(r"(?<![\w/.-])thinned ([a-z]+)\b([^|#;]*)", line):
             assert command in COMMANDS, line
-            assert set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)) <= options(command) | {"--help"}, line
+            assert set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)) <= options(command) | {"--help", "-h"}, line
 
 
 # Settings
@@ -390,3 +390,16 @@ def test_the_arguments_of_register_noise_are_documented() -> None:
     arguments = [name for name in first if not name.startswith("draw.")]
     assert arguments == list(inspect.signature(register_noise).parameters)
     assert sorted(methods) == public
+
+
+# The site
+
+
+def test_the_site_and_llms_txt_have_every_page() -> None:
+    """`make docs` itself refuses a page that is not in the navigation, and a link that leads nowhere."""
+    pages = {name for name in DOCUMENTS if name.startswith("docs/")} | {"README.md", "SECURITY.md", "CHANGELOG.md"}
+    for file, link in (("mkdocs.yml", r"^ +- .+: (\S+\.md)$"), ("llms.txt", r"^- \[[^\]]+\]\((\S+)\)")):
+        listed = re.findall(link, (ROOT / file).read_text(), re.MULTILINE)
+        assert len(listed) == len(set(listed)), file
+        assert pages <= set(listed), file
+        assert all((ROOT / page).is_file() for page in listed), file
