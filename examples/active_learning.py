@@ -1,9 +1,9 @@
 """Which rows to label next? Passes that rows have in common tell which labels would say the same twice.
 
-The pool holds four shots of each of 90 digits, which hang askew. BALD scores each row by itself (its mutual information), and picks
-several shots of one digit: the second label adds little. BatchBALD picks the rows whose labels together have the
-largest mutual information with the network. For that a pass must be one thinned network that all rows see, as
-`sample` gives it; the last column is of passes of another seed, so that nothing is scored by what it was chosen by.
+The pool holds four shots of each of 90 digits, which hang askew. BALD scores each row by itself (its mutual
+information), and picks several shots of one digit: the second label adds little. BatchBALD picks the rows whose labels
+together have the largest mutual information with the network. For that a pass must be one thinned network that all rows
+see, as `sample` gives it; both columns of nats are of passes of another seed than rows are chosen by.
 
     thinned train digits
     python examples/active_learning.py
