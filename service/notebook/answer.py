@@ -21,7 +21,7 @@ from thinned.service.cli.tables import (
     tables_of_answers,
     tables_of_outputs,
 )
-from thinned.service.schema.response_body import in_lists
+from thinned.service.schema.response_body import ClassSets, in_lists
 
 if TYPE_CHECKING:
     from thinned.service.notebook.drawing import Drawing
@@ -34,8 +34,8 @@ _WIDTH = 120
 class Answer(Mapping[str, Any]):
     """What a model says of B rows: a mapping from the fields of `/predict` or `/predict_mc` to arrays, rows first.
 
-    Of a model with several outputs a field is a mapping by output name. `print(answer)` and a notebook show a line a
-    row, as `thinned predict` does.
+    Of a model with several outputs a field is a mapping by output name; a set of classes is a list of names.
+    `print(answer)` and a notebook show a line a row, as `thinned predict` does.
 
     Args:
         fields: Of the answer, with arrays.
@@ -62,7 +62,7 @@ class Answer(Mapping[str, Any]):
         levels: Sequence[float] = (),
         ood: OodScores | None = None,
     ) -> None:
-        self._fields, self._ood = dict(fields), ood
+        self._fields, self._ood = _with_names(fields), ood
         self.card, self.index, self.by_output, self.levels = card, index, by_output, levels
 
     def __getitem__(self, field: str) -> Any:
@@ -147,6 +147,18 @@ class Answer(Mapping[str, Any]):
         if self.rows > MOST_ROWS:
             told.append(f"the first {MOST_ROWS} of {self.rows} rows")
         return ["; ".join(told)]
+
+
+def _with_names(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with sets of classes as lists of their names."""
+    return {
+        name: _with_names(value)
+        if isinstance(value, Mapping)
+        else value.tolist()
+        if isinstance(value, ClassSets)
+        else value
+        for name, value in fields.items()
+    }
 
 
 def text_of(tables: list[AnswerTable], notes: list[str]) -> str:

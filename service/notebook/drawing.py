@@ -87,7 +87,7 @@ def draw(
     wide = 7.0 if across == 1 else 3.1 * across
     drawn, axes = figure(down, across, (wide, 2.6 * down + 0.4))
     for number, (ax, panel) in enumerate(zip(axes, panels, strict=False)):
-        _paint(ax, panel, told=number == 0)
+        _paint(ax, panel, told=number == 0, most_names=_MOST_NAMES if len(panels) == 1 else _MOST_NAMES // 2)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
     return Drawing(drawn)
@@ -110,7 +110,7 @@ def _panels(told: OutputAnswer | Array, spec: OutputSpec, index: Any, passes: Ar
             None if ends is None else (ends[0][i], ends[1][i]),
             None if dots is None else dots[:, i],
         )
-        x = "class" if spec.task in ("classification", "multilabel") else "number of the row"
+        x = "class" if spec.task in ("classification", "multilabel") and mean.ndim == 2 else "number of the row"
         y = "probability" if spec.scale == "probabilities" else spec.name
         yield _panel(spec.name, f"row {label}", names or list(map(str, range(mean[i].size))), row, x, y)
 
@@ -146,7 +146,7 @@ def _numbers(told: OutputAnswer | Array) -> tuple[Array, Array | None, tuple[Arr
     return told.mean, np.sqrt(told.variance), ends if ends and ends[0].shape == told.mean.shape else None
 
 
-def _paint(ax: Any, panel: _Panel, *, told: bool) -> None:
+def _paint(ax: Any, panel: _Panel, *, told: bool, most_names: int) -> None:
     """Draw one panel; its legend stands where it is to be `told`."""
     at = np.arange(len(panel.mean))
     first, second = LIGHT.colours[:2]
@@ -164,7 +164,7 @@ def _paint(ax: Any, panel: _Panel, *, told: bool) -> None:
         ax.plot(at, panel.mean, "o", color=first, markersize=4)
     if panel.y == "probability":
         ax.set_ylim(-0.05, 1.05)
-    each = max(1, -(-len(panel.names) // _MOST_NAMES))
+    each = max(1, -(-len(panel.names) // most_names))
     shown = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in panel.names[::each]]
     ax.set_xticks(at[::each], shown, rotation=90 if any(len(name) > _LEVEL_NAME for name in shown) else 0)
     ax.set_title(panel.title, fontsize=9, color=LIGHT.text, loc="left")

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.service.cards import CLASSES, card
 from tests.service.notebook.conftest import Load
 from tests.service.notebook.test_loaded_model import INPUTS, X
+from thinned import Answer
 from thinned.models.errors import UsageError
+from thinned.service.schema.response_body import ClassSets
 
 
 class Cells(HTMLParser):
@@ -75,6 +78,15 @@ def test_names_are_text_in_html(loaded: Load) -> None:
     answer.index = ["<script>alert(1)</script>"]
     assert "<script>" not in answer._repr_html_()
     assert "<script>alert(1)</script>" in Cells(answer._repr_html_()).cells
+
+
+def test_sets_of_classes_are_lists_of_names() -> None:
+    sets = ClassSets(
+        np.array([[True, False, True], [False] * 3]), CLASSES.model_copy(update={"labels": ("a", "b", "ü")})
+    )
+    of_one = Answer({"prediction_set": sets}, card())
+    assert of_one["prediction_set"] == of_one.document["prediction_set"] == [["a", "ü"], []]
+    assert Answer({"prediction_set": {"kind": sets}}, card())["prediction_set"] == {"kind": [["a", "ü"], []]}
 
 
 @pytest.mark.parametrize("name", ["classes", "several", "words"])
