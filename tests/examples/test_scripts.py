@@ -84,6 +84,7 @@ def test_joint_information_is_that_of_all_ways_to_label() -> None:
     assert second == max(scores, key=scores.__getitem__)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("diabetes")
 def test_intervals_hold_what_they_promise(capsys: pytest.CaptureFixture[str]) -> None:
     *patients, of_passes, conformal = run("intervals", capsys)[1:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from tests.load.sample_results import results
 from tests.serving import ROOT
 from thinned.loadtest.report.screen import MOST_LINES, print_summary
 from thinned.loadtest.report.tables import report_tables
-from thinned.loadtest.report.write import write_report
 from thinned.loadtest.sweep.results_document import read_results
 
 
@@ -64,12 +62,11 @@ def test_no_p99_of_50_answers() -> None:
         assert all("needs 368" not in row for row in table.rows[1:])
 
 
-def test_what_was_measured_before_there_were_bounds_is_still_told(tmp_path: Path) -> None:
+def test_what_was_measured_before_there_were_bounds_is_still_told() -> None:
     old = read_results(ROOT / "load" / "results" / "reference" / "results.json")
     assert "bounds_ms" not in old["cells"][0]
     assert any("needs 368" in line for line in printed(old))
-    write_report(old, tmp_path)
-    assert "needs 368" in (tmp_path / "report.md").read_text()
+    assert any("needs 368" in row for table in report_tables(old) for row in table.rows)
 
 
 def test_nothing_measured_is_said() -> None:
