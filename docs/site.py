@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGES, SITE = ROOT / "build" / "pages", ROOT / "build" / "site"
 PARTS = ("*.md", "docs/*.md", "docs/*.png", "docs/*.json", "load/results/reference/report.md")
-PARTS += ("load/results/reference/plots/*.png", "load/*.py", "load/sweep/results.schema.json")
+PARTS += ("load/results/reference/plots/*.png", "load/*.py", "examples/*.py", "load/sweep/results.schema.json")
 
 
 def main() -> int:

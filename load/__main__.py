@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from thinned import HOME
 from thinned.loadtest.machine import describe_run
-from thinned.loadtest.report.tables import print_tables
+from thinned.loadtest.report.screen import print_summary
 from thinned.loadtest.report.write import write_report
 from thinned.loadtest.service_process import (
     Service,
@@ -76,7 +76,7 @@ def main(given: Sequence[str] | None = None) -> int:
     results = _results(options, session, _about(options, session, began, given), interrupted)
     write_results(results, options.out, session.measurements)
     write_report(results, options.out)
-    print_tables(results, console)
+    print_summary(results, console)
     console.print(f"Written to {options.out}: report.html, report.md, results.json, plots, Locust's page and CSV.")
     if interrupted:
         errors.print(f"Interrupted: the results are partial ({interrupted}).")

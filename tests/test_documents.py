@@ -303,17 +303,19 @@ def test_make_targets_exist(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_files_exist(name: str) -> None:
-    paths = re.findall(r"(?<![\w/.-])((?:models|service|load|tests|docs|thinned)/[\w./-]*\w/?)", DOCUMENTS[name])
+    paths = re.findall(
+        r"(?<![\w/.-])((?:models|service|load|tests|docs|examples|thinned)/[\w./-]*\w/?)", DOCUMENTS[name]
+    )
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_the_methods_of_a_stored_model_exist() -> None:
-    from thinned import StochasticModel
+    from thinned import LoadedModel
 
     (sentence,) = re.findall(r"`thinned\.load\(\"mine\"\)`[^.]+", DOCUMENTS["README.md"])
     methods = names(sentence)[1:]
     assert methods
-    assert [name for name in methods if not callable(getattr(StochasticModel, name, None))] == []
+    assert [name for name in methods if not callable(getattr(LoadedModel, name, None))] == []
 
 
 # CONTRIBUTING

@@ -35,7 +35,9 @@ register_noise(Noisy, armed=lambda layer, draw, x: draw.normal(x, lambda a, z: a
 
 def test_the_public_names_are_these() -> None:
     assert thinned.__all__ == [
+        "Answer",
         "Draw",
+        "LoadedModel",
         "StochasticModel",
         "ThinnedError",
         "__version__",

@@ -18,6 +18,8 @@ REFERENCE = ROOT / "docs" / "reference.md"
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|References):$", re.MULTILINE)
 TITLES = {"Args": "Arguments", "References": "Source"}
 METHODS = {
+    "Answer": ("to_frame", "plot"),
+    "LoadedModel": ("predict", "summary", "sample", "plot"),
     "Draw": ("drop", "bernoulli", "multiplied", "normal", "uniform", "fill", "identity"),
     "StochasticModel": ("predict", "sample", "summary"),
 }

@@ -16,10 +16,13 @@ from thinned._version import __version__
 if TYPE_CHECKING:
     from thinned.models.dropout import Draw, StochasticModel, enable_mc_dropout, register_noise
     from thinned.models.errors import ThinnedError
-    from thinned.models.loading import load
+    from thinned.service.notebook.answer import Answer
+    from thinned.service.notebook.loaded_model import LoadedModel, load
 
 __all__ = [
+    "Answer",
     "Draw",
+    "LoadedModel",
     "StochasticModel",
     "ThinnedError",
     "__version__",
@@ -32,11 +35,13 @@ HOME = Path(__file__).resolve().parent.parent
 """The folder that holds this package: what a process that is started for it needs on its path."""
 
 _HOMES = {
+    "Answer": "thinned.service.notebook.answer",
     "Draw": "thinned.models.dropout",
+    "LoadedModel": "thinned.service.notebook.loaded_model",
     "StochasticModel": "thinned.models.dropout",
     "ThinnedError": "thinned.models.errors",
     "enable_mc_dropout": "thinned.models.dropout",
-    "load": "thinned.models.loading",
+    "load": "thinned.service.notebook.loaded_model",
     "register_noise": "thinned.models.dropout",
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from thinned.loadtest.report.results_command import run_on_results
-from thinned.loadtest.report.tables import format_number
+from thinned.loadtest.report.tables import format_number, too_few
 from thinned.loadtest.sweep.results_document import Results
 from thinned.loadtest.sweep.slo import slo_in_words
 
@@ -52,7 +52,8 @@ def _cell(results: Results, target: str, n: int, clients: int) -> Any:
 def _latency(cell: Any) -> str:
     if cell is None:
         return "–"
-    return ", ".join(format_number(cell["latency_ms"][name]["value"]) for name in ("p50", "p99"))
+    told = (None if too_few(cell, name) else cell["latency_ms"][name]["value"] for name in ("p50", "p99"))
+    return ", ".join(map(format_number, told))
 
 
 def main(given: Sequence[str] | None = None) -> int:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import stdev
 from typing import Any, NamedTuple
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from thinned.loadtest.sweep.plan import load_in_words
+from thinned.loadtest.sweep.quantile_bounds import answers_needed
 from thinned.loadtest.sweep.results_document import Results
 from thinned.loadtest.sweep.slo import PERCENTILES, slo_in_words
 
-__all__ = ["ReportTable", "format_estimate", "format_number", "print_tables", "report_tables"]
+__all__ = [
+    "ReportTable",
+    "bounded",
+    "format_estimate",
+    "format_number",
+    "percentile_value",
+    "report_tables",
+    "spread_between_runs",
+    "too_few",
+]
 
 
 class ReportTable(NamedTuple):
@@ -47,8 +53,10 @@ def format_estimate(estimate: Mapping[str, Any] | None) -> str:
 def report_tables(results: Results) -> list[ReportTable]:
     """All tables that the results hold numbers for."""
     made = [
+        _percentiles(results),
         _latencies(results),
         _rates(results),
+        _goodput(results),
         _server(results),
         _fits(results),
         _precision(results),
@@ -57,26 +65,32 @@ def report_tables(results: Results) -> list[ReportTable]:
     return [table for table in made if table.rows]
 
 
-def print_tables(results: Results, console: Console) -> None:
-    """Print one line for each cell, an example of each failure, and the recommendation."""
-    heads = ("target", "N", "load", "answers", "failed", "per s", "p50 ms", "p95 ms", "p99 ms", "times faster")
-    printed = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for i, head in enumerate(heads):
-        printed.add_column(head, justify="left" if i in (0, 2) else "right", no_wrap=True)
-    for cell in results["cells"]:
-        latency = [format_number((cell["latency_ms"][name] or {}).get("value")) for name in ("p50", "p95", "p99")]
-        faster = format_number((cell["speed_up"]["p50"] or {}).get("value")) if cell["speed_up"] else ""
-        counts = [f"{cell['answers']:,}", f"{sum(cell['errors'].values()):,}"]
-        rate = format_number((cell["throughput"] or {}).get("value"))
-        texts = [cell["target"], str(cell["n_samples"]), _load(cell), *counts, rate, *latency, faster]
-        printed.add_row(*(Text(text) for text in texts))
-    console.print(printed)
-    for cell in results["cells"]:
-        for kind, text in cell["error_examples"].items():
-            console.print(Text(f"{cell['target']} N={cell['n_samples']}, {_load(cell)}: {kind}: {text}", style="red"))
-    advice = results["recommendation"]
-    if advice:
-        console.print(Text(f"Recommended: N = {advice['n_samples'] or 'none'}: {advice['reason']}."))
+def too_few(cell: Mapping[str, Any], name: str) -> bool:
+    """Whether a cell has too few answers to tell a percentile."""
+    return name != "max" and cell["answers"] < answers_needed(name)
+
+
+def percentile_value(cell: Mapping[str, Any], name: str) -> str:
+    """A percentile of all answers, or how many answers it needs where there are too few."""
+    if too_few(cell, name):
+        return f"needs {answers_needed(name):,}"
+    found = cell.get("bounds_ms", {}).get(name) or cell["latency_ms"][name] or {}
+    return format_number(found.get("value"))
+
+
+def spread_between_runs(estimate: Mapping[str, Any] | None) -> str:
+    """Standard deviation between runs (ddof=1) over their mean, in percent; a dash for one run."""
+    if estimate is None or len(estimate["each"]) < 2 or not estimate["value"]:
+        return "–"
+    return f"{100 * stdev(estimate['each']) / estimate['value']:.2g} %"
+
+
+def bounded(cell: Mapping[str, Any], name: str) -> str:
+    """The same with the interval that holds it."""
+    found = cell.get("bounds_ms", {}).get(name) or {}
+    if "low" not in found:
+        return percentile_value(cell, name)
+    return f"{percentile_value(cell, name)} ({format_number(found['low'])}–{format_number(found['high'])})"
 
 
 def _load(cell: Mapping[str, Any]) -> str:
@@ -87,16 +101,34 @@ def _start(cell: Mapping[str, Any]) -> list[str]:
     return [cell["target"], str(cell["n_samples"]), _load(cell)]
 
 
+def _percentiles(results: Results) -> ReportTable:
+    names = [name for name in PERCENTILES if name != "max"]
+    rows = [
+        [*_start(cell), f"{cell['answers']:,}", *(bounded(cell, name) for name in names)]
+        for cell in results["cells"]
+        if "bounds_ms" in cell
+    ]
+    return ReportTable(
+        "Percentiles of all answers (ms)",
+        ["target", "N", "load", "answers", *names],
+        rows,
+        "(low–high) holds the percentile with a probability of at least 95 %, whatever the distribution: two of the "
+        "sorted latencies, by the binomial law, as if answers were independent. Where there are too few answers for "
+        "such an interval, no number is given but how many are needed.",
+    )
+
+
 def _latencies(results: Results) -> ReportTable:
     rows = []
     for cell in results["cells"]:
         values = []
         for name in PERCENTILES:
             mark = "*" if name in cell["few_beyond"] else ""
-            values.append(format_estimate(cell["latency_ms"][name]) + mark)
+            few = too_few(cell, name)
+            values.append(percentile_value(cell, name) if few else format_estimate(cell["latency_ms"][name]) + mark)
         rows.append([*_start(cell), *values, format_number(cell["largest_ms"])])
     return ReportTable(
-        "Latency (ms)",
+        "Latency (ms), run by run",
         [
             "target",
             "N",
@@ -137,6 +169,26 @@ def _rates(results: Results) -> ReportTable:
         heads,
         rows,
         "Times faster: the service against the naive baseline under the same load, in the same repeat.",
+    )
+
+
+def _goodput(results: Results) -> ReportTable:
+    rows = []
+    for cell in results["cells"]:
+        found = cell.get("goodput")
+        if not found:
+            continue
+        share = "–" if found["share"] is None else f"{100 * found['share']:.2f} %"
+        spreads = [spread_between_runs(each) for each in (cell["latency_ms"]["p50"], cell["throughput"])]
+        good = [f"{found['good']:,}", f"{found['due']:,}", share, format_estimate(found["per_second"])]
+        rows.append([*_start(cell), *good, str(cell["repeats"]), *spreads])
+    limit = max(results["slo_ms"].values(), default=0)
+    return ReportTable(
+        f"Goodput: right answers within {limit:g} ms",
+        ["target", "N", "load", "good", "due", "share", "good/s", "runs", "p50 between runs", "answers/s between runs"],
+        rows,
+        "Good: right, to a request that began, or was due, within a window, and no later than the largest limit of the "
+        "objectives. Failed, wrong and dropped requests are due too. Between runs: standard deviation over the mean.",
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from thinned.loadtest.sweep.options import DEFAULT_TOLERANCE
 from thinned.loadtest.sweep.plan import load_in_words
+from thinned.loadtest.sweep.quantile_bounds import answers_needed
 from thinned.loadtest.sweep.slo import slo_in_words
 
 __all__ = ["recommend"]
@@ -90,7 +91,7 @@ def _what_to_do(cells: Sequence[Mapping[str, Any]], slo: Mapping[str, float], co
     if failed:
         return f"{failed} requests for N = {fewest} failed; see why in the table of failures, and send less at a time"
     cell = min(of_fewest, key=lambda cell: _excess(cell, slo))
-    took = " and ".join(f"{name} = {_value(cell, name):.3g} ms" for name in slo)
+    took = " and ".join(f"{name} = {_value(cell, name):.3g} ms{_few(cell, name)}" for name in slo)
     told = f"the nearest, N = {cell['n_samples']} under {_load(cell)}, has {took}"
     plain = [cell for cell in service if not cell["n_samples"]]
     if any(_met(cell, slo) for cell in plain) and fewest > 2:
@@ -101,6 +102,12 @@ def _what_to_do(cells: Sequence[Mapping[str, Any]], slo: Mapping[str, float], co
 def _excess(cell: Mapping[str, Any], slo: Mapping[str, float]) -> float:
     """By how many times a cell is over its limits, at the worst of them."""
     return max(_value(cell, name) / limit for name, limit in slo.items())
+
+
+def _few(cell: Mapping[str, Any], name: str) -> str:
+    """A remark where a cell has too few answers to tell a percentile."""
+    needed = 0 if name == "max" else answers_needed(name)
+    return f" by {cell['answers']} answers, of {needed} that it needs," if cell["answers"] < needed else ""
 
 
 def _value(cell: Mapping[str, Any], name: str) -> float:

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from thinned.loadtest.sweep.goodput import goodput
 from thinned.loadtest.sweep.intervals import estimate, fit_line
 from thinned.loadtest.sweep.plan import Cell
+from thinned.loadtest.sweep.quantile_bounds import bounds_of
 from thinned.loadtest.sweep.record import LATE_MS, Measurement
 from thinned.loadtest.sweep.slo import PERCENTILES, percentile
 
@@ -45,6 +47,8 @@ def summarise_cell(cell: Cell, repeats: Sequence[Measurement], slo: Mapping[str,
         "passes_per_second": _json(estimate([value * cell.n_samples for value in throughput])),
         "row_passes_per_second": _json(estimate([value * cell.n_samples * cell.rows for value in throughput])),
         "latency_ms": latency,
+        "bounds_ms": bounds_of(every),
+        "goodput": goodput(repeats, slo),
         "largest_ms": float(every.max()) if len(every) else None,
         "few_beyond": [name for name, q in PERCENTILES.items() if q < 100 and len(every) * (1 - q / 100) < FEW_ANSWERS],
         "spectrum_ms": _spectrum(every),

@@ -19,7 +19,7 @@ from thinned.models.card import ModelCard, OutputSpec
 from thinned.models.errors import UsageError
 from thinned.service.cli.options import require_extra
 
-__all__ = ["check_output", "write_answers"]
+__all__ = ["answer_columns", "check_output", "units_of", "write_answers"]
 
 Array = npt.NDArray[Any]
 SUFFIXES = (".parquet", ".csv", ".npz")
@@ -71,11 +71,21 @@ def write_answers(document: Mapping[str, Any], card: ModelCard, path: Path) -> N
         arrays: dict[str, Any] = {name: _array(name, values) for name, (values, _) in fields.items()}
         np.savez(content, **arrays)
     else:
-        columns = dict(_columns(fields))
+        columns = answer_columns(document, card)
         if len(columns) > _MOST_COLUMNS:
             raise UsageError(f"--output {path}: a table would have {len(columns)} columns; write a .npz file")
         content = _parquet(columns) if path.suffix.lower() == ".parquet" else _csv(columns)
     _replace(path, content.getvalue())
+
+
+def answer_columns(document: Mapping[str, Any], card: ModelCard) -> dict[str, list[Any]]:
+    """What an answer says of each row as the columns of a table, by name.
+
+    Args:
+        document: What the service would answer.
+        card: The model's card.
+    """
+    return dict(_columns(dict(_fields(document, card))))
 
 
 def _fields(document: Mapping[str, Any], card: ModelCard) -> Iterator[tuple[str, tuple[Any, OutputSpec | None]]]:
@@ -114,11 +124,12 @@ def _columns(fields: Mapping[str, tuple[Any, OutputSpec | None]]) -> Iterator[tu
         if flat.shape[1] == 1 and (array.ndim == 1 or array.shape[1:] == (1,)):
             yield name, flat[:, 0].tolist()
             continue
-        for unit, column in zip(_units(array.shape[1:], spec), flat.T, strict=True):
+        for unit, column in zip(units_of(array.shape[1:], spec), flat.T, strict=True):
             yield f"{name}_{unit}", column.tolist()
 
 
-def _units(shape: Sequence[int], spec: OutputSpec | None) -> list[str]:
+def units_of(shape: Sequence[int], spec: OutputSpec | None) -> list[str]:
+    """What the numbers of a row of this shape are called: the labels of its classes, or their places."""
     labels = spec.labels if spec is not None else None
     if labels and shape == (len(labels),) and len(set(labels)) == len(labels):
         return list(labels)

@@ -40,6 +40,7 @@ def table(
     title: str | None = None,
     right: Sequence[str] = (),
     repeat: int = 1,
+    out: Console | None = None,
 ) -> None:
     """Print rows under a head, no wider than the console.
 
@@ -52,8 +53,9 @@ def table(
         title: Above it.
         right: Columns that stand flush right: those of numbers.
         repeat: Number of columns at the left that say what a row is.
+        out: Where to; the console of the command line by default.
     """
-    out = console()
+    out = console() if out is None else out
     for block in blocks_of([*zip(columns, *rows, strict=True)], out.width, right=right, repeat=repeat):
         drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
         for place, width in block.items():

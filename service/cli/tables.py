@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from rich.console import Console
 
 from thinned.models.card import ModelCard, OutputSpec
 from thinned.models.uncertainty import OutputAnswer, probabilities
@@ -13,31 +14,59 @@ from thinned.models.uncertainty.nearest_rows import OodScores
 from thinned.service.cli.output import console, table
 
 __all__ = [
+    "MOST_ROWS",
+    "AnswerTable",
     "number",
+    "passes_in_words",
     "print_answers",
     "print_statistics",
     "shape",
+    "tables_of_answers",
+    "tables_of_outputs",
 ]
 
 MOST_ROWS = 20
 MOST_VALUES = 6
 
 
+class AnswerTable(NamedTuple):
+    """One output's answers, a line a row of the input."""
+
+    head: list[str]
+    rows: list[list[str]]
+    title: str | None = None
+    right: Sequence[str] = ()
+    """Columns of numbers."""
+
+    def print(self, out: Console | None = None) -> None:
+        """Print it; by default where the command line prints."""
+        table(*self.head, rows=self.rows, title=self.title, right=self.right, out=out)
+
+
 def print_answers(outputs: Mapping[str, Any], card: ModelCard, *, ood: OodScores | None = None) -> None:
     """Deterministic answers, a line a row."""
+    for found in tables_of_outputs(outputs, card, ood=ood):
+        found.print()
+    _print_rest(len(next(iter(outputs.values()))))
+
+
+def tables_of_outputs(
+    outputs: Mapping[str, Any], card: ModelCard, *, ood: OodScores | None = None
+) -> list[AnswerTable]:
+    """Deterministic answers to the first rows, a table for each output."""
     further = [] if ood is None else ["p-value"]
+    found = []
     for spec in card.outputs:
         values = np.asarray(outputs[spec.name])
-        rows: list[tuple[str, ...]]
         if spec.task == "classification" and values.ndim == 2:
             probs = probabilities(values, _scale(spec))
-            rows = [(str(i), *_top(row, spec), *_p_value(ood, i)) for i, row in enumerate(probs[:MOST_ROWS])]
-            head, right = ("row", "label", "probability", *further), ("probability", *further)
-            table(*head, rows=rows, title=_title(spec, card), right=right)
+            rows = [[str(i), *_top(row, spec), *_p_value(ood, i)] for i, row in enumerate(probs[:MOST_ROWS])]
+            head, right = ["row", "label", "probability", *further], ["probability", *further]
+            found.append(AnswerTable(head, rows, _title(spec, card), right))
         else:
-            rows = [(str(i), _values(row), *_p_value(ood, i)) for i, row in enumerate(values[:MOST_ROWS])]
-            table("row", "value", *further, rows=rows, title=_title(spec, card), right=further)
-    _print_rest(len(next(iter(outputs.values()))))
+            rows = [[str(i), _values(row), *_p_value(ood, i)] for i, row in enumerate(values[:MOST_ROWS])]
+            found.append(AnswerTable(["row", "value", *further], rows, _title(spec, card), further))
+    return found
 
 
 def print_statistics(
@@ -50,42 +79,59 @@ def print_statistics(
     ood: OodScores | None = None,
 ) -> None:
     """Answers over passes, a line a row: mean and standard deviation, and for classes the entropies."""
-    for spec in card.outputs:
-        found = answers[spec.name]
-        entropies = (found.predictive_entropy, found.expected_entropy, found.mutual_information)
-        if spec.task == "classification" and found.mean.ndim == 2 and spec.scale == "probabilities":
-            head = ["row", "label", "mean probability", "standard deviation"]
-            rows = [_class_row(i, found.mean[i], found.variance[i], spec) for i in range(len(found.mean[:MOST_ROWS]))]
-        else:
-            labels = [_label(found, i, spec) for i in range(len(found.mean[:MOST_ROWS]))]
-            head = ["row", *(["label"] if any(labels) else []), "mean", "standard deviation"]
-            rows = [
-                [str(i), *label, _values(found.mean[i]), _values(np.sqrt(found.variance[i]))]
-                for i, label in enumerate(labels)
-            ]
-        for name, entropy in zip(("entropy (nats)", "of it: noise", "of it: network"), entropies, strict=True):
-            if entropy is not None and entropy.ndim == 1:
-                head.append(name)
-                rows = [[*row, number(entropy[i])] for i, row in enumerate(rows)]
-        if found.variance_between is not None:
-            head.append("between members")
-            rows = [[*row, _between(found, i)] for i, row in enumerate(rows)]
-        if coverage is not None:
-            head.append(f"{'set' if found.interval is None else 'interval'} of {100 * coverage:g} %")
-            rows = [[*row, _promise(found, i, spec)] for i, row in enumerate(rows)]
-        if found.decision is not None:
-            head.append("decision")
-            rows = [[*row, "accept" if found.decision.accepted[i] else "abstain"] for i, row in enumerate(rows)]
-        if ood is not None:
-            head.append("p-value")
-            rows = [[*row, *_p_value(ood, i)] for i, row in enumerate(rows)]
-        table(*head, rows=rows, title=_title(spec, card), right=head[2:])
-    console().print(_made(answers, card, n_samples, seed), soft_wrap=True)
+    for found in tables_of_answers(answers, card, coverage=coverage, ood=ood):
+        found.print()
+    made = passes_in_words(answers, card, n_samples, f"seed {seed} (pass --seed {seed} for the same answer again)")
+    console().print(made, soft_wrap=True)
     _print_rest(len(next(iter(answers.values())).mean))
 
 
-def _made(answers: Mapping[str, OutputAnswer], card: ModelCard, n_samples: int, seed: int) -> str:
-    """What the answers were made of."""
+def tables_of_answers(
+    answers: Mapping[str, OutputAnswer],
+    card: ModelCard,
+    *,
+    coverage: float | None = None,
+    ood: OodScores | None = None,
+) -> list[AnswerTable]:
+    """Answers over passes to the first rows, a table for each output."""
+    return [_statistics(answers[spec.name], spec, card, coverage, ood) for spec in card.outputs]
+
+
+def _statistics(
+    found: OutputAnswer, spec: OutputSpec, card: ModelCard, coverage: float | None, ood: OodScores | None
+) -> AnswerTable:
+    entropies = (found.predictive_entropy, found.expected_entropy, found.mutual_information)
+    if spec.task == "classification" and found.mean.ndim == 2 and spec.scale == "probabilities":
+        head = ["row", "label", "mean probability", "standard deviation"]
+        rows = [_class_row(i, found.mean[i], found.variance[i], spec) for i in range(len(found.mean[:MOST_ROWS]))]
+    else:
+        labels = [_label(found, i, spec) for i in range(len(found.mean[:MOST_ROWS]))]
+        head = ["row", *(["label"] if any(labels) else []), "mean", "standard deviation"]
+        rows = [
+            [str(i), *label, _values(found.mean[i]), _values(np.sqrt(found.variance[i]))]
+            for i, label in enumerate(labels)
+        ]
+    for name, entropy in zip(("entropy (nats)", "of it: noise", "of it: network"), entropies, strict=True):
+        if entropy is not None and entropy.ndim == 1:
+            head.append(name)
+            rows = [[*row, number(entropy[i])] for i, row in enumerate(rows)]
+    if found.variance_between is not None:
+        head.append("between members")
+        rows = [[*row, _between(found, i)] for i, row in enumerate(rows)]
+    if coverage is not None:
+        head.append(f"{'set' if found.interval is None else 'interval'} of {100 * coverage:g} %")
+        rows = [[*row, _promise(found, i, spec)] for i, row in enumerate(rows)]
+    if found.decision is not None:
+        head.append("decision")
+        rows = [[*row, "accept" if found.decision.accepted[i] else "abstain"] for i, row in enumerate(rows)]
+    if ood is not None:
+        head.append("p-value")
+        rows = [[*row, *_p_value(ood, i)] for i, row in enumerate(rows)]
+    return AnswerTable(head, rows, _title(spec, card), head[2:])
+
+
+def passes_in_words(answers: Mapping[str, OutputAnswer], card: ModelCard, n_samples: int, seed: str) -> str:
+    """What the answers were made of; `seed` is told as it is."""
     if not n_samples:
         why = "mean and variance over the masks are closed forms" if card.sites else "the members draw no noise"
         return f"Exact: no pass was drawn, since {why}."
@@ -93,7 +139,7 @@ def _made(answers: Mapping[str, OutputAnswer], card: ModelCard, n_samples: int, 
     named = {name: told[answer.estimator] for name, answer in answers.items() if answer.estimator in told}
     how = [f"{name} {what}" if len(card.outputs) > 1 else what for name, what in named.items()]
     whose = f" of each of {len(card.members)} members" if card.members else ""
-    said = f"{n_samples} passes{whose}, seed {seed} (pass --seed {seed} for the same answer again)"
+    said = f"{n_samples} passes{whose}, {seed}"
     return said + (f"; mean and variance: {', '.join(how)}" if how else "")
 
 

@@ -26,13 +26,13 @@ from thinned.service.http.body_parsing import (
 from thinned.service.http.json_endpoint import Answer, JsonEndpoint
 from thinned.service.http.predictions import (
     INLINE_NUMBERS,
-    answers_of,
     here_or_in_a_thread,
+    noted_answers,
     predicted,
     sampled,
-    stopped_by,
     timing,
 )
+from thinned.service.inference.answers import stopped_by
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.inference.served_model import ServedModel
 from thinned.service.schema.inference_answer import EXTENSIONS, encode_inference, model_metadata
@@ -123,7 +123,7 @@ async def _answer(body: bytes, length: str | None, served: ServedModel, asked: A
         if isinstance(request, PredictRequest):
             arrays, said = arrays_of_prediction(names, job.outputs, card, max_numbers=most), None
         else:
-            answers = answers_of(job.run, request, card, asked.metrics)
+            answers = noted_answers(job.run, request, card, asked.metrics)
             arrays, said = arrays_of_passes(names, answers, card, max_numbers=most), _said(job.run, request, answers)
         return encode_inference(arrays, binary, card, served.version, identity=asked_for.id, parameters=said)
 

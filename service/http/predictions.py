@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio.to_thread import run_sync
 
 from thinned.models.card import ModelCard
-from thinned.models.uncertainty import OutputAnswer, answer_output
-from thinned.models.uncertainty.reduction import has_positions, reduce_output
+from thinned.models.uncertainty import OutputAnswer
 from thinned.service.http.body_parsing import Asked, medium_thread
 from thinned.service.http.json_endpoint import Answer
 from thinned.service.http.raw_bodies import read_any
@@ -17,10 +16,11 @@ from thinned.service.http.tokens import charge
 from thinned.service.http.tracing import annotate
 from thinned.service.http.uncertainty_metrics import note_uncertainty
 from thinned.service.http.written_answers import check_picture, written
+from thinned.service.inference.answers import answers_of, document_of
 from thinned.service.inference.served_model import OnBlocks, ServedModel
 from thinned.service.metrics import Metrics
 from thinned.service.schema.request_fields import PredictRequest, SampleRequest, read_predict, read_predict_mc
-from thinned.service.schema.response_body import predict_answer, predict_mc_answer
+from thinned.service.schema.response_body import predict_answer
 
 if TYPE_CHECKING:
     from thinned.models.dropout import MonteCarloRun
@@ -29,13 +29,12 @@ if TYPE_CHECKING:
 __all__ = [
     "INLINE_NUMBERS",
     "answered",
-    "answers_of",
     "here_or_in_a_thread",
+    "noted_answers",
     "predict",
     "predict_mc",
     "predicted",
     "sampled",
-    "stopped_by",
     "timing",
 ]
 
@@ -129,57 +128,22 @@ async def sampled(
     return job, run
 
 
-def answers_of(
+def noted_answers(
     run: MonteCarloRun, request: SampleRequest, card: ModelCard, metrics: Metrics
 ) -> dict[str, OutputAnswer]:
     """All that is said of each output, by its name; how unsure it is is noted."""
-    statistics, passes = run.statistics(), run.passes
-    answers = {
-        spec.name: answer_output(
-            spec,
-            statistics[spec.name],
-            sampling=run.sampling,
-            passes=passes.get(spec.name),
-            quantiles=request.quantiles,
-            return_samples=request.return_samples,
-            separate=request.separate,
-            coverage=request.coverage,
-            calibrated=request.calibrated,
-            policy=request.policy,
-        )
-        for spec in card.outputs
-    }
+    answers = answers_of(run, request, card)
     note_uncertainty(metrics, answers)
     return answers
 
 
-def stopped_by(run: MonteCarloRun, request: SampleRequest) -> str | None:
-    """What ended the passes of a request that may have fewer than it allows."""
-    return "limit" if request.at_limit and run.stopped_by == "n_samples" else run.stopped_by
-
-
 def _document(job: SampleJob, request: SampleRequest, model: ServedModel, metrics: Metrics) -> dict[str, Any]:
-    card, run = model.card, job.run
-    passes = run.passes
-    answers = answers_of(run, request, card, metrics)
-    reduced = None
-    if request.reduction is not None:
-        maps = [spec for spec in card.outputs if has_positions(spec)]
-        reduced = {
-            spec.name: reduce_output(answers[spec.name], passes[spec.name], request.reduction, members=spec.members)
-            for spec in maps
-        }
-    return predict_mc_answer(
-        answers,
-        card,
+    return document_of(
+        noted_answers(job.run, request, model.card, metrics),
+        job.run,
+        request,
+        model.card,
         model.version,
-        n_samples=run.drawn,
-        seed=cast(int, run.seed),
-        sampling=run.sampling,
-        converged=run.converged(),
-        stopped_by=stopped_by(run, request),
-        coverage=request.coverage,
-        reduced=reduced,
         ood=None if job.ood is None else job.ood.found,
         max_numbers=model.settings.max_returned_numbers,
     )

@@ -1,0 +1,1 @@
+"""A stored model in Python: rows in, answers out, shown as text, as HTML and as drawings."""
