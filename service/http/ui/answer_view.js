@@ -59,9 +59,8 @@ class OutputView {
     this.told = element("div");
     this.view = null;
     this.place = element("div");
-    this.line = element("canvas", { class: "lines", role: "img" });
-    this.legend = element("p", { class: "hint legend" });
-    this.lines = element("div", { hidden: true }, element("h4", {}, "As passes come"), this.line, this.legend);
+    this.charts = new Map();
+    this.lines = element("div", { class: "charts", hidden: true });
     this.element = element("div", { class: "output" }, several ? element("h3", {}, spec.name) : null, this.told, this.place, this.lines);
     this.begin();
   }
@@ -85,24 +84,36 @@ class OutputView {
     this.#converge(of, answer.n_samples);
   }
 
-  /** Entropies of a classification, or the mean of the first number, after each block. */
+  /** Draws the entropies of a classification, or the mean of the first number, after each block. */
   #converge(of, count) {
     if (!count) return;
     const [total, shared] = ["predictive_entropy", "mutual_information"].map((field) => of(field)?.[0]);
+    const entropies = typeof total === "number";
     const mean = flat(of("mean")[0])[0];
     const error = flat(of("standard_error")[0])[0];
-    const told = typeof total === "number" ? { total, shared } : { mean, low: mean - error, high: mean + error };
-    this.history = [...this.history.filter(([n]) => n < count), [count, told]];
-    this.lines.hidden = this.history.length < 2;
-    const of_ = (name) => this.history.map(([n, values]) => [n, values[name]]);
-    const entropies = "total" in told;
-    this.legend.textContent = entropies
-      ? "Line: entropy of the mean. Dashes: mutual information. Across: passes."
-      : `Line: mean of ${this.view.names?.[0] ?? this.spec.name}. Dashes: one standard error about it. Across: passes.`;
-    this.line.setAttribute("aria-label", this.legend.textContent);
-    draw(this.line, lines(entropies
-      ? [{ values: of_("total"), style: "dot" }, { values: of_("shared"), style: "other", dashed: true }]
-      : [{ values: of_("mean"), style: "dot" }, { values: of_("low"), style: "other", dashed: true }, { values: of_("high"), style: "other", dashed: true }]));
+    const values = entropies ? { total, shared } : { mean, low: mean - error, high: mean + error };
+    this.history = [...this.history.filter(([n]) => n < count), [count, values]];
+    this.lines.hidden = this.history.length < 2 || (!entropies && error === 0);
+    const over = (name) => this.history.map(([n, then]) => [n, then[name]]);
+    if (entropies) {
+      this.#chart("Entropy (nats), as passes come", [{ values: over("total"), style: "dot" }]);
+      this.#chart("Mutual information (nats), as passes come", [{ values: over("shared"), style: "other" }]);
+    } else {
+      this.#chart(`Mean of ${this.view.names[0]} and its standard error, as passes come`, [
+        { values: over("mean"), style: "dot" },
+        { values: over("low"), style: "other", dashed: true },
+        { values: over("high"), style: "other", dashed: true },
+      ]);
+    }
+  }
+
+  #chart(title, series) {
+    if (!this.charts.has(title)) {
+      const canvas = element("canvas", { class: "lines", role: "img", "aria-label": title });
+      this.lines.append(element("div", { class: "unit" }, element("h4", {}, title), canvas));
+      this.charts.set(title, canvas);
+    }
+    draw(this.charts.get(title), lines(series));
   }
 }
 

@@ -20,7 +20,7 @@ export class ClassesView {
       {},
       element(
         "table",
-        { class: "classes" },
+        { class: spec.labels?.some((label) => label.length > 5) ? "classes long" : "classes" },
         element("caption", { class: "unseen" }, `Classes of ${spec.name}`),
         element("thead", {}, element(
           "tr",

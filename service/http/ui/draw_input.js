@@ -72,11 +72,11 @@ export class DrawInput {
     const file = element("input", { type: "file", id: "picture-file", accept: "image/*", change: () => this.#open(file) });
     const digits = labels === null ? null : element(
       "div",
-      { role: "group", "aria-label": "Pick a digit", class: "row" },
+      { role: "group", "aria-label": "Pick a digit", class: "picks" },
       DIGITS.map((_, digit) => button(String(digit), () => {
         this.#pick(digit);
         this.#update();
-      }, { class: "pick" })),
+      })),
     );
     return element(
       "div",
@@ -101,7 +101,7 @@ export class DrawInput {
       shown.value = `${input.value}${unit}`;
       this.#update();
     } });
-    return { input, element: element("div", { class: "slider" }, element("label", { for: id }, label), input, shown) };
+    return { input, element: element("div", { class: "slider small" }, element("label", { for: id }, label), input, shown) };
   }
 
   #pick(digit) {

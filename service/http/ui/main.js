@@ -25,7 +25,7 @@ class Page {
     const recipes = new Map(card.examples.map((recipe) => [recipe.name, recipe]));
     const changed = () => this.#soon();
     this.input = inputOf(card, recipes, changed);
-    this.options = new Options(at("options"), card, changed);
+    this.options = new Options(at("options"), card, this.#most() / this.#numbers(), changed);
     this.answer = new AnswerView(at("outputs"), card);
     this.snippets = new Snippets(at("snippets"));
     at("inputs").replaceChildren(this.input.element);
@@ -55,7 +55,7 @@ class Page {
     if (inputs === null) return;
     const running = (this.running = new AbortController());
     const path = this.options.hasPasses ? "predict_mc" : "predict";
-    const body = JSON.stringify({ inputs, ...this.options.fields(this.card.limits, this.#isLarge()) });
+    const body = JSON.stringify({ inputs, ...this.options.fields(this.#isLarge()) });
     this.snippets.show(path, body);
     at("status").textContent = "Asking…";
     at("work").setAttribute("aria-busy", "true");
@@ -101,11 +101,19 @@ class Page {
 
   /** Whether all passes would be more numbers than a page should be sent. */
   #isLarge() {
-    const size = ({ shape }) => shape.reduce((product, length) => product * (length ?? 64), 1);
-    const numbers = this.card.outputs.reduce((sum, output) => sum + size(output), 0);
-    const rows = this.input instanceof JsonInput ? 4 : 1;
+    const rows = this.input instanceof JsonInput ? (this.input.rows()?.length ?? 1) : 1;
     const passes = Number(this.options.samples?.input.value) || 1;
-    return numbers * rows * passes > Math.min(MOST_NUMBERS, this.card.limits.max_returned_numbers / 2);
+    return this.#numbers() * rows * passes > this.#most();
+  }
+
+  /** Numbers in the answer of a pass to a row; of lengths that vary a guess. */
+  #numbers() {
+    const size = ({ shape }) => shape.reduce((product, length) => product * (length ?? 64), 1);
+    return this.card.outputs.reduce((sum, output) => sum + size(output), 0);
+  }
+
+  #most() {
+    return Math.min(MOST_NUMBERS, this.card.limits.max_returned_numbers / 2);
   }
 
   #soon() {

@@ -23,8 +23,9 @@ export class NumbersView {
     const levels = (of("quantiles") ?? []).map((level) => flat(level[0]));
     const ends = ["lower", "upper"].map((end) => flat(of("interval")?.[end]?.[0]));
     const count = Math.min(MOST, mean.length);
+    const shape = shapeOf((of("mean") ?? of("outputs"))[0]);
     while (this.units.length < count) {
-      this.names.push(this.#name(this.units.length, mean.length));
+      this.names.push(this.#name(this.units.length, shape));
       this.units.push(new Unit(this.place, this.names.at(-1)));
     }
     this.units.forEach((unit, i) => unit.show(passes.map((pass) => pass[i]), {
@@ -40,13 +41,25 @@ export class NumbersView {
     ].filter((text) => text).join(" ");
   }
 
-  #name(i, count) {
+  #name(i, shape) {
     const { task, levels, name } = this.spec;
     if (task === "quantile") return `quantile ${levels[i % levels.length]}`;
-    const half = task === "gaussian" ? count / 2 : count;
-    const kind = task === "gaussian" ? (i < half ? "mean of " : "log-variance of ") : "";
-    return half === 1 ? `${kind}${name}` : `${kind}${name}[${i % half}]`;
+    const last = shape.at(-1) ?? 1;
+    const own = task === "gaussian" ? [...shape.slice(0, -1), last / 2] : shape;
+    const kind = task !== "gaussian" ? "" : i % last < last / 2 ? "mean of " : "log-variance of ";
+    const place = task === "gaussian" ? Math.floor(i / last) * (last / 2) + ((i % last) % (last / 2)) : i;
+    const count = own.reduce((size, length) => size * length, 1);
+    return count === 1 ? `${kind}${name}` : `${kind}${name}[${indices(place, own).join(", ")}]`;
   }
+}
+
+function shapeOf(value) {
+  return Array.isArray(value) ? [value.length, ...shapeOf(value[0])] : [];
+}
+
+/** Where in nested lists of a shape the entry is that has this number, the last axis fastest. */
+function indices(i, shape) {
+  return shape.map((length, axis) => Math.floor(i / shape.slice(axis + 1).reduce((size, inner) => size * inner, 1)) % length);
 }
 
 class Unit {

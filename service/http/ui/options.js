@@ -3,17 +3,18 @@
 import { button, element } from "./elements.js";
 
 const PASSES = 320;
+const BLOCK = 32;
 const COVERAGES = [0.5, 0.8, 0.9, 0.95, 0.99];
 
 export class Options {
-  /** Fills the form. `changed` is called with every change. */
-  constructor(form, card, changed) {
+  /** Fills the form. `shown` is how many passes an answer can show; `changed` is called with every change. */
+  constructor(form, card, shown, changed) {
     const calibrations = card.outputs.map((output) => output.calibration).filter((found) => found);
     const promised = calibrations.map((found) => found.promise).filter((found) => found);
     const most = Math.min(...promised.map((found) => found.n / (found.n + 1)));
     const coverages = promised.length ? COVERAGES.filter((coverage) => coverage <= most) : [];
     this.samples = !card.members.length && !card.sites.length ? null : field("n-samples", "Passes", {
-      min: 2, max: card.limits.max_samples, value: Math.min(PASSES, card.limits.max_samples, card.limits.max_row_passes), input: changed,
+      min: 2, max: card.limits.max_samples, value: usual(shown, card.limits), input: changed,
     });
     this.seed = field("seed", "Seed", { min: 0, max: Number.MAX_SAFE_INTEGER, value: 1, input: changed });
     this.calibrated = calibrations[0]?.n_samples;
@@ -46,14 +47,14 @@ export class Options {
     return this.samples !== null;
   }
 
-  /** The fields of the request, without the rows; `numbers` tells how many numbers an answer to a pass has. */
-  fields(limits, several) {
+  /** The fields of the request, without the rows; the passes themselves are asked for unless they are too many. */
+  fields(large) {
     if (!this.hasPasses) return this.ood?.checked ? { ood: true } : {};
     const fixed = this.#fixed;
     return {
       ...(fixed ? {} : { n_samples: whole(this.samples.input.value) }),
       seed: whole(this.seed.input.value),
-      ...(several ? {} : { return_samples: true, quantiles: [0.05, 0.95] }),
+      ...(large ? {} : { return_samples: true, quantiles: [0.05, 0.95] }),
       ...(this.coverage?.value ? { coverage: Number(this.coverage.value) } : {}),
       ...(this.policy?.checked ? { policy: true } : {}),
       ...(this.ood?.checked ? { ood: true } : {}),
@@ -72,6 +73,12 @@ export class Options {
     }
     changed();
   }
+}
+
+/** As many passes as an answer can show, in whole blocks, where the limits allow it. */
+function usual(shown, limits) {
+  const blocks = Math.max(1, Math.floor(Math.min(PASSES, shown) / BLOCK));
+  return Math.min(blocks * BLOCK, limits.max_samples, limits.max_row_passes);
 }
 
 /** What a field says, as a number where it is one: what is none the API refuses, and says why. */

@@ -21,12 +21,10 @@ export class TableInput {
     this.element = element(
       "div",
       {},
-      inputs.map((spec) => element(
-        "fieldset",
-        {},
-        element("legend", {}, spec.name),
-        this.fields.get(spec.name).map((field) => field.element),
-      )),
+      inputs.map((spec) => {
+        const lines = this.fields.get(spec.name).map((field) => field.element);
+        return lines.length === 1 ? lines : element("fieldset", {}, element("legend", {}, spec.name), lines);
+      }),
       made.length === 0 ? null : element("p", { class: "hint" }, `The card has no range of ${made.join(", ")}; import the model with --data to have it there.`),
     );
   }
