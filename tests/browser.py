@@ -24,7 +24,9 @@ from typing import Any
 
 __all__ = ["CHROMIUM", "Browser", "Tab", "start_browser"]
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), "")
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+)
 """Where the browser is; empty where there is none."""
 _OPTIONS = (
     "--headless=new",
@@ -40,7 +42,9 @@ _OPTIONS = (
     "--force-color-profile=srgb",
 )
 # The browser reads its file 3 and writes its file 4; `pass_fds` keeps numbers as they are.
-_TRAMPOLINE = "import os, sys; r, w = map(int, sys.argv[1:3]); os.dup2(r, 3); os.dup2(w, 4); os.execv(sys.argv[3], sys.argv[3:])"
+_TRAMPOLINE = (
+    "import os, sys; r, w = map(int, sys.argv[1:3]); os.dup2(r, 3); os.dup2(w, 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
 _ANSWERED_WITHIN_S = 30.0
 
 
@@ -134,21 +138,19 @@ class Tab:
         Raises:
             RuntimeError: It threw.
         """
-        done = self.send(
-            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
-        )
+        done = self.send("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True)
         if "exceptionDetails" in done:
             raise RuntimeError(f"{script}: {done['exceptionDetails']}")
         return done["result"].get("value")
 
     def wait(self, script: str, *, within_s: float = 20.0) -> Any:
-        """The value of an expression as soon as it is true.
+        """The value of an expression as soon as it is true; while it throws, it is not.
 
         Raises:
             AssertionError: It is not true in time; the text has what the page shows.
         """
         until = time.monotonic() + within_s
-        while not (value := self.run(script)):
+        while not (value := self.run(f"(() => {{ try {{ return {script}; }} catch {{ return false; }} }})()")):
             if time.monotonic() > until:
                 raise AssertionError(f"never true: {script}\n{self.run('document.body.innerText')}\n{self.complaints}")
             time.sleep(0.02)
@@ -180,6 +182,15 @@ class Tab:
         for place in places[1:]:
             mouse("mouseMoved", *place)
         mouse("mouseReleased", *places[-1])
+
+    def touch(self, selector: str, points: list[tuple[float, float]]) -> None:
+        """The same with a finger."""
+        places = [self.place(selector, x, y) for x, y in points]
+        for i, (x, y) in enumerate(places):
+            self.send(
+                "Input.dispatchTouchEvent", type="touchMove" if i else "touchStart", touchPoints=[{"x": x, "y": y}]
+            )
+        self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def press(self, *keys: str) -> None:
         """Press keys, by the names that events give them, or as text."""

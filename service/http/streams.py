@@ -123,9 +123,7 @@ class _Stream:
         fresh = self._progress.new_passes() if request.return_samples else {}
         answers = {
             spec.name: replace(
-                answer_output(
-                    spec, statistics[spec.name], sampling=request.sampling, calibrated=request.calibrated
-                ),
+                answer_output(spec, statistics[spec.name], sampling=request.sampling, calibrated=request.calibrated),
                 samples=fresh.get(spec.name),
             )
             for spec in model.card.outputs

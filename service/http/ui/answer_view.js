@@ -96,10 +96,10 @@ class OutputView {
     this.lines.hidden = this.history.length < 2 || (!entropies && error === 0);
     const over = (name) => this.history.map(([n, then]) => [n, then[name]]);
     if (entropies) {
-      this.#chart("Entropy (nats), as passes come", [{ values: over("total"), style: "dot" }]);
-      this.#chart("Mutual information (nats), as passes come", [{ values: over("shared"), style: "other" }]);
+      this.#chart("Entropy (nats) by passes", [{ values: over("total"), style: "dot" }]);
+      this.#chart("Mutual information (nats) by passes", [{ values: over("shared"), style: "other" }]);
     } else {
-      this.#chart(`Mean of ${this.view.names[0]} and its standard error, as passes come`, [
+      this.#chart(`Mean of ${this.view.names[0]} and its standard error, by passes`, [
         { values: over("mean"), style: "dot" },
         { values: over("low"), style: "other", dashed: true },
         { values: over("high"), style: "other", dashed: true },

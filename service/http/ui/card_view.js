@@ -10,7 +10,7 @@ export function cardView(card) {
     facts([
       ["Takes", list(card.inputs.map((input) => `${input.name}: ${shape(input.shape)} ${input.dtype}`))],
       ["Answers", list(card.outputs.map((output) => `${output.name}: ${shape(output.shape)} ${output.task}, ${output.scale}`))],
-      ["Mean and variance are made of", list(unique(card.outputs.map((output) => output.estimator).filter((made) => made)))],
+      ["Mean and variance are made of", list(unique(card.outputs.map((output) => output.estimator).filter((made) => made && card.sites.length)))],
       ["Noise", card.sites.length === 0 ? "none" : list(card.sites.map(site))],
       ["Share of the work that runs once", card.split.prefix_share === null ? null : short(card.split.prefix_share)],
       ["Members", card.members.length === 0 ? null : list(card.members.map((member) => `${member.name}:${member.version}`))],
@@ -66,6 +66,7 @@ function shape(lengths) {
 }
 
 function list(texts) {
+  if (texts.length === 0) return null;
   return texts.length === 1 ? texts[0] : element("ul", {}, texts.map((text) => element("li", {}, text)));
 }
 

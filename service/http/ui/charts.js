@@ -1,6 +1,8 @@
 // Drawings of passes: dots, histograms, and lines over the number of passes. They compute places, and tell no numbers.
 
 const FONT = "12px system-ui, sans-serif";
+/** Room for the numbers beside an axis. */
+const LEFT = 60;
 const GOLDEN = 0.6180339887;
 const drawings = new Map();
 
@@ -59,7 +61,8 @@ export function histogram(passes, mean, band) {
     context.fillRect(x(mean) - 1.5, 2, 3, bottom - 2);
     context.fillStyle = colours.line;
     context.fillRect(8, bottom, width - 16, 1);
-    label(context, colours, [[low, 8, "left"], [high, width - 8, "right"]], height - 4);
+    const [least, largest] = apart(low, high);
+    label(context, colours, [[least, 8, "left"], [largest, width - 8, "right"]], height - 4);
   };
 }
 
@@ -72,10 +75,10 @@ export function lines(series) {
     let low = Math.min(...points.map(([, value]) => value));
     let high = Math.max(...points.map(([, value]) => value));
     if (high - low < 1e-9) [low, high] = [low - 0.5, high + 0.5];
-    const x = placer(0, last, 46, width - 10);
+    const x = placer(0, last, LEFT, width - 10);
     const y = placer(low, high, height - 24, 8);
     context.fillStyle = colours.line;
-    context.fillRect(46, height - 20, width - 56, 1);
+    context.fillRect(LEFT, height - 20, width - 10 - LEFT, 1);
     for (const line of series) {
       context.strokeStyle = colours[line.style];
       context.fillStyle = colours[line.style];
@@ -91,18 +94,27 @@ export function lines(series) {
         context.fill();
       }
     }
-    label(context, colours, [[last, width - 10, "right"], [0, 46, "left"]], height - 5);
-    label(context, colours, [[high, 42, "right"]], 14);
-    label(context, colours, [[low, 42, "right"]], height - 24);
+    label(context, colours, [[String(last), width - 10, "right"], ["0", LEFT, "left"]], height - 5);
+    const [least, largest] = apart(low, high);
+    label(context, colours, [[largest, LEFT - 4, "right"]], 14);
+    label(context, colours, [[least, LEFT - 4, "right"]], height - 24);
   };
+}
+
+/** The ends of an axis as texts: three digits, or as many as tell them apart. */
+function apart(low, high) {
+  for (let digits = 3; ; digits += 1) {
+    const texts = [low, high].map((value) => String(Number(value.toPrecision(digits))));
+    if (texts[0] !== texts[1] || digits === 7) return texts;
+  }
 }
 
 function label(context, colours, texts, y) {
   context.font = FONT;
   context.fillStyle = colours.text;
-  for (const [value, x, align] of texts) {
+  for (const [text, x, align] of texts) {
     context.textAlign = align;
-    context.fillText(Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(3))), x, y);
+    context.fillText(text, x, y);
   }
 }
 

@@ -27,7 +27,7 @@ export class ClassesView {
           {},
           element("th", { scope: "col", class: "name" }, spec.task === "multilabel" ? "Label" : "Class"),
           element("th", { scope: "col" }, element("span", { class: "unseen" }, "passes"), element("span", { class: "scale", "aria-hidden": "true" }, this.low, this.high)),
-          element("th", { scope: "col", class: "figure" }, this.logits ? "Logit" : "Mean"),
+          element("th", { scope: "col", class: "figure" }, this.logits ? "Mean logit" : "Mean"),
           this.logits ? element("th", { scope: "col", class: "figure" }, "Mean prob.") : null,
           element("th", { scope: "col", class: "figure" }, "Variance"),
         )),

@@ -20,7 +20,9 @@ export class DrawInput {
     const [height, width, channels = 1] = spec.shape;
     const whole = spec.dtype.includes("int");
     const low = recipe?.low ?? 0;
-    const high = recipe?.high ?? (whole ? 255 : 1);
+    // Of bytes a card whose model was tried on 0 and 1 knows no better.
+    const bytes = spec.dtype === "uint8" && (recipe?.high ?? 1) <= 1;
+    const high = bytes ? 255 : (recipe?.high ?? (whole ? 255 : 1));
     this.spec = spec;
     this.picture = new Picture({ height, width, channels, low, high: high > low ? high : low + 1, whole });
     this.changed = changed;

@@ -28,8 +28,10 @@ export class NumbersView {
       this.names.push(this.#name(this.units.length, shape));
       this.units.push(new Unit(this.place, this.names.at(-1)));
     }
+    const plain = of("mean") === undefined;
     this.units.forEach((unit, i) => unit.show(passes.map((pass) => pass[i]), {
       mean: mean[i],
+      plain,
       variance: variance[i],
       standard_error: error[i],
       interval: ends[0][i] === undefined ? undefined : [ends[0][i], ends[1][i]],
@@ -69,11 +71,11 @@ class Unit {
     place.append(element("div", { class: "unit" }, element("h4", {}, name), this.canvas, this.facts));
   }
 
-  show(passes, { mean, variance, standard_error: error, interval, quantiles }) {
+  show(passes, { mean, plain, variance, standard_error: error, interval, quantiles }) {
     const pair = (ends, field) => (ends === undefined ? null : [number(ends[0], `${field}-lower`), " to ", number(ends[1], `${field}-upper`)]);
     const one = (value, field) => (value === undefined ? null : number(value, field));
     this.facts.replaceChildren(facts([
-      ["Mean", one(mean, "mean")],
+      plain ? ["Answer", one(mean, "outputs")] : ["Mean", one(mean, "mean")],
       ["Variance", one(variance, "variance")],
       ["Standard error", one(error, "standard_error")],
       ["Interval of the coverage", pair(interval, "interval")],
