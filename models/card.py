@@ -111,7 +111,7 @@ class RowRecipe(Frozen):
 
     @property
     def typical_row(self) -> Any:
-        """Such values for a whole row, as nested lists; of rows of the user's data each from the middle of its range."""
+        """Such values for a whole row, as nested lists; of the user's data each from the middle of its range."""
         row: list[Any] = [self._between(*ends) for ends in zip(self.lows, self.highs, strict=True)]
         row = row or [self.typical] * prod(self.shape)
         for length in reversed(self.shape):

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -163,8 +163,8 @@ class Tab:
     def place(self, selector: str, x: float = 0.5, y: float = 0.5) -> tuple[float, float]:
         """Where a part of an element is in the window, once it is scrolled to: by default its middle."""
         box = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
-            "const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()"
+            f"(e => {{ e.scrollIntoView({{block: 'center'}}); const b = e.getBoundingClientRect();"
+            f"return [b.left, b.top, b.width, b.height]; }})(document.querySelector({json.dumps(selector)}))"
         )
         return box[0] + x * box[2], box[1] + y * box[3]
 
@@ -175,21 +175,19 @@ class Tab:
     def drag(self, selector: str, points: list[tuple[float, float]]) -> None:
         """Press the mouse on an element, move it through points (shares of its width and height), and let go."""
         places = [self.place(selector, x, y) for x, y in points]
-        mouse: Callable[..., Any] = lambda kind, x, y: self.send(  # noqa: E731
-            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1
-        )
-        mouse("mousePressed", *places[0])
-        for place in places[1:]:
-            mouse("mouseMoved", *place)
-        mouse("mouseReleased", *places[-1])
+        for kind, (x, y) in [
+            ("mousePressed", places[0]),
+            *(("mouseMoved", place) for place in places[1:]),
+            ("mouseReleased", places[-1]),
+        ]:
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
 
     def touch(self, selector: str, points: list[tuple[float, float]]) -> None:
         """The same with a finger."""
         places = [self.place(selector, x, y) for x, y in points]
         for i, (x, y) in enumerate(places):
-            self.send(
-                "Input.dispatchTouchEvent", type="touchMove" if i else "touchStart", touchPoints=[{"x": x, "y": y}]
-            )
+            kind = "touchMove" if i else "touchStart"
+            self.send("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y}])
         self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def press(self, *keys: str) -> None:

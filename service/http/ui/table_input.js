@@ -110,8 +110,9 @@ function choice(id, name, values, spec, changed, read) {
 
 function text(id, name, spec, recipe, changed) {
   const words = recipe?.words ?? [];
-  // The card names 16 words at most: a shorter list is all that there are.
-  if (recipe?.values === "words" && words.length > 0 && words.length < 16) return choice(id, name, words, spec, changed, String);
+  // The card names 16 words at most: a shorter list is all that there are, or all that the user's rows had.
+  const known = recipe?.values === "words" || (recipe?.values === "given" && words.length > 1);
+  if (known && words.length > 0 && words.length < 16) return choice(id, name, words, spec, changed, String);
   const list = element("datalist", { id: `${id}-words` }, words.map((word) => element("option", { value: word })));
   const field = element("input", { type: "text", id, list: `${id}-words`, value: words[0] ?? "", input: changed });
   return {

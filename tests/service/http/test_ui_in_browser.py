@@ -21,7 +21,7 @@ import uvicorn
 
 from tests.browser import CHROMIUM, Browser, Tab, start_browser
 from tests.service.conftest import Served
-from tests.serving import Service, free_port
+from tests.serving import ROOT, Service, free_port
 from thinned.models.calibration import PolicyRequest, fit, store_calibrated
 from thinned.models.loading import load
 from thinned.models.storage.importing import import_model
@@ -33,6 +33,7 @@ pytestmark = pytest.mark.skipif(
     not CHROMIUM, reason="there is no chromium, chromium-browser or google-chrome to try it in"
 )
 
+OPEN = "document.querySelectorAll('details').forEach((e) => { e.open = true; })"
 ANSWERED = "/^(Answered|This model)/.test(document.querySelector('#status').textContent)"
 NUMBERS = "[...document.querySelectorAll('#answer data')].map(e => [e.dataset.field, Number(e.value), e.textContent])"
 EVIL = "<img src=x onerror='document.title=1'>"
@@ -166,9 +167,9 @@ def test_the_answer_comes_on_with_the_passes(opened: Any, digits_page: str) -> N
     # As many dots as passes, in each.
     assert [int(note.split()[0]) for text, note in seen if text.endswith("passes…")] == counts
     assert seen[-1][1].startswith("320 passes, each a dot")
-    inked = "(c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(v => v))(document.querySelector('{}'))"
     for canvas in (".dots", ".lines"):
-        assert tab.run(inked.format(canvas))
+        pixels = "c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
+        assert tab.run(f"(c => {pixels}.some(v => v))(document.querySelector('{canvas}'))")
 
 
 def test_what_is_copied_gives_the_same_numbers(opened: Any, browser: Browser, digits_page: str) -> None:
@@ -193,7 +194,7 @@ def test_by_keys_alone(opened: Any, digits_page: str) -> None:
     cleared = after(tab, lambda: tab.press("Enter"))
     assert np.array(cleared["inputs"]).max() == 0
     reached = []
-    tab.run("document.activeElement.blur(); getSelection().removeAllRanges(); document.body.focus()")
+    tab.run("document.querySelector('.skip').focus()")
     for _ in range(40):
         tab.press("Tab")
         reached.append(tab.run("document.activeElement.id || document.activeElement.textContent"))
@@ -210,38 +211,11 @@ def test_by_keys_alone(opened: Any, digits_page: str) -> None:
     same_as_the_api(tab, digits_page)
 
 
-CONTRASTS = """(() => {
-  const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return [...n.slice(0, 3), n[3] ?? 1]; };
-  const light = (c) => c.slice(0, 3).map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
-    if (c[3] === 1) return c; } return [255, 255, 255, 1]; };
-  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
-  const found = [];
-  for (const e of document.querySelectorAll('body *')) {
-    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (e.getClientRects().length === 0 || e.closest('.unseen, .skip')) continue;
-    const style = getComputedStyle(e);
-    if (own || /^(INPUT|SELECT|TEXTAREA)$/.test(e.tagName)) found.push([e.outerHTML.slice(0, 80), 4.5, ratio(parse(style.color), behind(e))]);
-    if (/^(BUTTON|SELECT|TEXTAREA)$/.test(e.tagName) || (e.tagName === 'INPUT' && /^(number|text|password)$/.test(e.type)))
-      found.push([e.outerHTML.slice(0, 80), 3, Math.max(ratio(parse(style.borderTopColor), behind(e.parentElement)), ratio(behind(e), behind(e.parentElement)))]);
-  }
-  const root = getComputedStyle(document.documentElement);
-  const probe = document.body.appendChild(document.createElement('i'));
-  const named = (name) => { probe.style.color = root.getPropertyValue(name); return parse(getComputedStyle(probe).color); };
-  for (const mark of ['--accent', '--text', '--other', '--line', '--error', '--warning']) found.push([mark, 3, ratio(named(mark), named('--panel'))]);
-  probe.remove();
-  return found;
-})()"""
-
-
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_its_contrasts_are_those_of_wcag_aa(opened: Any, digits_page: str, dark: bool) -> None:
     tab = opened(digits_page, dark=dark)
-    tab.run(
-        "document.querySelectorAll('details').forEach((e) => { e.open = true; }); document.querySelector('#token').hidden = false"
-    )
-    found = tab.run(CONTRASTS)
+    tab.run(f"{OPEN}; document.querySelector('#token').hidden = false")
+    found = tab.run((ROOT / "tests/contrasts.js").read_text())
     assert len(found) > 100
     assert [entry for entry in found if entry[2] < entry[1]] == []
     assert (tab.run("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 27)") is dark
@@ -249,13 +223,13 @@ def test_its_contrasts_are_those_of_wcag_aa(opened: Any, digits_page: str, dark:
 
 def test_on_a_phone_nothing_is_beside_the_screen_and_fingers_draw(opened: Any, digits_page: str) -> None:
     tab = opened(digits_page, width=360, height=740)
-    tab.run("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
+    tab.run(OPEN)
     assert tab.run("document.documentElement.scrollWidth") == 360
-    small = tab.run(
-        "[...document.querySelectorAll('button, input, select')].filter(e => e.getClientRects().length)"
-        ".map(e => [e.outerHTML, e.getBoundingClientRect()]).filter(([, b]) => b.height < 24 && b.width < 24).map(([h]) => h)"
+    sizes = tab.run(
+        "[...document.querySelectorAll('button, input, select, summary')].filter(e => e.getClientRects().length)"
+        ".map(e => [e.outerHTML, e.getBoundingClientRect().width, e.getBoundingClientRect().height])"
     )
-    assert [html for html in small if "checkbox" not in html] == []
+    assert [html for html, width, height in sizes if min(width, height) < 24] == []
     tab.run("document.querySelector('#inputs .row button').click(); window.scrollTo(0, 0)")
     drawn = after(tab, lambda: tab.touch("#drawing", [(0.5, y / 10) for y in range(1, 10)]))
     assert np.array(drawn["inputs"])[0, 2:6, 3:5, 0].mean() > 6
@@ -306,9 +280,8 @@ def test_a_table_has_its_columns_its_interval_and_its_decision(opened: Any, hous
     with on_a_port(create_app(house.manager)) as url:
         tab = opened(url)
         for i, name in enumerate(("area", "rooms")):
-            found = tab.run(
-                f"(e => [e.type, e.labels[0].textContent, Number(e.min), Number(e.max)])(document.querySelector('#value-size-{i}'))"
-            )
+            told = "[e.type, e.labels[0].textContent, Number(e.min), Number(e.max)]"
+            found = tab.run(f"(e => {told})(document.querySelector('#value-size-{i}'))")
             assert found == ["range", name, recipe.lows[i], recipe.highs[i]]
         choices = tab.run("[...document.querySelector('#value-kind-0').options].map(e => e.textContent)")
         assert set(choices) == {"flat", EVIL}
