@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -83,7 +83,7 @@ def digits_page(service: Service) -> str:
 
 def body_of(tab: Tab) -> dict[str, Any]:
     """The request that the page shows."""
-    found: dict[str, Any] = json.loads(re.search(r"--json '(.*)'$", tab.text("#code-curl"), re.DOTALL)[1])  # type: ignore[index]
+    found: dict[str, Any] = json.loads(shlex.split(tab.text("#code-curl").replace("\\\n", ""))[-1])
     return found
 
 
