@@ -13,6 +13,16 @@ export function draw(canvas, paint) {
   repaint(canvas);
 }
 
+/** The least and the largest of numbers, of which there may be many. */
+export function ends(values) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  return [low, high];
+}
+
 /** A place on a line of so many pixels, for values from low to high. */
 function placer(low, high, from, to) {
   const span = high - low || 1;
@@ -41,9 +51,7 @@ export function dots(passes, mean, [low, high]) {
 /** How many passes fell where, the mean a bold line, and a band from `band[0]` to `band[1]` where there is one. */
 export function histogram(passes, mean, band) {
   return (context, width, height, colours) => {
-    const all = [...passes, mean, ...(band ?? [])].filter(Number.isFinite);
-    let low = Math.min(...all);
-    let high = Math.max(...all);
+    let [low, high] = ends([...passes, mean, ...(band ?? [])]);
     if (low === high) [low, high] = [low - 0.5, high + 0.5];
     const bottom = height - 18;
     const x = placer(low, high, 8, width - 8);
@@ -72,8 +80,7 @@ export function lines(series) {
     const points = series.flatMap((line) => line.values);
     if (points.length === 0) return;
     const last = Math.max(...points.map(([n]) => n), 1);
-    let low = Math.min(...points.map(([, value]) => value));
-    let high = Math.max(...points.map(([, value]) => value));
+    let [low, high] = ends(points.map(([, value]) => value));
     if (high - low < 1e-9) [low, high] = [low - 0.5, high + 0.5];
     const x = placer(0, last, LEFT, width - 10);
     const y = placer(low, high, height - 24, 8);

@@ -1,6 +1,6 @@
 // An output of classes: a line for each, with its passes, its mean and its variance.
 
-import { dots, draw } from "./charts.js";
+import { dots, draw, ends } from "./charts.js";
 import { element, number } from "./elements.js";
 
 const MOST = 20;
@@ -43,8 +43,8 @@ export class ClassesView {
     const variance = of("variance")?.[0];
     const probabilities = of("mean_probabilities")?.[0];
     const shown = this.#likeliest(mean);
-    const ends = this.logits ? range([mean, ...passes]) : [0, 1];
-    [this.low.textContent, this.high.textContent] = ends.map((end) => String(Number(end.toPrecision(3))));
+    const scale = this.logits ? range([mean, ...passes]) : [0, 1];
+    [this.low.textContent, this.high.textContent] = scale.map((end) => String(Number(end.toPrecision(3))));
     this.note.textContent = [
       passes.length ? `${passes.length} passes, each a dot; the bar is the mean.` : "",
       shown.length < mean.length ? `The ${shown.length} largest of ${mean.length} classes.` : "",
@@ -53,7 +53,7 @@ export class ClassesView {
     while (this.lines.length < shown.length) this.lines.push(new Line(this.body, this.logits));
     this.lines.forEach((line, i) => {
       const unit = shown[i];
-      line.show(this.#name(unit, mean.length), passes.map((pass) => pass[unit]), ends, {
+      line.show(this.#name(unit, mean.length), passes.map((pass) => pass[unit]), scale, {
         mean: mean[unit], mean_probabilities: probabilities?.[unit], variance: variance?.[unit],
       });
     });
@@ -80,17 +80,16 @@ class Line {
     body.append(element("tr", {}, this.name, element("td", {}, this.canvas), [...this.cells.values()]));
   }
 
-  show(name, passes, ends, values) {
+  show(name, passes, scale, values) {
     if (this.name.textContent !== name) this.name.textContent = name;
     for (const [field, cell] of this.cells) {
       cell.replaceChildren(values[field] === undefined ? "" : number(values[field], field));
     }
-    draw(this.canvas, dots(passes, values.mean, ends));
+    draw(this.canvas, dots(passes, values.mean, scale));
   }
 }
 
 function range(lists) {
-  const all = lists.flat();
-  const [low, high] = [Math.min(...all.slice(0, 50_000)), Math.max(...all.slice(0, 50_000))];
+  const [low, high] = ends(lists.flat());
   return low < high ? [low, high] : [low - 1, high + 1];
 }

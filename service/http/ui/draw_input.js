@@ -10,13 +10,13 @@ const TURN_STEP = 5;
 /** Whether an input is an image that can be drawn. */
 export function isImage(spec) {
   const [height, width, channels = 1, ...more] = spec.shape;
-  const sides = [height, width].every((side) => Number.isInteger(side) && side >= 4 && side <= 1024);
+  const sides = [height, width].every((side) => Number.isInteger(side) && side >= 4 && side <= 512);
   return spec.shape.length >= 2 && sides && [1, 3].includes(channels) && more.length === 0 && /float|int/.test(spec.dtype);
 }
 
 export class DrawInput {
-  /** `recipe` tells the range of a pixel; with `labels` of ten digits these can be picked. `changed` is called. */
-  constructor(spec, recipe, labels, changed) {
+  /** `recipe` tells the range of a pixel; with `digits` these can be picked. `changed` is called. */
+  constructor(spec, recipe, digits, changed) {
     const [height, width, channels = 1] = spec.shape;
     const whole = spec.dtype.includes("int");
     const low = recipe?.low ?? 0;
@@ -28,8 +28,8 @@ export class DrawInput {
     this.changed = changed;
     this.cursor = [Math.floor(width / 2), Math.floor(height / 2)];
     this.erasing = false;
-    this.element = this.#build(labels);
-    if (labels !== null) this.#pick(8);
+    this.element = this.#build(digits);
+    if (digits) this.#pick(8);
   }
 
   /** The row to send, as nested lists. */
@@ -44,7 +44,7 @@ export class DrawInput {
     return Array.from({ length: height }, (_, row) => Array.from({ length: width }, (_, column) => pixel(row, column)));
   }
 
-  #build(labels) {
+  #build(digits) {
     const { height, width } = this.picture;
     const scale = Math.max(1, Math.floor(SHOWN / Math.max(height, width)));
     this.scale = scale;
@@ -72,7 +72,7 @@ export class DrawInput {
       eraser.setAttribute("aria-pressed", String(this.erasing));
     }, { "aria-pressed": "false" });
     const file = element("input", { type: "file", id: "picture-file", accept: "image/*", change: () => this.#open(file) });
-    const digits = labels === null ? null : element(
+    const picks = !digits ? null : element(
       "div",
       { role: "group", "aria-label": "Pick a digit", class: "picks" },
       DIGITS.map((_, digit) => button(String(digit), () => {
@@ -86,7 +86,7 @@ export class DrawInput {
       this.canvas,
       this.place,
       element("p", { id: "drawing-help", class: "hint" }, "Draw with a finger or the mouse. By keys: arrows move, Space draws, Delete erases."),
-      digits,
+      picks,
       element("div", { class: "row" }, button("Clear", () => {
         this.picture.clear();
         this.#update();

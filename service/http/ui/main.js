@@ -80,16 +80,19 @@ class Page {
       return;
     }
     let begun = false;
+    let ended = false;
     for await (const { name, data } of events(`${path}/stream`, body, signal)) {
       if (signal.aborted) return;
       if (!begun) this.answer.begin();
       begun = true;
+      ended = name === "answer";
       // The last event has all passes once more.
       this.answer.show(data, { fresh: name === "progress" });
       at("status").textContent = name === "answer" ? `Answered from ${data.n_samples} passes of seed ${data.seed}.` : `${data.n_samples} passes…`;
       if (name === "progress") await new Promise((go) => setTimeout(go, SEEN_MS));
       if (signal.aborted) return;
     }
+    if (!ended && !signal.aborted) throw new Error("the connection ended before the answer came; ask again");
   }
 
   #inputs() {
@@ -125,11 +128,16 @@ class Page {
 function inputOf(card, recipes, changed) {
   const [first] = card.inputs;
   if (card.inputs.length === 1 && isImage(first)) {
-    const labels = card.outputs.find((output) => output.labels?.join("") === "0123456789")?.labels ?? null;
-    return new DrawInput(first, recipes.get(first.name), labels, changed);
+    return new DrawInput(first, recipes.get(first.name), card.outputs.some((output) => isDigits(output, first)), changed);
   }
   if (isTable(card.inputs)) return new TableInput(card.inputs, recipes, changed);
   return new JsonInput(card.inputs, recipes, changed);
+}
+
+/** Whether an output tells ten digits, or ten classes without names of a grey image. */
+function isDigits({ task, shape, labels }, input) {
+  const grey = input.shape.length === 2 || input.shape[2] === 1;
+  return task === "classification" && shape.join() === "10" && (labels === null ? grey : labels.join("") === "0123456789");
 }
 
 /** Shows what went wrong, as the service said it; null for nothing. */
