@@ -250,6 +250,29 @@ def test_an_error_is_told_as_text_and_goes_away(opened: Any, digits_page: str) -
     assert same_as_the_api(tab, digits_page)["n_samples"] == 64
 
 
+def test_a_stream_that_is_cut_is_told(opened: Any, classes: Served) -> None:
+    app, cut = create_app(classes.manager), threading.Event()
+
+    async def cutting(scope: Any, receive: Any, send: Any) -> None:
+        async def first_event(message: Any) -> None:
+            ending = cut.is_set() and message["type"] == "http.response.body"
+            if not done:
+                await send({**message, "more_body": False} if ending else message)
+            done.extend([True] * ending)
+
+        done: list[bool] = []
+        await app(scope, receive, first_event)
+
+    with on_a_port(cutting) as url:
+        tab = opened(url)
+        cut.set()
+        tab.click("#run")
+        tab.wait("document.querySelector('#problem').textContent.includes('ended before the answer')")
+        cut.clear()
+        after(tab, lambda: tab.click("#run"))
+        assert tab.text("#problem") == ""
+
+
 @pytest.fixture(scope="module")
 def house(serve: Callable[..., Served], tmp_path_factory: pytest.TempPathFactory) -> Served:
     """A calibrated model of a table, with a policy, whose words would be markup if they were taken for it."""
