@@ -90,6 +90,12 @@ class RowRecipe(Frozen):
     high: float | None = Field(default=None, description="Largest value.")
     words: tuple[str, ...] = Field(default=(), description="Words that strings are made of.")
     integers: tuple[int, ...] = Field(default=(), description="Integers that a table knows, where few others are.")
+    lows: tuple[float, ...] = Field(
+        default=(),
+        description="Of rows of the user's data, the least value of each number of a row, the last axis fastest; empty "
+        "where there are no such rows, or more than 64 numbers in one.",
+    )
+    highs: tuple[float, ...] = Field(default=(), description="Likewise the largest values.")
 
     @property
     def typical(self) -> bool | int | float | str:
@@ -101,8 +107,20 @@ class RowRecipe(Frozen):
         if self.dtype == "bool":
             return False
         low = self.low or 0.0
+        return self._between(low, low if self.high is None else self.high)
+
+    @property
+    def typical_row(self) -> Any:
+        """Such values for a whole row, as nested lists; of the user's data each from the middle of its range."""
+        row: list[Any] = [self._between(*ends) for ends in zip(self.lows, self.highs, strict=True)]
+        row = row or [self.typical] * prod(self.shape)
+        for length in reversed(self.shape):
+            row = [row[i : i + length] for i in range(0, len(row), max(length, 1))]
+        return row[0] if row else []
+
+    def _between(self, low: float, high: float) -> int | float:
         whole = self.values == "integers" or "int" in self.dtype
-        return int(low) if whole else round((low + (low if self.high is None else self.high)) / 2, 4)
+        return int(low) if whole else round((low + high) / 2, 4)
 
     def describe(self) -> str:
         """Of what kind the values are, in words."""

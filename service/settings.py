@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     )
     open_metrics: bool = Field(False, description="Whether /metrics needs no token, where there are tokens.")
     open_docs: bool = Field(
-        False, description="Whether the page and the OpenAPI document need no token, where there are tokens."
+        False, description="Whether the page at / and the OpenAPI document need no token, where there are tokens."
     )
     metrics_address: str | None = Field(
         None, description="HOST:PORT, or PORT for loopback, that answers /metrics without a token. Unset: none."

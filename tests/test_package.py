@@ -84,6 +84,8 @@ def test_a_wheel_puts_one_name_into_site_packages(wheel: Path) -> None:
         own = {f"thinned/{folder}/{p.relative_to(ROOT / 'thinned' / folder)}" for p in sources(folder)}
         assert own <= held
     assert {"thinned/py.typed", "thinned/loadtest/sweep/results.schema.json"} <= held
+    page = {path.name for path in (ROOT / "service/http/ui").iterdir()}
+    assert {f"thinned/service/http/ui/{name}" for name in page} <= held
     assert not [name for name in held if "results/" in name or "tests" in name]
 
 
@@ -199,3 +201,4 @@ def test_the_service_of_a_wheel_serves_beside_a_users_own_modules(
         answer = httpx.post(service.url + "/predict_mc", json={"inputs": [[1, 2, 3]], "n_samples": 8}).json()
         assert answer["model"]["name"] == "served"
         assert len(answer["variance"]) == 1
+        assert httpx.get(service.url + "/ui/main.js").status_code == 200

@@ -36,6 +36,7 @@ Array = npt.NDArray[Any]
 _ROWS, _MANY_ROWS = 3, 16
 _MOST_WORDS = 16
 _MOST_INTEGERS = 64
+_MOST_RANGES = 64
 _FEW_NUMBERS = 4096
 _MOST_NUMBERS = 1 << 25
 _SECONDS = 30.0
@@ -125,7 +126,11 @@ def _of_given(spec: InputSpec, x: Array) -> RowRecipe:
         return recipe.model_copy(update={"words": words})
     if spec.dtype == "bool":
         return recipe
-    return recipe.model_copy(update={"low": float(x.min()), "high": float(x.max())})
+    ranges: dict[str, Any] = {"low": float(x.min()), "high": float(x.max())}
+    if math.prod(recipe.shape) <= _MOST_RANGES:
+        columns = x.reshape(len(x), -1).astype(np.float64)
+        ranges |= {"lows": tuple(columns.min(axis=0).tolist()), "highs": tuple(columns.max(axis=0).tolist())}
+    return recipe.model_copy(update=ranges)
 
 
 def find_examples(model: Any, signature: ModelSignature) -> ExampleRows:

@@ -116,4 +116,4 @@ def train(on_epoch: OnEpoch | None = None) -> StoredModel:
         error = float(((answers - rows.y_test) ** 2).mean())
         scores[f"rmse_{kind}"] = error**0.5
         scores[f"r2_{kind}"] = 1 - error / float(rows.y_test.var())
-    return put_in_store(model, name=NAME, task="regression", scores=scores, columns=COLUMNS)
+    return put_in_store(model, name=NAME, task="regression", scores=scores, columns=COLUMNS, data=rows.x_train)

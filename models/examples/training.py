@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -74,8 +75,12 @@ def put_in_store(
     scores: Mapping[str, float],
     labels: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
+    data: NDArray[Any] | None = None,
 ) -> StoredModel:
-    """Save the model to a file and import that file, as `thinned import` would."""
+    """Save the model to a file and import that file, as `thinned import` would.
+
+    Of `data`, rows of its only input, the card gets the range of each column.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.keras"
         model.save(path)
@@ -86,5 +91,7 @@ def put_in_store(
             labels=labels,
             scores=scores,
             columns={None: columns} if columns is not None else None,
+            data=None if data is None else lambda specs: {specs[0].name: data},
+            data_sha256=None if data is None else hashlib.sha256(data.tobytes()).hexdigest(),
             replace=True,
         )

@@ -74,7 +74,7 @@ def _recipe(stored: StoredModel) -> dict[str, Any]:
         needed = [text for text in importlib.metadata.requires("thinned") or () if "extra ==" not in text]
         recipe = {
             "service": "thinned.service.app:UncertaintyService",
-            "include": ["thinned/**/*.py"],
+            "include": ["thinned/**/*.py", "thinned/service/http/ui/*"],
             "python": {"packages": needed, "lock_packages": False},
             "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
         }

@@ -95,7 +95,7 @@ def serve_model(name: str | None, *, host: str, port: int, workers: int | None =
     check_port(host, port)
     stored = _find_or_train(settings.model)
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
-    print(f"Serving {stored.tag} on {url} (its page: {url}/, its API: {url}/docs.json). Stop with Ctrl-C.")
+    print(f"Serving {stored.tag} on {url} (its page: {url}/ui, its API: {url}/). Stop with Ctrl-C.")
     print(f"Once it is ready, in a few seconds, try it from another terminal:\n\n{curl(stored.card, url)}\n")
     _become_bentoml(host=host, port=port)
 
@@ -140,11 +140,7 @@ def _row(card: ModelCard, spec: InputSpec) -> Any:
     rows = _example_rows(card.name)
     if rows is not None and rows.shape[1:] == spec.shape:
         return _short(rows[0].tolist())
-    recipe = card.recipe(spec)
-    typical: Any = recipe.typical
-    for length in reversed(recipe.shape):
-        typical = [typical] * length
-    return typical
+    return card.recipe(spec).typical_row
 
 
 def _filled(card: ModelCard, spec: InputSpec) -> str:

@@ -1,4 +1,4 @@
-"""Lets in who has a token, where tokens are asked for; health is for everyone."""
+"""Lets in who has a token, where tokens are asked for; health and the page at `/ui` are for everyone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from thinned.service.settings import Settings
 __all__ = ["HEALTH", "AccessMiddleware", "open_to_all"]
 
 HEALTH = ("/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready")
+# Its files say nothing of the model, and ask for the token before they show anything: a browser sends none by itself.
+PAGE = "/ui"
 DOCUMENTS = ("/", "/docs.json", "/openapi.json", "/schema.json", "/static_content/")
 
 
@@ -61,7 +63,7 @@ class AccessMiddleware:
 
 def open_to_all(path: str, settings: Settings) -> bool:
     """Whether a path is answered without a token."""
-    if path in HEALTH:
+    if path in HEALTH or path == PAGE or path.startswith(f"{PAGE}/"):
         return True
     if path == "/metrics":
         return settings.open_metrics

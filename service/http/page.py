@@ -23,6 +23,7 @@ INDEX = f"""<!DOCTYPE html>
   </head>
   <body>
     <noscript>The API is described in <a href="./docs.json">docs.json</a>.</noscript>
+    <p><a href="./ui">Ask the model on a page</a></p>
     <div id="api"></div>
     <script src="./static_content/swagger-ui-bundle.js"></script>
     <script>{_SCRIPT}</script>

@@ -23,6 +23,7 @@ from thinned.service.http.paths import INFER
 from thinned.service.http.predictions import predict, predict_mc
 from thinned.service.http.problem_details import answer_to
 from thinned.service.http.streams import predict_mc_stream
+from thinned.service.http.ui_page import ui_routes
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.metrics.exposition import exposition
 from thinned.service.metrics.workers import Workers
@@ -66,6 +67,7 @@ def create_app(manager: ModelManager | None = None) -> Starlette:
             Route("/schema.json", _answering(_schema), methods=["GET"]),
             Route("/metrics", _answering(_metrics), methods=["GET"]),
             Route("/", _answering(_index), methods=["GET"]),
+            *ui_routes(),
             *_protocol_routes(manager_of),
         ],
         exception_handlers={HTTPException: _http_exception},

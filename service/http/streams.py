@@ -120,9 +120,11 @@ class _Stream:
     def _answer_so_far(self, count: int) -> bytes:
         request, model = self._request, self._model
         statistics = self._progress.statistics()
+        fresh = self._progress.new_passes() if request.return_samples else {}
         answers = {
-            spec.name: answer_output(
-                spec, statistics[spec.name], sampling=request.sampling, calibrated=request.calibrated
+            spec.name: replace(
+                answer_output(spec, statistics[spec.name], sampling=request.sampling, calibrated=request.calibrated),
+                samples=fresh.get(spec.name),
             )
             for spec in model.card.outputs
         }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from thinned.models.sampling import BLOCK
 from thinned.models.uncertainty import BlockStatistics, RunningStatistics
@@ -61,6 +63,11 @@ class Progress:
         pieces = list(self._pieces.values())
         return {name: RunningStatistics.of_rows([piece.statistics[name] for piece in pieces]) for name in self._outputs}
 
+    def new_passes(self) -> dict[str, npt.NDArray[Any]]:
+        """The passes since this was asked last, (S, B, *output_shape), by output name; empty where none are kept."""
+        fresh = [piece.hand_over() for piece in self._pieces.values()]
+        return {name: np.concatenate([part[name] for part in fresh], axis=1) for name in fresh[0]}
+
 
 class _Piece:
     """Some of the rows, whose passes are drawn together."""
@@ -69,6 +76,7 @@ class _Piece:
         self.height = height
         self.statistics = {name: RunningStatistics() for name in outputs}
         self.waiting: deque[dict[str, BlockStatistics]] = deque()
+        self._fresh: dict[str, list[npt.NDArray[Any]]] = {}
 
     @property
     def count(self) -> int:
@@ -81,3 +89,10 @@ class _Piece:
         with np.errstate(over="ignore", invalid="ignore"):
             for name, block in self.waiting.popleft().items():
                 self.statistics[name].update(block)
+                if block.passes is not None:
+                    self._fresh.setdefault(name, []).append(block.passes)
+
+    def hand_over(self) -> dict[str, npt.NDArray[Any]]:
+        """The passes since this was asked last, by output name."""
+        fresh, self._fresh = self._fresh, {}
+        return {name: np.concatenate(passes) for name, passes in fresh.items()}

@@ -160,6 +160,8 @@ class ServedModel:
         hold.take("answers", _ANSWER_BYTES * numbers * (3 + request.return_samples * request.kept_passes))
         if on_blocks is not None:
             hold.take("passes", _BLOCK_BYTES * numbers * math.ceil(request.n_samples / BLOCK))
+            # Those that are told of before the run has all of them.
+            hold.take("passes", 4 * numbers * request.return_samples * request.kept_passes)
         ood = self._ood(request)
         run = MonteCarloRun(
             request.inputs,
@@ -175,7 +177,7 @@ class ServedModel:
             estimator=request.estimator,
             exact=exact,
             on_frontier=None if ood is None else ood.take,
-            on_blocks=None if on_blocks is None else _in_this_loop(on_blocks),
+            on_blocks=None if on_blocks is None else _in_this_loop(on_blocks, with_passes=request.return_samples),
         )
         job = SampleJob(request.inputs, run, row_passes=most, deadline=began + request.timeout_ms / 1000, ood=ood)
         await self._answered(job, request.timeout_ms, gone)
@@ -286,14 +288,14 @@ class ServedModel:
             self.idle.set()
 
 
-def _in_this_loop(on_blocks: OnBlocks) -> OnBlocks:
+def _in_this_loop(on_blocks: OnBlocks, *, with_passes: bool) -> OnBlocks:
     """The same, to be called from the thread that computes."""
     loop = asyncio.get_running_loop()
 
     def told(rows: slice, part: dict[str, BlockStatistics]) -> None:
-        # The passes themselves are kept by the run, where they are kept.
-        light = {name: replace(blocks, passes=None) for name, blocks in part.items()}
+        if not with_passes:  # They are kept by the run, where they are kept.
+            part = {name: replace(blocks, passes=None) for name, blocks in part.items()}
         with suppress(RuntimeError):  # The event loop has ended.
-            loop.call_soon_threadsafe(on_blocks, rows, light)
+            loop.call_soon_threadsafe(on_blocks, rows, part)
 
     return told

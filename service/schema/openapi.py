@@ -199,7 +199,7 @@ def _example(card: ModelCard) -> dict[str, Any] | None:
     recipes = {spec.name: card.recipe(spec) for spec in card.inputs}
     if sum(int(np.prod(recipe.shape)) for recipe in recipes.values()) > _EXAMPLE_NUMBERS:
         return None
-    rows = {name: np.full((1, *recipe.shape), recipe.typical, object).tolist() for name, recipe in recipes.items()}
+    rows = {name: [recipe.typical_row] for name, recipe in recipes.items()}
     return {"inputs": rows if len(rows) > 1 else next(iter(rows.values()))}
 
 

@@ -53,6 +53,10 @@ def test_health_is_open_and_all_else_asks_for_a_token(secured: Any) -> None:
         assert {answer.headers["www-authenticate"] for answer in refused} == {"Bearer"}
         assert len({answer.json()["detail"] for answer in refused}) == 1
         assert ask("GET", path, "token").status_code == 200
+    for path in ("/ui", "/ui/main.js", "/ui/style.css"):
+        assert ask("GET", path).status_code == 200
+    assert ask("GET", "/ui/nope").status_code == 404
+    assert ask("GET", "/uix").status_code == 404
     assert ask("POST", "/predict", json={"inputs": ROWS}).status_code == 401
     assert ask("POST", "/predict", "token", json={"inputs": ROWS}).status_code == 200
     assert 'reason="token"} 13.0' in ask("GET", "/metrics", "token").text

@@ -53,6 +53,7 @@ def test_a_bento_serves_the_model_that_it_was_built_with(digits: str, tmp_path: 
         assert answer["model"] == {"name": "packed", "version": packed.version}
         assert (len(answer["mean"][0]), answer["estimator"]) == (3, "exact")
         assert httpx.get(service.url + "/model").json()["sha256"] == packed.card.sha256
+        assert {httpx.get(service.url + path).status_code for path in ("/ui", "/ui/main.js", "/ui/style.css")} == {200}
 
 
 def test_what_a_bento_says_of_its_models(tmp_path: Path) -> None:

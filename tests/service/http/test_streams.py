@@ -97,6 +97,18 @@ def test_an_event_is_the_answer_of_as_many_passes(classes: Served, several: Serv
                     np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-7)
 
 
+def test_passes_that_are_asked_for_come_with_their_blocks(slow: Served, several: Served) -> None:
+    inputs = {"x": ROWS, "tokens": [[1, 2], [3, 4]]}
+    for served, asked, names in ((slow, (ROWS * 3)[:5], [None]), (several, inputs, ["kind", "amount"])):
+        fields = {"inputs": asked, "seed": 5, "n_samples": 100, "return_samples": True}
+        *before, last = [json.loads(data) for _, data in stream(served, **fields)]
+        assert [found["n_samples"] for found in before] == [32, 64, 96]
+        for name in names:
+            of = [found["samples"] if name is None else found["samples"][name] for found in (*before, last)]
+            assert [len(passes) for passes in of] == [32, 32, 32, 100]
+            np.testing.assert_array_equal(np.concatenate(of[:-1]), of[-1][:96])
+
+
 def test_many_rows_come_on_together(slow: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     fields = {"inputs": (ROWS * 3)[:5], "seed": 5, "n_samples": 100}
     for most in (64, 12):  # of the second not even a block fits a call
