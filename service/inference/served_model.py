@@ -24,6 +24,7 @@ from thinned.service.schema.request_fields import PredictRequest, SampleRequest
 from thinned.service.settings import Settings
 
 if TYPE_CHECKING:
+    from thinned.service.inference.compute_thread import ComputeThread
     from thinned.service.inference.engine import Engine
     from thinned.service.inference.jobs import Job, OodRows, PredictJob, SampleJob
     from thinned.service.inference.scheduler import Scheduler
@@ -55,13 +56,16 @@ class ServedModel:
         engine: The same, loaded and checked.
         settings: Bound what may wait.
         metrics: What is told of calls and of what waits.
+        thread: Computes for all models.
     """
 
-    def __init__(self, stored: StoredModel, engine: Engine, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, stored: StoredModel, engine: Engine, settings: Settings, metrics: Metrics, thread: ComputeThread
+    ) -> None:
         self.stored, self.engine, self.settings = stored, engine, settings
         self.admitted = 0
         """Requests that wait for their answer."""
-        self._metrics = metrics
+        self._metrics, self._thread = metrics, thread
         self._scheduler: Scheduler | None = None
         self._borrowers = 0
         self._retired = False
@@ -277,6 +281,7 @@ class ServedModel:
                 soon_from_elsewhere=loop.call_soon_threadsafe,
                 join=self.settings.join,
                 metrics=self._metrics,
+                thread=self._thread,
             )
         return self._scheduler
 

@@ -5,6 +5,7 @@ A method is one sentence of the code that calls it. Each takes a few microsecond
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from collections.abc import Iterable
@@ -53,6 +54,13 @@ class Metrics:
         self._memory = self._family("gauge", "memory_bytes", "Memory in use, by what it is used for.", "kind")
         self._ready = self._family("gauge", "ready_workers", "Workers whose model is loaded and checked.", "version")
         self.serve(model)
+
+    def beside(self, model: str) -> Metrics:
+        """Those of another model of the same worker: the families are the same, and so is who tells them."""
+        other = copy.copy(self)
+        other.model = model
+        other.serve(model)
+        return other
 
     def serve(self, model: str) -> None:
         """Tell of this model from now on: what is the case is the case of this one, what was counted stays."""

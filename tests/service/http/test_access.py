@@ -29,7 +29,7 @@ def secured(
         (token, line), (slow, slow_line) = new_token("fast"), new_token("slow", 40.0)
         path.write_text(f"{line}\n{slow_line}\n")
         served = serve(models["classes"], tokens=path, **settings)
-        monkeypatch.setattr(http.state, "manager", served.manager, raising=False)
+        monkeypatch.setattr(http.state, "models", served.models, raising=False)
         monkeypatch.setattr(http.state, "tokens", Tokens(path), raising=False)
         known = {"token": token, "slow": slow}
 
