@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import ModelNotFoundError, NotReadyError, ReloadError, ThinnedError
 from thinned.models.storage.model_store import StoredModel, find
+from thinned.service.inference.model_room import ModelRoom
 from thinned.service.inference.resources import Resources
 from thinned.service.inference.served_model import ServedModel
 from thinned.service.inference.siblings import Siblings
@@ -115,7 +116,8 @@ class ModelManager:
             self._serve(stored, engine)
         if before is not None:
             before.retire()
-            threading.Thread(target=_forget, args=(before,), name="thinned-forget", daemon=True).start()
+            arguments = (before, self._resources.room)
+            threading.Thread(target=_forget, args=arguments, name="thinned-forget", daemon=True).start()
         return stored, True
 
     def _in_force(self) -> StoredModel:
@@ -131,14 +133,19 @@ class ModelManager:
         return stored
 
     def _load(self, stored: StoredModel) -> Engine:
+        self.metrics.memory("model", self._resources.room.take(stored))
         # TensorFlow takes seconds to import, in which the service already answers that it lives.
         set_threads(self.settings.compute_threads or threads_for(self.settings.workers))
         import_tensorflow()
         from thinned.service.inference.engine import Engine
 
         most = self._resources.call_memory
-        engine = Engine(stored, block_row_passes=self.settings.block_row_passes, call_memory=most)
-        engine.warm_up()
+        try:
+            engine = Engine(stored, block_row_passes=self.settings.block_row_passes, call_memory=most)
+            engine.warm_up()
+        except Exception:
+            self._resources.room.give(stored)
+            raise
         return engine
 
     def _serve(self, stored: StoredModel, engine: Engine) -> None:
@@ -264,10 +271,12 @@ class ModelManager:
         self.on_readiness()
 
 
-def _forget(served: ServedModel) -> None:
+def _forget(served: ServedModel, room: ModelRoom) -> None:
     """Give the memory of a model back once its last request has ended."""
     served.idle.wait()
+    stored = served.stored
     del served
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    room.give(stored)

@@ -6,7 +6,8 @@ import threading
 from dataclasses import dataclass, field, replace
 
 from thinned.service.inference.compute_thread import ComputeThread
-from thinned.service.inference.memory import MemoryBudget, machine_memory
+from thinned.service.inference.memory import MemoryBudget
+from thinned.service.inference.model_room import ModelRoom, calls_bytes
 from thinned.service.metrics import Metrics
 from thinned.service.settings import Settings
 
@@ -24,6 +25,7 @@ class Resources:
         metrics: What is told of this model; the families are those of all.
         memory: What its requests hold beside the call under way; the limit is that of all.
         call_memory: Bytes that a call may use at its peak. There is one at a time, whichever model's it is.
+        room: What loaded models may take.
         thread: Computes for all.
         loading: Held while a model is loaded: one at a time.
     """
@@ -31,16 +33,17 @@ class Resources:
     metrics: Metrics
     memory: MemoryBudget
     call_memory: int
+    room: ModelRoom
     thread: ComputeThread = field(default_factory=ComputeThread)
     loading: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def of(cls, settings: Settings, model: str) -> Resources:
         """Those of a worker, for its first model."""
-        whole = settings.memory_mib << 20 or machine_memory() // 2 // settings.workers
+        whole = calls_bytes(settings)
         call_memory = min(whole // 2, LARGEST_CALL)
         metrics = Metrics(model)
-        return cls(metrics, MemoryBudget(whole - call_memory, metrics), call_memory)
+        return cls(metrics, MemoryBudget(whole - call_memory, metrics), call_memory, ModelRoom(settings))
 
     def beside(self, model: str) -> Resources:
         """Those of the same worker for another model."""
