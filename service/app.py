@@ -14,8 +14,7 @@ from thinned.models.storage.model_store import find
 from thinned.service.http.bentoml_server import ThinnedService
 from thinned.service.http.routes import create_app
 from thinned.service.http.worker import check_settings, end_worker, set_up_worker, shared_folder
-from thinned.service.inference.catalogue import Catalogue
-from thinned.service.inference.model_room import ModelRoom
+from thinned.service.inference.catalogue import Catalogue, check_models
 from thinned.service.inference.siblings import Siblings
 from thinned.service.settings import Settings
 
@@ -47,7 +46,7 @@ class UncertaintyService:
         """Refuse to start at all without settings and models; a worker that fails would be started again for ever."""
         try:
             settings = Settings.read()
-            ModelRoom(settings).check([find(reference.text) for reference in settings.references])
+            check_models(settings, [find(reference.text) for reference in settings.references])
             check_settings(settings)
         except ThinnedError as error:
             raise SystemExit(f"thinned: {error}") from None

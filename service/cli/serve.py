@@ -90,14 +90,14 @@ def serve_models(names: Sequence[str] | None, *, host: str, port: int, workers: 
         SettingsError: The environment holds a setting that cannot be used.
         ModelNotFoundError: There is no such model.
     """
-    from thinned.service.inference.model_room import ModelRoom
+    from thinned.service.inference.catalogue import check_models
 
     if workers is not None:
         os.environ["THINNED_WORKERS"] = str(workers)
     settings = _settings(names)
     check_port(host, port)
     found = [_find_or_train(reference.text) for reference in settings.references]
-    ModelRoom(settings).check(found)
+    check_models(settings, found)
     stored = found[0]
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
     print(f"Serving {stored.tag} on {url} (its page: {url}/, its API: {url}/docs.json). Stop with Ctrl-C.")

@@ -30,6 +30,10 @@ def manager_of(models: Catalogue, path: str) -> ModelManager:
     name = named_model(path)
     manager = models.first if name is None else models.find(name)
     if manager is None:
+        for primary in models.names:
+            shadow = models.shadow_of(primary)
+            if shadow is not None and shadow.manager.name == name:
+                raise HTTPException(404, f"{name} answers unseen, as a shadow: see /models/{primary}/comparison.")
         served = f"{', '.join(map(repr, models.names))} {'is' if len(models.names) == 1 else 'are'} served"
         raise HTTPException(404, f"There is no model {str(name)[:100]!r} here; {served}.")
     return manager

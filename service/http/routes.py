@@ -57,6 +57,7 @@ def create_app(models: Catalogue | ModelManager | None = None) -> Starlette:
             *_model_routes("", manager),
             Route("/models", _answering(_models), methods=["GET"]),
             *_model_routes(NAMED, manager),
+            Route(f"{NAMED}/comparison", _answering(_comparison), methods=["GET"]),
             Route("/admin/reload", _answering(reload_model), methods=["POST"]),
             Route("/metrics", _answering(_metrics), methods=["GET"]),
             Route("/", _answering(_index), methods=["GET"]),
@@ -130,8 +131,21 @@ async def _model(request: Request) -> Response:
 
 async def _models(request: Request) -> Response:
     models: Catalogue = request.app.state.models
-    told = [{"name": name, "version": manager.version, "ready": manager.is_ready()} for name, manager in models.items()]
+    told = []
+    for name, manager in models.items():
+        shadow = models.shadow_of(name)
+        unseen = None if shadow is None else shadow.manager.reference
+        told.append({"name": name, "version": manager.version, "ready": manager.is_ready(), "shadow": unseen})
     return JSONResponse({"models": told})
+
+
+async def _comparison(request: Request) -> Response:
+    manager, models = _manager(request), request.app.state.models
+    shadow = models.shadow_of(manager.name)
+    if shadow is None:
+        how = f"`thinned serve {manager.name} OTHER@shadow` gives it one"
+        raise HTTPException(404, f"{manager.name} has no shadow to be compared with; {how}.")
+    return JSONResponse(shadow.told())
 
 
 async def _docs(request: Request) -> Response:

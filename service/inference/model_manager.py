@@ -15,7 +15,7 @@ from thinned.models.errors import ModelNotFoundError, NotReadyError, ReloadError
 from thinned.models.storage.model_store import StoredModel, find
 from thinned.service.inference.model_room import ModelRoom
 from thinned.service.inference.resources import Resources
-from thinned.service.inference.served_model import ServedModel
+from thinned.service.inference.served_model import OnAnswer, ServedModel
 from thinned.service.inference.siblings import Siblings
 from thinned.service.inference.threads import set_threads, threads_for
 from thinned.service.references import read_references
@@ -41,6 +41,7 @@ class ModelManager:
         siblings: The service's other workers, which serve the same version.
         reference: Names the model, as the store finds it; by default the first of the settings.
         resources: What it shares with other models of the worker; its own by default.
+        background: Whether it computes only where no other model wants to.
     """
 
     def __init__(
@@ -50,7 +51,11 @@ class ModelManager:
         *,
         reference: str | None = None,
         resources: Resources | None = None,
+        background: bool = False,
     ) -> None:
+        self.on_answer: OnAnswer | None = None
+        """Called with each request that has its answer; set before it is loaded."""
+        self._background = background
         self.settings = settings
         self.reference = reference or settings.references[0].text
         self.siblings = siblings or Siblings(None)
@@ -154,7 +159,15 @@ class ModelManager:
         gc.freeze()
         self.metrics.serve(stored.tag)
         self._served, self._found, self._failure = (
-            ServedModel(stored, engine, self.settings, self.metrics, self._resources.thread),
+            ServedModel(
+                stored,
+                engine,
+                self.settings,
+                self.metrics,
+                self._resources.thread,
+                on_answer=self.on_answer,
+                background=self._background,
+            ),
             stored,
             None,
         )

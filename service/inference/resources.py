@@ -15,6 +15,8 @@ __all__ = ["Resources"]
 
 LARGEST_CALL = 1 << 30
 """Bytes that a call may use at its peak; less where there is little memory."""
+SHADOW_BYTES = 64 << 20
+"""What requests may hold that wait for a shadow; an eighth of what all may where that is less."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Resources:
         memory: What its requests hold beside the call under way; the limit is that of all.
         call_memory: Bytes that a call may use at its peak. There is one at a time, whichever model's it is.
         room: What loaded models may take.
+        shadow_memory: Bytes that requests may hold which wait for a shadow.
         thread: Computes for all.
         loading: Held while a model is loaded: one at a time.
     """
@@ -34,6 +37,7 @@ class Resources:
     memory: MemoryBudget
     call_memory: int
     room: ModelRoom
+    shadow_memory: int = 0
     thread: ComputeThread = field(default_factory=ComputeThread)
     loading: threading.Lock = field(default_factory=threading.Lock)
 
@@ -43,7 +47,10 @@ class Resources:
         whole = calls_bytes(settings)
         call_memory = min(whole // 2, LARGEST_CALL)
         metrics = Metrics(model)
-        return cls(metrics, MemoryBudget(whole - call_memory, metrics), call_memory, ModelRoom(settings))
+        shadows = sum(reference.shadow_of is not None for reference in settings.references)
+        shadow_memory = min(SHADOW_BYTES, whole // 8) if shadows else 0
+        budget = MemoryBudget(max(1, whole - call_memory - shadows * shadow_memory), metrics)
+        return cls(metrics, budget, call_memory, ModelRoom(settings), shadow_memory)
 
     def beside(self, model: str) -> Resources:
         """Those of the same worker for another model."""

@@ -51,6 +51,9 @@ class Metrics:
         self._uncertainty = self._histogram(
             "uncertainty", "Predictive entropy in nats, or standard deviation, of a row.", UNCERTAINTY, "output", "kind"
         )
+        self._shadow = self._family(
+            "counter", "shadow_rows_total", "Rows that a shadow was to answer, by what became of them.", "fate"
+        )
         self._memory = self._family("gauge", "memory_bytes", "Memory in use, by what it is used for.", "kind")
         self._ready = self._family("gauge", "ready_workers", "Workers whose model is loaded and checked.", "version")
         self.serve(model)
@@ -126,6 +129,10 @@ class Metrics:
     def memory(self, kind: str, size: int) -> None:
         """So many bytes are in use for this."""
         self._memory.put(size, self.model, kind)
+
+    def shadowed(self, fate: str, rows: int) -> None:
+        """So many rows that this model answered were `compared` with its shadow's answers, `dropped`, or `failed`."""
+        self._shadow.add(rows, self.model, fate)
 
     def look(self) -> None:
         """Measure what nobody reports: the memory of the whole process."""

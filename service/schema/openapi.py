@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from thinned.models.card import ModelCard
-from thinned.models.errors import AdminError, ReloadError
+from thinned.models.errors import AdminError, NotReadyError, ReloadError
 from thinned.models.uncertainty.promises import calibrated_passes
 from thinned.models.uncertainty.reduction import has_positions
 from thinned.service.schema.image_headers import PNG
@@ -87,7 +87,8 @@ def _of_a_model(card: ModelCard, settings: Settings) -> dict[str, Any]:
 
 def _of_the_service() -> dict[str, Any]:
     """The paths that are those of no model."""
-    served = object_of({"name": _STRING, "version": {"type": ["string", "null"]}, "ready": {"type": "boolean"}})
+    maybe = {"type": ["string", "null"]}
+    served = object_of({"name": _STRING, "version": maybe, "ready": {"type": "boolean"}, "shadow": maybe})
     return {
         "/models": {
             "get": _get(
@@ -97,6 +98,7 @@ def _of_the_service() -> dict[str, Any]:
                 _json(object_of({"models": array(served)})),
             )
         },
+        "/models/{name}/comparison": {"get": _comparison()},
         "/livez": {"get": _get("livez", "The process lives", _text())},
         "/readyz": {"get": _get("readyz", "All models are loaded and checked", _text(), refusals=[503])},
         "/metrics": {"get": _get("metrics", "Counters and histograms for Prometheus", _text())},
@@ -165,6 +167,47 @@ def _stream() -> dict[str, Any]:
         "requestBody": _body("PredictMcRequest", None),
         "responses": _responses(events, _POST_REFUSALS, timed=False),
     }
+
+
+def _comparison() -> dict[str, Any]:
+    named = object_of({"name": _STRING, "version": _STRING})
+    number = {"type": ["number", "null"]}
+    estimate = object_of({"value": {"type": "number"}, "low": number, "high": number})
+    count = {"type": "integer"}
+    unsure = object_of(
+        {
+            "kind": {"enum": ["predictive_entropy", "variance"]},
+            "model": {"type": "number"},
+            "shadow": {"type": "number"},
+            "difference": estimate,
+            "less_sure": {"enum": ["model", "shadow", None]},
+        }
+    )
+    compared = object_of(
+        {"requests": count, "rows": count},
+        {
+            "agreement": estimate,
+            "difference": estimate,
+            "absolute_difference": estimate,
+            "uncertainty": unsure,
+            "note": _STRING,
+        },
+    )
+    ways = object_of({way: {"anyOf": [compared, {"type": "null"}]} for way in ("predict", "predict_mc")})
+    answer = object_of(
+        {
+            "model": named,
+            "shadow": named,
+            "confidence": {"type": "number"},
+            "rows": object_of({"compared": count, "dropped": count, "failed": count}),
+            "outputs": {"type": "object", "additionalProperties": ways},
+            "note": {"type": ["string", "null"]},
+        }
+    )
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    described = _get("comparison", "How far a model and its shadow disagree, and which is less sure", _json(answer))
+    described["responses"] |= _responses({}, [404, 503], answers=False, among=[_NOT_THERE, TABLE[NotReadyError]])
+    return {**described, "parameters": [name]}
 
 
 def _reload() -> dict[str, Any]:
@@ -243,6 +286,7 @@ _SERVER_TIMING = {
     "description": "Milliseconds of waiting and of its graph calls, such as queue;dur=0.2, compute;dur=1.4.",
 }
 _STRING = {"type": "string"}
+_NOT_THERE = Meaning(HTTPStatus.NOT_FOUND, HTTPStatus.NOT_FOUND.phrase)
 # Generators of clients know no other kinds of bodies, and warn of each.
 _OTHER_FORMS = (
     f"Other bodies than JSON are taken too: {', '.join(kind for kind in KINDS if kind != JSON)}; the fields beside "
