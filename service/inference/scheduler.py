@@ -33,7 +33,7 @@ __all__ = ["Scheduler"]
 AT_ONCE_S = 0.003
 """Calls known to be shorter are computed where they arrive. Nothing else that the thread does may wait longer."""
 _FRESH_S, _FRESH = 0.002, 0.005
-BACKGROUND_S = 0.005
+BACKGROUND_S = 0.01
 """What a call in the background may take, where a pass of a row allows it: a request may come while it is made."""
 
 

@@ -12,6 +12,7 @@ from thinned.models.card import ModelCard
 from thinned.models.errors import AdminError, NotReadyError, ReloadError
 from thinned.models.uncertainty.promises import calibrated_passes
 from thinned.models.uncertainty.reduction import has_positions
+from thinned.service.schema.comparison_fields import comparison_answer
 from thinned.service.schema.image_headers import PNG
 from thinned.service.schema.json_schema import Schema, array, object_of, reference
 from thinned.service.schema.openapi_fields import (
@@ -170,42 +171,10 @@ def _stream() -> dict[str, Any]:
 
 
 def _comparison() -> dict[str, Any]:
-    named = object_of({"name": _STRING, "version": _STRING})
-    number = {"type": ["number", "null"]}
-    estimate = object_of({"value": {"type": "number"}, "low": number, "high": number})
-    count = {"type": "integer"}
-    unsure = object_of(
-        {
-            "kind": {"enum": ["predictive_entropy", "variance"]},
-            "model": {"type": "number"},
-            "shadow": {"type": "number"},
-            "difference": estimate,
-            "less_sure": {"enum": ["model", "shadow", None]},
-        }
-    )
-    compared = object_of(
-        {"requests": count, "rows": count},
-        {
-            "agreement": estimate,
-            "difference": estimate,
-            "absolute_difference": estimate,
-            "uncertainty": unsure,
-            "note": _STRING,
-        },
-    )
-    ways = object_of({way: {"anyOf": [compared, {"type": "null"}]} for way in ("predict", "predict_mc")})
-    answer = object_of(
-        {
-            "model": named,
-            "shadow": named,
-            "confidence": {"type": "number"},
-            "rows": object_of({"compared": count, "dropped": count, "failed": count}),
-            "outputs": {"type": "object", "additionalProperties": ways},
-            "note": {"type": ["string", "null"]},
-        }
-    )
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-    described = _get("comparison", "How far a model and its shadow disagree, and which is less sure", _json(answer))
+    described = _get(
+        "comparison", "How far a model and its shadow disagree, and which is less sure", _json(comparison_answer())
+    )
     described["responses"] |= _responses({}, [404, 503], answers=False, among=[_NOT_THERE, TABLE[NotReadyError]])
     return {**described, "parameters": [name]}
 
