@@ -66,8 +66,9 @@ class Scheduler:
         self._engine = engine
         self._soon = soon
         self._soon_from_elsewhere = soon_from_elsewhere
-        self.costs = CallCosts(longest_s=BACKGROUND_S) if background else CallCosts()
-        self._line = WaitingLine(self.costs, join=join)
+        self.costs = CallCosts(longest_s=BACKGROUND_S, best_rate=True) if background else CallCosts()
+        # What joined calls take would not tell how long one may be.
+        self._line = WaitingLine(self.costs, join=join and not background)
         self._arrived: deque[Job] = deque()
         self._under_way: tuple[Share, ...] = ()
         self._closed = False

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from thinned.models.card import ModelCard
 from thinned.models.errors import NotReadyError, SettingsError, ThinnedError
+from thinned.models.sampling import BLOCK
 from thinned.models.storage.stored_model import StoredModel
 from thinned.models.uncertainty.comparison import OutputComparison
 from thinned.models.uncertainty.paired_means import LEVEL
@@ -197,7 +198,11 @@ def _sample_again(served: ServedModel, request: SampleRequest, run: MonteCarloRu
     model = served.engine.model
     model.require_passes()
     exact = model.needs_no_pass(request.estimator, keep_passes=False)
-    most = served.row_passes(request.inputs, "whole", request.sampling, "exact" if exact else request.estimator)
+    kind = (request.sampling, "exact" if exact else request.estimator)
+    # Of calls in pieces where they have been measured: a first call, which takes long, would else keep pieces small.
+    in_pieces, whole = (served.row_passes(request.inputs, way, *kind) for way in ("chunks", "whole"))
+    limit = served.row_passes(request.inputs, "none")
+    most = min(limit, max(BLOCK, in_pieces if in_pieces < limit else whole))
     again = MonteCarloRun(
         request.inputs,
         served.engine.output_names,
