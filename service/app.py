@@ -14,7 +14,7 @@ from thinned.models.storage.model_store import find
 from thinned.service.http.bentoml_server import ThinnedService
 from thinned.service.http.routes import create_app
 from thinned.service.http.worker import check_settings, end_worker, set_up_worker, shared_folder
-from thinned.service.inference.model_manager import ModelManager
+from thinned.service.inference.catalogue import Catalogue, check_models
 from thinned.service.inference.siblings import Siblings
 from thinned.service.settings import Settings
 
@@ -33,20 +33,20 @@ http = create_app()
 )
 @bentoml.asgi_app(http, path="/")
 class UncertaintyService:
-    """Holds the model of one worker process; the routes are those of `thinned.service.http.routes`."""
+    """Holds the models of one worker process; the routes are those of `thinned.service.http.routes`."""
 
     def __init__(self) -> None:
-        self.manager = ModelManager(Settings.read(), Siblings(shared_folder()))
-        set_up_worker(http, self.manager)
-        self.manager.start()
+        self.models = Catalogue.of(Settings.read(), Siblings(shared_folder()))
+        set_up_worker(http, self.models)
+        self.models.start()
 
     @bentoml.on_deployment
     @staticmethod
     def check() -> None:
-        """Refuse to start at all without settings and a model; a worker that fails would be started again for ever."""
+        """Refuse to start at all without settings and models; a worker that fails would be started again for ever."""
         try:
             settings = Settings.read()
-            find(settings.model)
+            check_models(settings, [find(reference.text) for reference in settings.references])
             check_settings(settings)
         except ThinnedError as error:
             raise SystemExit(f"thinned: {error}") from None
@@ -54,5 +54,5 @@ class UncertaintyService:
     @bentoml.on_shutdown
     def close(self) -> None:
         """Let go of the requests that wait."""
-        self.manager.close()
+        self.models.close()
         end_worker(http)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from thinned.models.errors import SettingsError
+from thinned.service.references import Reference, read_references
 
 __all__ = ["DEBUG", "PREFIX", "Settings"]
 
@@ -32,7 +33,8 @@ class Settings(BaseSettings):
     model: str = Field(
         "digits",
         min_length=1,
-        description="Model to serve: NAME, NAME:VERSION or NAME@ALIAS; in a bento the version that it was built with.",
+        description="Models to serve, a space between them, the first by default: NAME, NAME:VERSION or NAME@ALIAS, "
+        "with @shadow behind it for one that answers unseen; in a bento the version that it was built with.",
     )
     workers: int = Field(1, ge=1, le=64, description="Worker processes, each with the model loaded.")
     drain_s: float = Field(
@@ -96,6 +98,12 @@ class Settings(BaseSettings):
         0, ge=0, le=1024, description="TensorFlow's threads in one worker; 0 for its share of the cores."
     )
 
+    @field_validator("model")
+    @classmethod
+    def _name_models(cls, text: str) -> str:
+        read_references(text)
+        return text
+
     @model_validator(mode="before")
     @classmethod
     def _serve_what_was_packed(cls, values: dict[str, object]) -> dict[str, object]:
@@ -145,6 +153,11 @@ class Settings(BaseSettings):
         if wrong:
             raise SettingsError("; ".join(wrong))
         return settings
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The models to serve."""
+        return read_references(self.model)
 
     def table(self) -> list[tuple[str, str, str]]:
         """Rows of (variable, value in force, meaning), for people."""

@@ -19,6 +19,11 @@ from thinned.models.storage.versions import (
 
 __all__ = ["Moved", "remove", "rollback", "set_alias"]
 
+_TAKEN = {
+    "latest": "it is what the newest version is called",
+    "shadow": "`thinned serve` takes NAME@shadow for a model that answers unseen",
+}
+
 
 class Moved(NamedTuple):
     """What points to another version now: the model that it points to, and the version that it pointed to before."""
@@ -39,8 +44,8 @@ def set_alias(name: str, alias: str) -> Moved:
         ModelCorruptError: A file of it is not the one that was stored.
         AliasError: The alias cannot be one.
     """
-    if not is_name(alias) or alias == "latest":
-        why = "it is what the newest version is called" if alias == "latest" else "expected 1 to 63 of a-z, 0-9, -_."
+    if not is_name(alias) or alias in _TAKEN:
+        why = _TAKEN.get(alias, "expected 1 to 63 of a-z, 0-9, -_.")
         raise AliasError(f"{alias!r} cannot be an alias: {why}; choose another, such as live")
     stored = find(name)
     verify_files(stored)

@@ -88,7 +88,10 @@ Examples:
   cat rows.csv | thinned predict mine --input -
 """
 
-SERVE = """Serve a model over HTTP.
+SERVE = """Serve models over HTTP.
+
+The first of several answers where no name is given, each at /models/NAME. NAME@shadow, or a second version of a
+model, answers the same rows unseen: /models/NAME/comparison says how far the two disagree.
 
 Without a name it is the example digits, trained first if the store has none.
 
@@ -98,6 +101,7 @@ Limits are set by the environment, such as THINNED_MAX_ROWS=64; --show-settings 
 Examples:
   thinned serve
   thinned serve mine --port 8080 --workers 2
+  thinned serve mine other next@shadow
   THINNED_MAX_SAMPLES=200 thinned serve --show-settings
 """
 

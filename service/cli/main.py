@@ -171,11 +171,12 @@ def predict(
 
 @app.command(help=help_texts.SERVE)
 def serve(
-    name: Annotated[
-        str | None,
+    names: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="[NAME]",
-            help="The model; THINNED_MODEL, or digits, by default.",
+            metavar="[NAME]...",
+            help="The models, the first by default, NAME@shadow for one that answers unseen; THINNED_MODEL, or digits, "
+            "where none is named.",
             show_default=False,
             autocompletion=stored_names,
         ),
@@ -195,13 +196,13 @@ def serve(
         bool, typer.Option("--show-settings", help="Print the settings in force, checked, and exit.")
     ] = False,
 ) -> None:
-    """Serve a model over HTTP."""
-    from thinned.service.cli.serve import print_settings, serve_model
+    """Serve models over HTTP."""
+    from thinned.service.cli.serve import print_settings, serve_models
 
     if show_settings:
-        print_settings(name)
+        print_settings(names)
     else:
-        serve_model(name, host=host, port=port, workers=workers)
+        serve_models(names, host=host, port=port, workers=workers)
 
 
 import_model.register(app)

@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from thinned.models.card import InputSpec, ModelCard, OutputSpec, RowRecipe, SiteSpec, SplitSpec
+from thinned.models.storage.footprint import loaded_bytes, weights_bytes
 from thinned.models.uncertainty.nearest_rows import describe_ood
 from thinned.models.uncertainty.policies import describe_policy
 from thinned.models.uncertainty.promises import describe_promise
@@ -130,6 +131,7 @@ def print_model(stored: StoredModel, entry: Entry | None = None) -> None:
         _print_split(card.split)
     if card.examples:
         out.print(Text(f"Checked on rows that were {_examples(card.examples)}"), soft_wrap=True)
+    out.print(Text(_memory(stored)), soft_wrap=True)
     for warning in card.warnings:
         out.print(Text(f"Warning: {warning}", style="yellow"), soft_wrap=True)
     if card.audit is not None:
@@ -173,6 +175,12 @@ def _made(output: OutputSpec) -> str:
     if output.estimator == "more_masks":
         return "passes, each with several last masks"
     return "passes without their last masks, over which both are closed forms"
+
+
+def _memory(stored: StoredModel) -> str:
+    """What a process takes for a model."""
+    weights, loaded = (f"{size / (1 << 20):,.0f} MiB" for size in (weights_bytes(stored), loaded_bytes(stored)))
+    return f"Memory once it is served: about {loaded}, for weights of {weights}; calls and requests besides"
 
 
 def _examples(recipes: Sequence[RowRecipe]) -> str:

@@ -7,6 +7,7 @@ import os
 import shlex
 import socket
 import sys
+from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from thinned.models.storage.model_store import StoredModel
     from thinned.service.settings import Settings
 
-__all__ = ["check_port", "curl", "print_settings", "serve_model"]
+__all__ = ["check_port", "curl", "print_settings", "serve_models"]
 
 TARGET = "thinned.service.app:UncertaintyService"
 
@@ -63,7 +64,7 @@ def curl(card: ModelCard, url: str) -> str:
     )
 
 
-def print_settings(name: str | None = None) -> None:
+def print_settings(names: Sequence[str] | None = None) -> None:
     """Print the settings in force, after checking them.
 
     Raises:
@@ -71,15 +72,15 @@ def print_settings(name: str | None = None) -> None:
     """
     from thinned.service.cli.output import table
 
-    rows = _settings(name).table()
+    rows = _settings(names).table()
     table("variable", "value", "meaning", rows=rows, right=("value",))
 
 
-def serve_model(name: str | None, *, host: str, port: int, workers: int | None = None) -> NoReturn:
+def serve_models(names: Sequence[str] | None, *, host: str, port: int, workers: int | None = None) -> NoReturn:
     """Print the address and a command to try, and become `bentoml serve`. Does not return.
 
     Args:
-        name: The model; None for the one of the settings. The example digits is trained if it is not there.
+        names: The models; none for those of the settings. The example digits is trained if it is not there.
         host: Address to listen on.
         port: Port to listen on.
         workers: Processes; None for the number of the settings.
@@ -89,22 +90,32 @@ def serve_model(name: str | None, *, host: str, port: int, workers: int | None =
         SettingsError: The environment holds a setting that cannot be used.
         ModelNotFoundError: There is no such model.
     """
+    from thinned.service.inference.catalogue import check_models
+
     if workers is not None:
         os.environ["THINNED_WORKERS"] = str(workers)
-    settings = _settings(name)
+    settings = _settings(names)
     check_port(host, port)
-    stored = _find_or_train(settings.model)
+    found = [_find_or_train(reference.text) for reference in settings.references]
+    check_models(settings, found)
+    stored = found[0]
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
     print(f"Serving {stored.tag} on {url} (its page: {url}/ui, its API: {url}/). Stop with Ctrl-C.")
+    for reference, other in list(zip(settings.references, found, strict=True))[1:]:
+        if reference.shadow_of is None:
+            print(f"Serving {other.tag} at {url}/models/{other.card.name}/predict (API: .../docs.json)")
+        else:
+            place = f"{url}/models/{reference.shadow_of}/comparison"
+            print(f"{other.tag} answers what {reference.shadow_of} is asked, unseen: {place}")
     print(f"Once it is ready, in a few seconds, try it from another terminal:\n\n{curl(stored.card, url)}\n")
     _become_bentoml(host=host, port=port)
 
 
-def _settings(name: str | None) -> Settings:
+def _settings(names: Sequence[str] | None) -> Settings:
     from thinned.service.settings import Settings
 
-    if name is not None:
-        os.environ["THINNED_MODEL"] = name
+    if names:
+        os.environ["THINNED_MODEL"] = " ".join(names)
     return Settings.read()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from thinned.models.errors import TokenError
+from thinned.service.http.named_models import named_model
 from thinned.service.http.problem_details import answer_to
 from thinned.service.http.tokens import Tokens, current_caller
 from thinned.service.metrics import Metrics
@@ -27,7 +28,7 @@ class AccessMiddleware:
         app: Answers whoever is let in.
         tokens: Gives the tokens; None where none is asked for.
         settings: Gives the settings that say what else is open.
-        metrics: Gives the metrics to count refusals in.
+        metrics: Gives the metrics to count the refusals of a path in.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class AccessMiddleware:
         *,
         tokens: Callable[[], Tokens | None],
         settings: Callable[[], Settings],
-        metrics: Callable[[], Metrics],
+        metrics: Callable[[str], Metrics],
     ) -> None:
         self._app = app
         self._tokens, self._settings, self._metrics = tokens, settings, metrics
@@ -50,7 +51,7 @@ class AccessMiddleware:
         try:
             caller = tokens.caller_of(scope["headers"])
         except TokenError as error:
-            self._metrics().refused("token")
+            self._metrics(scope["path"]).refused("token")
             await answer_to(error, scope["path"])(scope, receive, send)
             return
         scope["thinned_caller"] = caller.name
@@ -67,5 +68,7 @@ def open_to_all(path: str, settings: Settings) -> bool:
         return True
     if path == "/metrics":
         return settings.open_metrics
-    documents = path in DOCUMENTS or path.startswith(DOCUMENTS[-1])
+    name = named_model(path)
+    own = path if name is None else path.removeprefix(f"/models/{name}")
+    documents = own in DOCUMENTS or path.startswith(DOCUMENTS[-1])
     return documents and settings.open_docs

@@ -1,4 +1,4 @@
-"""POST /admin/reload: have the service serve the newest version of its model, without a gap."""
+"""POST /admin/reload: have the service serve the newest version of its models, without a gap."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from starlette.responses import JSONResponse, Response
 
 from thinned.models.errors import AdminError
 from thinned.service.http.tokens import current_caller
-from thinned.service.inference.model_manager import ModelManager
+from thinned.service.inference.catalogue import Catalogue
 
 __all__ = ["reload_model"]
 
 
 async def reload_model(request: Request) -> Response:
-    """Exchange the model for what its name stands for today; the other workers are told to do so too.
+    """Exchange each model for what its name stands for today; the other workers are told to do so too.
 
     Raises:
         AdminError: Whoever asks may not.
@@ -29,8 +29,13 @@ async def reload_model(request: Request) -> Response:
             "expected the token of an administrator: make one with `thinned token NAME --admin`, in the file that "
             "THINNED_TOKENS names; or send SIGHUP to the process of the service"
         )
-    manager = cast(ModelManager, request.app.state.manager)
-    stored, changed = await run_sync(manager.reload)
-    if hasattr(signal, "SIGHUP"):
-        manager.siblings.send(signal.SIGHUP)
-    return JSONResponse({"model": {"name": stored.card.name, "version": stored.version}, "changed": changed})
+    models = cast(Catalogue, request.app.state.models)
+    try:
+        done = await run_sync(models.reload)
+    finally:  # Some may have been exchanged where one could not.
+        if hasattr(signal, "SIGHUP"):
+            models.siblings.send(signal.SIGHUP)
+    first, *others = [
+        {"model": {"name": stored.card.name, "version": stored.version}, "changed": changed} for stored, changed in done
+    ]
+    return JSONResponse({**first, "others": others} if others else first)

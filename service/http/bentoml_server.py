@@ -19,9 +19,11 @@ from thinned.models.compat.bentoml import ACCESS_LOG, METRICS, close_side_doors,
 from thinned.service.http.access import AccessMiddleware
 from thinned.service.http.connections import bound_connections_of
 from thinned.service.http.middleware import ProblemMiddleware
+from thinned.service.http.named_models import metrics_of
 from thinned.service.http.request_log import RequestLog
 from thinned.service.http.tracing import TraceMiddleware
 from thinned.service.http.worker_server import serve_with_it
+from thinned.service.metrics import Metrics
 
 __all__ = ["ThinnedService"]
 
@@ -45,20 +47,24 @@ class ThinnedService(bentoml.Service[Any]):
         app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") not in REPLACED]
         # Without BentoML's metrics there are none.
         paths = _paths(app) if METRICS in names else _paths(app) - {"/metrics"}
+
+        def metrics_at(path: str) -> Metrics:
+            return metrics_of(http.state.models, path)
+
         app.user_middleware = [
             Middleware(
                 RequestLog,
                 paths=paths,
-                metrics=(lambda: http.state.manager.metrics) if METRICS in names else None,
+                metrics=metrics_at if METRICS in names else None,
                 log=ACCESS_LOG in names,
             ),
-            Middleware(ProblemMiddleware, paths=paths, check_ready=lambda: http.state.manager.check_ready()),
+            Middleware(ProblemMiddleware, paths=paths, check_ready=lambda: http.state.models.check_ready()),
             Middleware(TraceMiddleware, paths=paths, traces=lambda: getattr(http.state, "traces", None)),
             Middleware(
                 AccessMiddleware,
                 tokens=lambda: getattr(http.state, "tokens", None),
-                settings=lambda: http.state.manager.settings,
-                metrics=lambda: http.state.manager.metrics,
+                settings=lambda: http.state.models.settings,
+                metrics=metrics_at,
             ),
             *(middleware for middleware in app.user_middleware if _name(middleware) not in left_out),
         ]

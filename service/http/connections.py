@@ -16,7 +16,7 @@ from thinned.service.http.paths import is_costly
 from thinned.service.http.problem_details import problem
 from thinned.service.http.request_id import HEADER, named_request
 from thinned.service.http.request_log import NO_SNIFFING
-from thinned.service.inference.model_manager import ModelManager
+from thinned.service.inference.catalogue import Catalogue
 
 __all__ = ["bound_connections_of"]
 
@@ -26,14 +26,14 @@ _REASONS = {HTTPStatus.REQUEST_TIMEOUT: "slow", HTTPStatus.SERVICE_UNAVAILABLE: 
 
 
 def bound_connections_of(app: Starlette) -> None:
-    """Bound the connections of this process by the settings of the application's model manager.
+    """Bound the connections of this process by the settings of the application's models.
 
     Args:
-        app: The application; `app.state.manager` is there once the server has started.
+        app: The application; `app.state.models` is there once the server has started.
     """
 
     def bounds() -> Bounds:
-        settings = app.state.manager.settings
+        settings = app.state.models.settings
         return Bounds(
             header_bytes=settings.max_header_bytes,
             header_timeout_s=settings.header_timeout_s,
@@ -42,15 +42,15 @@ def bound_connections_of(app: Starlette) -> None:
             costly=is_costly,
         )
 
-    gate = OverloadGate(lambda: app.state.manager)
-    bound_connections(bounds, _refusal(lambda: app.state.manager), gate.busy, gate)
+    gate = OverloadGate(lambda: app.state.models)
+    bound_connections(bounds, _refusal(lambda: app.state.models), gate.busy, gate)
 
 
-def _refusal(manager: Callable[[], ModelManager]) -> Callable[[int, str], bytes]:
+def _refusal(models: Callable[[], Catalogue]) -> Callable[[int, str], bytes]:
     def refuse(code: int, detail: str) -> bytes:
         status = HTTPStatus(code)
         if status in _REASONS:
-            manager().metrics.refused(_REASONS[status])
+            models().first.metrics.refused(_REASONS[status])
         with named_request(()) as name:
             full = status == HTTPStatus.SERVICE_UNAVAILABLE
             answer = problem(OverloadedError(detail) if full else HTTPException(status, detail))

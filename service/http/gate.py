@@ -9,16 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from thinned.models.errors import NotReadyError, OverloadedError
 from thinned.service.http.body_reader import longest_timeout_ms
 from thinned.service.http.bounded_protocol import BEGAN
+from thinned.service.http.named_models import manager_of, metrics_of
 from thinned.service.http.paths import COSTLY
 from thinned.service.http.problem_details import answer_to
 from thinned.service.http.request_id import HEADER, named_request
 from thinned.service.http.request_log import NO_SNIFFING
-from thinned.service.inference.model_manager import ModelManager
+from thinned.service.inference.catalogue import Catalogue
 from thinned.service.schema.problem_table import reason_of
 
 __all__ = ["OverloadGate"]
@@ -28,11 +30,11 @@ class OverloadGate:
     """Looks at requests for predictions as they begin. Refusals are counted as any other, but not logged.
 
     Args:
-        manager: Gives the model that answers, and the metrics.
+        models: Gives the models that answer, and the metrics.
     """
 
-    def __init__(self, manager: Callable[[], ModelManager]) -> None:
-        self._manager = manager
+    def __init__(self, models: Callable[[], Catalogue]) -> None:
+        self._models = models
 
     def __call__(self, scope: Scope, body: bytes | None) -> ASGIApp | None:
         """What refuses a request, or None where there is room for it, as far as can be told.
@@ -43,8 +45,8 @@ class OverloadGate:
         """
         if scope["method"] != "POST":
             return None
-        manager = self._manager()
         try:
+            manager = manager_of(self._models(), scope["path"])
             model = manager.served
             model.check_admission()
             # What is packed tells nothing of its time before it is unpacked.
@@ -53,7 +55,7 @@ class OverloadGate:
                 model.check_time(scope[BEGAN] + longest_ms / 1000)
         except OverloadedError as error:
             return self._refusing(error)
-        except NotReadyError:
+        except (NotReadyError, HTTPException):
             pass  # It is told why further in.
         return None
 
@@ -64,7 +66,8 @@ class OverloadGate:
 
     def _refusing(self, error: OverloadedError) -> ASGIApp:
         async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-            metrics, path, began = self._manager().metrics, scope["path"], time.perf_counter()
+            path, began = scope["path"], time.perf_counter()
+            metrics = metrics_of(self._models(), path)
             route = COSTLY.route_of(path) or path  # It is asked for these only.
             metrics.began(route)
             metrics.refused(reason_of(error) or "full")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -24,6 +24,7 @@ from thinned.service.http.body_parsing import (
     read_in_turn,
 )
 from thinned.service.http.json_endpoint import Answer, JsonEndpoint
+from thinned.service.http.named_models import manager_of
 from thinned.service.http.predictions import (
     INLINE_NUMBERS,
     here_or_in_a_thread,
@@ -64,22 +65,22 @@ async def live(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """The model is loaded and checked, and its compute thread turns; raises `NotReadyError` where it is not."""
-    _manager(request).check_ready()
+    """All models are loaded and checked, and the compute thread turns; raises `NotReadyError` where one is not."""
+    request.app.state.models.check_ready()
     return JSONResponse({"live": True, "ready": True})
 
 
 async def model(request: Request) -> Response:
     """Metadata of the model; raises `HTTPException` for another."""
     stored = _manager(request).stored
-    _check_name(request.path_params, stored.card, stored.version)
+    _check_version(request.path_params, stored.card, stored.version)
     return JSONResponse(model_metadata(stored.card, stored.version))
 
 
 async def model_ready(request: Request) -> Response:
     """As `ready`, for the model of this name."""
     manager = _manager(request)
-    _check_name(request.path_params, manager.stored.card, manager.stored.version)
+    _check_version(request.path_params, manager.stored.card, manager.stored.version)
     manager.check_ready()
     return JSONResponse({"name": manager.stored.card.name, "ready": True})
 
@@ -98,7 +99,7 @@ class InferEndpoint:
         """Answer one request."""
 
         def check(served: ServedModel) -> None:
-            _check_name(scope["path_params"], served.card, served.version)
+            _check_version(scope["path_params"], served.card, served.version)
 
         async def answer(body: bytes, served: ServedModel, asked: Asked) -> Answer:
             return await _answer(body, _json_length(scope), served, asked)
@@ -182,18 +183,16 @@ def _json_length(scope: Scope) -> str | None:
     return found[0] if found else None
 
 
-def _check_name(named: dict[str, str], card: ModelCard, version: str) -> None:
-    """Refuse what names another model or version than the one that is served.
+def _check_version(named: dict[str, str], card: ModelCard, version: str) -> None:
+    """Refuse what names another version than the one that is served.
 
     Raises:
         HTTPException: 404.
     """
-    if named["name"] != card.name:
-        raise HTTPException(404, f"There is no model {named['name'][:100]!r} here; {card.name!r} is served.")
     asked = named.get("version", version)
     if asked != version:
         raise HTTPException(404, f"There is no version {asked[:100]!r} of {card.name} here; {version!r} is served.")
 
 
 def _manager(request: Request) -> ModelManager:
-    return cast(ModelManager, request.app.state.manager)
+    return manager_of(request.app.state.models, request.scope["path"])

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from starlette.routing import compile_path
 
-__all__ = ["COSTLY", "INFER", "Paths", "is_costly", "is_protocol"]
+__all__ = ["COSTLY", "INFER", "NAMED", "Paths", "is_costly", "is_protocol"]
 
 
 class Paths:
@@ -34,7 +34,10 @@ class Paths:
 
 
 INFER = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
-COSTLY = Paths({"/predict", "/predict_mc", "/predict_mc/stream", *INFER})
+NAMED = "/models/{name}"
+"""Before the paths of one model of several."""
+_ROWS = ("/predict", "/predict_mc", "/predict_mc/stream")
+COSTLY = Paths({*_ROWS, *(NAMED + path for path in _ROWS), *INFER})
 """Of these a request has rows to be read and answered."""
 
 

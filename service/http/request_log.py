@@ -38,18 +38,18 @@ class RequestLog:
     Args:
         app: Answers the requests.
         paths: The paths that there are. Others are neither counted nor logged: each would be a row in the metrics.
-        metrics: Gives the metrics to count in, at the first request; None to count nothing.
+        metrics: Gives the metrics to count a path in; None to count nothing.
         log: Whether to write a line for each request.
     """
 
     def __init__(
-        self, app: ASGIApp, *, paths: Collection[str], metrics: Callable[[], Metrics] | None, log: bool
+        self, app: ASGIApp, *, paths: Collection[str], metrics: Callable[[str], Metrics] | None, log: bool
     ) -> None:
         self._app = app
         self._paths = Paths(paths)
         self._counted = frozenset(paths) - NOT_COUNTED if metrics else frozenset()
         self._logged = frozenset(paths) - NOT_LOGGED if log else frozenset()
-        self._metrics = metrics or (lambda: Metrics("none"))
+        self._metrics = metrics or (lambda _: Metrics("none"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have it answered, and note it."""
@@ -69,7 +69,7 @@ class RequestLog:
             await send(message)
 
         if route in self._counted:
-            self._metrics().began(route)
+            self._metrics(scope["path"]).began(route)
         try:
             await self._app(scope, receive, noting)
         finally:
@@ -82,7 +82,7 @@ class RequestLog:
     def _end(self, scope: Scope, route: str, start: Message, took_s: float) -> None:
         status = start.get("status", CLIENT_GONE)
         if route in self._counted:
-            self._metrics().request(route, status, took_s)
+            self._metrics(scope["path"]).request(route, status, took_s)
         if route in self._logged:
             _log(scope, start, status, took_s)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,14 +16,16 @@ from starlette.types import Scope
 from thinned.models.errors import ThinnedError
 from thinned.service.http import inference_protocol as protocol
 from thinned.service.http.admin import reload_model
-from thinned.service.http.content_kinds import terms_of, terms_of_stream
-from thinned.service.http.json_endpoint import JsonEndpoint
+from thinned.service.http.content_kinds import Terms, terms_of, terms_of_stream
+from thinned.service.http.json_endpoint import Answerer, JsonEndpoint
+from thinned.service.http.named_models import manager_of, named_model
 from thinned.service.http.page import INDEX, PAGE_HEADERS
-from thinned.service.http.paths import INFER
+from thinned.service.http.paths import INFER, NAMED
 from thinned.service.http.predictions import predict, predict_mc
 from thinned.service.http.problem_details import answer_to
 from thinned.service.http.streams import predict_mc_stream
 from thinned.service.http.ui_page import ui_routes
+from thinned.service.inference.catalogue import Catalogue
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.metrics.exposition import exposition
 from thinned.service.metrics.workers import Workers
@@ -38,46 +40,56 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 log = logging.getLogger("bentoml.thinned")
 
 
-def create_app(manager: ModelManager | None = None) -> Starlette:
+def create_app(models: Catalogue | ModelManager | None = None) -> Starlette:
     """Make the application.
 
     Args:
-        manager: The model to serve; or set `app.state.manager` before the first request.
+        models: The models to serve, or one alone; or set `app.state.models` before the first request.
 
     Returns:
         The application.
     """
 
-    def manager_of(_: Scope) -> ModelManager:
-        return cast(ModelManager, app.state.manager)
+    def manager(scope: Scope) -> ModelManager:
+        return manager_of(app.state.models, scope["path"])
 
     app = Starlette(
         routes=[
-            Route("/predict", JsonEndpoint(predict, manager_of, kinds=KINDS, terms=terms_of), methods=["POST"]),
-            Route("/predict_mc", JsonEndpoint(predict_mc, manager_of, kinds=KINDS, terms=terms_of), methods=["POST"]),
-            Route(
-                "/predict_mc/stream",
-                JsonEndpoint(predict_mc_stream, manager_of, kinds=KINDS, terms=terms_of_stream),
-                methods=["POST"],
-            ),
-            Route("/model", _answering(_model), methods=["GET"]),
-            Route("/docs.json", _answering(_docs), methods=["GET"]),
-            Route("/openapi.json", _answering(_docs), methods=["GET"]),
+            *_model_routes("", manager),
+            Route("/models", _answering(_models), methods=["GET"]),
+            *_model_routes(NAMED, manager),
+            Route(f"{NAMED}/comparison", _answering(_comparison), methods=["GET"]),
             Route("/admin/reload", _answering(reload_model), methods=["POST"]),
-            Route("/schema.json", _answering(_schema), methods=["GET"]),
             Route("/metrics", _answering(_metrics), methods=["GET"]),
             Route("/", _answering(_index), methods=["GET"]),
             *ui_routes(),
-            *_protocol_routes(manager_of),
+            *_protocol_routes(manager),
         ],
         exception_handlers={HTTPException: _http_exception},
     )
-    if manager is not None:
-        app.state.manager = manager
+    if models is not None:
+        app.state.models = models if isinstance(models, Catalogue) else Catalogue({models.name: models})
     return app
 
 
-def _protocol_routes(manager_of: Callable[[Scope], ModelManager]) -> list[Route]:
+def _model_routes(prefix: str, manager: Callable[[Scope], ModelManager]) -> list[Route]:
+    """The routes of a model: of the first without a prefix, of each behind one that names it."""
+    by_post: dict[str, tuple[Answerer, Callable[[Scope], Terms]]] = {
+        "/predict": (predict, terms_of),
+        "/predict_mc": (predict_mc, terms_of),
+        "/predict_mc/stream": (predict_mc_stream, terms_of_stream),
+    }
+    by_get = {"/model": _model, "/docs.json": _docs, "/openapi.json": _docs, "/schema.json": _schema}
+    return [
+        *(
+            Route(prefix + path, JsonEndpoint(answer, manager, kinds=KINDS, terms=terms), methods=["POST"])
+            for path, (answer, terms) in by_post.items()
+        ),
+        *(Route(prefix + path, _answering(answer), methods=["GET"]) for path, answer in by_get.items()),
+    ]
+
+
+def _protocol_routes(manager: Callable[[Scope], ModelManager]) -> list[Route]:
     """The routes of the Open Inference Protocol."""
     answers = {
         "/v2": protocol.server,
@@ -87,7 +99,7 @@ def _protocol_routes(manager_of: Callable[[Scope], ModelManager]) -> list[Route]
     }
     for one in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         answers |= {one: protocol.model, f"{one}/ready": protocol.model_ready}
-    infer = protocol.InferEndpoint(manager_of)
+    infer = protocol.InferEndpoint(manager)
     return [
         *(Route(path, _answering(answer), methods=["GET"]) for path, answer in answers.items()),
         *(Route(path, infer, methods=["POST"]) for path in INFER),
@@ -119,9 +131,30 @@ async def _model(request: Request) -> Response:
     return JSONResponse({**card, "version": manager.stored.version, "limits": manager.settings.limits()})
 
 
+async def _models(request: Request) -> Response:
+    models: Catalogue = request.app.state.models
+    told = []
+    for name, manager in models.items():
+        shadow = models.shadow_of(name)
+        unseen = None if shadow is None else shadow.manager.reference
+        told.append({"name": name, "version": manager.version, "ready": manager.is_ready(), "shadow": unseen})
+    return JSONResponse({"models": told})
+
+
+async def _comparison(request: Request) -> Response:
+    manager, models = _manager(request), request.app.state.models
+    shadow = models.shadow_of(manager.name)
+    if shadow is None:
+        how = f"`thinned serve {manager.name} OTHER@shadow` gives it one"
+        raise HTTPException(404, f"{manager.name} has no shadow to be compared with; {how}.")
+    return JSONResponse(shadow.told())
+
+
 async def _docs(request: Request) -> Response:
     manager = _manager(request)
-    return JSONResponse(describe_api(manager.stored.card, manager.stored.version, manager.settings))
+    stored, name = manager.stored, named_model(request.scope["path"])
+    prefix = "" if name is None else f"/models/{name}"
+    return JSONResponse(describe_api(stored.card, stored.version, manager.settings, prefix=prefix))
 
 
 async def _schema(request: Request) -> Response:
@@ -130,9 +163,9 @@ async def _schema(request: Request) -> Response:
 
 
 async def _metrics(request: Request) -> Response:
-    manager, app = _manager(request), request.app
-    workers = getattr(app.state, "workers", None) or Workers(manager.metrics)
-    content, media_type = exposition(manager.metrics, workers, request.headers.get("accept", ""))
+    metrics, app = _manager(request).metrics, request.app
+    workers = getattr(app.state, "workers", None) or Workers(metrics)
+    content, media_type = exposition(metrics, workers, request.headers.get("accept", ""))
     return Response(content, media_type=media_type)
 
 
@@ -141,4 +174,4 @@ async def _index(_: Request) -> Response:
 
 
 def _manager(request: Request) -> ModelManager:
-    return cast(ModelManager, request.app.state.manager)
+    return manager_of(request.app.state.models, request.scope["path"])

@@ -36,10 +36,10 @@ class Traces:
 
     Args:
         provider: Where spans go.
-        model: The model that is served, name:version.
+        model: Tells the model that answers a path, name:version.
     """
 
-    def __init__(self, provider: TracerProvider, model: str) -> None:
+    def __init__(self, provider: TracerProvider, model: Callable[[str], str]) -> None:
         from opentelemetry import trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -63,7 +63,7 @@ class Traces:
             attributes={
                 "http.request.method": scope["method"],
                 "http.route": route,
-                "thinned.model": self._model,
+                "thinned.model": self._model(scope["path"]),
                 "thinned.request_id": current_request_id.get() or "",
             },
         ) as span:
@@ -121,7 +121,7 @@ def annotate(**attributes: float) -> None:
             span.set_attribute(f"thinned.{name}", value)
 
 
-def make_traces(kind: str, model: str) -> Traces | None:
+def make_traces(kind: str, model: Callable[[str], str]) -> Traces | None:
     """The traces that the setting asks for: `off`, `console`, or `otlp`, which OpenTelemetry's own variables direct.
 
     Raises:

@@ -15,10 +15,11 @@ from thinned.models.compat.bentoml import metrics_folder_variable
 from thinned.models.errors import ReloadError, SettingsError
 from thinned.service.http.log_format import set_log_format
 from thinned.service.http.metrics_port import MetricsPort, parse_address
+from thinned.service.http.named_models import metrics_of
 from thinned.service.http.tokens import Tokens
 from thinned.service.http.tracing import make_traces
 from thinned.service.http.watchdog import Watchdog
-from thinned.service.inference.model_manager import ModelManager
+from thinned.service.inference.catalogue import Catalogue
 from thinned.service.metrics.exposition import exposition
 from thinned.service.metrics.workers import Workers
 from thinned.service.settings import Settings
@@ -39,7 +40,7 @@ def check_settings(settings: Settings) -> None:
         Tokens(settings.tokens)
     if settings.metrics_address is not None:
         _address(settings.metrics_address)
-    traces = make_traces(settings.traces, settings.model)
+    traces = make_traces(settings.traces, lambda _: settings.model)
     if traces is not None:
         traces.close()
 
@@ -48,14 +49,15 @@ class Worker:
     """A worker as its server sees it: whether it takes connections, and that it begins to leave.
 
     Args:
-        manager: Holds its model.
+        models: Holds its models.
         watchdog: Is told that the event loop turns.
     """
 
-    def __init__(self, manager: ModelManager, watchdog: Watchdog) -> None:
-        self._manager, self._watchdog = manager, watchdog
-        self.drain_s = manager.settings.drain_s
-        self.longest_request_s = math.ceil(manager.settings.max_timeout_ms / 1000 + manager.settings.body_timeout_s)
+    def __init__(self, models: Catalogue, watchdog: Watchdog) -> None:
+        self._models, self._watchdog = models, watchdog
+        settings = models.settings
+        self.drain_s = settings.drain_s
+        self.longest_request_s = math.ceil(settings.max_timeout_ms / 1000 + settings.body_timeout_s)
 
     def beat(self) -> None:
         """The event loop turns."""
@@ -63,41 +65,41 @@ class Worker:
 
     def accepts(self) -> bool:
         """Whether connections are taken here: by a worker that is ready, and by all while none is."""
-        return self._manager.is_ready() or not self._manager.siblings.one_is_ready()
+        return self._models.is_ready() or not self._models.siblings.one_is_ready()
 
     def leave(self) -> None:
         """Requests should be sent here no longer."""
-        self._manager.leave()
+        self._models.leave()
 
 
-def set_up_worker(app: Starlette, manager: ModelManager) -> None:
+def set_up_worker(app: Starlette, models: Catalogue) -> None:
     """Put into `app.state` what the routes, the middlewares and the server look up there.
 
     Raises:
         SettingsError: The file of tokens cannot be used.
     """
-    settings = manager.settings
+    settings = models.settings
     set_log_format(settings.log_format)
     folder = shared_folder()
-    app.state.manager = manager
+    app.state.models, metrics = models, models.first.metrics
     app.state.tokens = Tokens(settings.tokens) if settings.tokens is not None else None
-    app.state.workers = Workers(manager.metrics, folder)
+    app.state.workers = Workers(metrics, folder)
     app.state.workers.start()
-    app.state.traces = make_traces(settings.traces, manager.metrics.model)
+    app.state.traces = make_traces(settings.traces, lambda path: metrics_of(models, path).model)
     app.state.metrics_port = None
     if settings.metrics_address is not None:
         workers = app.state.workers
         app.state.metrics_port = MetricsPort(
-            _address(settings.metrics_address), lambda accept: exposition(manager.metrics, workers, accept)
+            _address(settings.metrics_address), lambda accept: exposition(metrics, workers, accept)
         )
         app.state.metrics_port.start()
-    app.state.watchdog = Watchdog(settings.wedged_s, manager.stuck_s)
+    app.state.watchdog = Watchdog(settings.wedged_s, models.stuck_s)
     app.state.watchdog.start()
-    app.state.worker = Worker(manager, app.state.watchdog)
+    app.state.worker = Worker(models, app.state.watchdog)
     if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
         # Without a handler the signal would end the worker.
         signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=_read_again, args=(app,), daemon=True).start())
-    manager.siblings.join()
+    models.siblings.join()
 
 
 def shared_folder() -> Path | None:
@@ -107,13 +109,14 @@ def shared_folder() -> Path | None:
 
 
 def _read_again(app: Starlette) -> None:
-    """At SIGHUP: read the tokens again, and serve what the model's name stands for today."""
+    """At SIGHUP: read the tokens again, and serve what each model's name stands for today."""
     reread_tokens(app.state.tokens)
     try:
-        stored, changed = app.state.manager.reload()
+        done = app.state.models.reload()
     except ReloadError as error:
         log.error("%s", error)
-    else:
+        return
+    for stored, changed in done:
         log.info("%s is served%s", stored.tag, "" if changed else " already")
 
 
@@ -132,7 +135,7 @@ def reread_tokens(tokens: Tokens | None) -> None:
 def end_worker(app: Starlette) -> None:
     """Leave this worker's counts to the others, and its place where metrics are answered."""
     app.state.watchdog.close()
-    app.state.manager.siblings.leave()
+    app.state.models.siblings.leave()
     if app.state.metrics_port is not None:
         app.state.metrics_port.close()
     if app.state.traces is not None:

@@ -24,10 +24,12 @@ class CallCosts:
 
     Args:
         longest_s: Seconds that a call should take at most.
+        best_rate: Whether calls are as large as the fastest of any size allow, not the largest: where `longest_s` is
+            little, one that took long by chance would else keep all others small, and so be the last of its size.
     """
 
-    def __init__(self, *, longest_s: float = 0.25) -> None:
-        self._longest_s = longest_s
+    def __init__(self, *, longest_s: float = 0.25, best_rate: bool = False) -> None:
+        self._longest_s, self._best_rate = longest_s, best_rate
         # By key: seconds of calls of one request, by the power of two of their row-passes.
         self._alone: OrderedDict[Hashable, dict[int, tuple[float, float]]] = OrderedDict()
         # By key and whether masks are shared: seconds of joined calls over those of their requests alone.
@@ -79,6 +81,8 @@ class CallCosts:
         if not sizes:
             return limit
         row_passes, took_s = sizes[max(sizes)]
+        if self._best_rate:
+            row_passes, took_s = max(sizes.values(), key=lambda known: known[0] / max(known[1], 1e-9))
         return max(1, min(limit, int(row_passes * self._longest_s / max(took_s, 1e-9))))
 
     def pays(self, head: Job, other: Job) -> bool:

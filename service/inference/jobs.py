@@ -71,6 +71,8 @@ class Job:
         self.error: Exception | None = None
         self.answered: Callable[[], None] = lambda: None
         """Called, by the thread that waits, when it has ended."""
+        self.on_end: Callable[[Job], None] | None = None
+        """Called, by the thread that computes, when it ends, and before `answered`."""
         self.compute_s = 0.0
         """Seconds of the graph calls that it took part in, alone or with others."""
         self.took_s = 0.0
@@ -81,6 +83,8 @@ class Job:
     def end(self, error: Exception | None = None) -> Job:
         """It has ended: with its result, or with an error."""
         self.error, self.ended = placed(error, self.inputs) if isinstance(error, InputError) else error, True
+        if self.on_end is not None:
+            self.on_end(self)
         return self
 
     @property

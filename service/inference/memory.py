@@ -30,8 +30,16 @@ class MemoryBudget:
         self._metrics = metrics
         self.held: Counter[str] = Counter()
         """Bytes by kind: bodies, inputs, passes, answers."""
-        self.arriving = 0
+        self.own_arriving = 0
         """Bodies that are on their way."""
+        self._all = [self]
+
+    def beside(self, metrics: Metrics) -> MemoryBudget:
+        """The same budget for the requests of another model: what either holds is held of the limit."""
+        other = MemoryBudget(self.limit, metrics)
+        other._all = self._all
+        self._all.append(other)
+        return other
 
     def hold(self) -> Hold:
         """Nothing yet; to be released when its request has ended."""
@@ -45,8 +53,13 @@ class MemoryBudget:
 
     @property
     def total(self) -> int:
-        """Bytes that are held."""
-        return sum(self.held.values())
+        """Bytes that are held, for requests of all models."""
+        return sum(sum(one.held.values()) for one in self._all)
+
+    @property
+    def arriving(self) -> int:
+        """Bodies that are on their way, for all models."""
+        return sum(one.own_arriving for one in self._all)
 
 
 class Hold:
@@ -89,11 +102,11 @@ class Hold:
             raise OverloadedError(
                 f"{budget.arriving} bodies are on their way already, the most that may; try again soon"
             )
-        budget.arriving += 1
+        budget.own_arriving += 1
         try:
             yield
         finally:
-            budget.arriving -= 1
+            budget.own_arriving -= 1
 
     def give(self, kind: str) -> None:
         """Give back what was taken of one kind."""

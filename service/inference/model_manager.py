@@ -6,18 +6,19 @@ import gc
 import logging
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import ModelNotFoundError, NotReadyError, ReloadError, ThinnedError
 from thinned.models.storage.model_store import StoredModel, find
-from thinned.service.inference.memory import MemoryBudget, machine_memory
-from thinned.service.inference.served_model import ServedModel
+from thinned.service.inference.model_room import ModelRoom
+from thinned.service.inference.resources import Resources
+from thinned.service.inference.served_model import OnAnswer, ServedModel
 from thinned.service.inference.siblings import Siblings
-from thinned.service.inference.threads import give_way, set_threads, threads_for
-from thinned.service.metrics import Metrics
+from thinned.service.inference.threads import set_threads, threads_for
+from thinned.service.references import read_references
 from thinned.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelManager"]
 
-LARGEST_CALL = 1 << 30
-"""Bytes that a call may use at its peak; less where there is little memory."""
 LATE_S = 10.0
 """A worker whose compute thread has been so much longer in a call than calls take is not ready."""
 
@@ -38,48 +37,53 @@ class ModelManager:
     """A stored model and what computes with it.
 
     Args:
-        settings: Names the model, and bounds what may wait.
+        settings: Bound what may wait.
         siblings: The service's other workers, which serve the same version.
+        reference: Names the model, as the store finds it; by default the first of the settings.
+        resources: What it shares with other models of the worker; its own by default.
+        background: Whether it computes only where no other model wants to.
     """
 
-    def __init__(self, settings: Settings, siblings: Siblings | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        siblings: Siblings | None = None,
+        *,
+        reference: str | None = None,
+        resources: Resources | None = None,
+        background: bool = False,
+    ) -> None:
+        self.on_answer: OnAnswer | None = None
+        """Called with each request that has its answer; set before it is loaded."""
+        self._background = background
         self.settings = settings
+        self.reference = reference or settings.references[0].text
         self.siblings = siblings or Siblings(None)
+        self.on_readiness: Callable[[], object] = lambda: None
+        """Called when it begins or ceases to take requests."""
         self._served: ServedModel | None = None
         self._found: StoredModel | None = None
         self._failure: str | None = None
         self._stopping = False
-        self._loading = threading.Lock()
-        whole = settings.memory_mib << 20 or machine_memory() // 2 // settings.workers
-        self._call_memory = min(whole // 2, LARGEST_CALL)
-        self.metrics = Metrics(settings.model)
-        self.memory = MemoryBudget(whole - self._call_memory, self.metrics)
+        self._resources = resources or Resources.of(settings, self.reference)
+        self.metrics = self._resources.metrics
+        self.memory = self._resources.memory
         """What requests hold beside the call under way."""
         try:
             self._found = self._in_force()
         except ThinnedError as error:
-            self._fail(f"{settings.model} cannot be served: {error}")
+            self._fail(f"{self.reference} cannot be served: {error}")
         else:
             self.metrics.serve(self._found.tag)
 
     # Loading
-
-    def start(self) -> None:
-        """Begin to load the model, and return at once."""
-        threading.Thread(target=self._load_in_background, name="thinned-load", daemon=True).start()
-
-    def _load_in_background(self) -> None:
-        give_way()  # TensorFlow's threads are started here.
-        if self.load():
-            self.engine.warm_up_rest()
-            gc.freeze()
 
     def load(self) -> bool:
         """Load the model and check it; say whether it is served.
 
         A failure is kept for requests to be told, and logged in one line.
         """
-        with self._loading:
+        with self._resources.loading:
             if self._found is None:
                 return False
             try:
@@ -102,10 +106,10 @@ class ModelManager:
         Raises:
             ReloadError: The newer one cannot be served; the older one goes on.
         """
-        with self._loading:
+        with self._resources.loading:
             before = self._served
             try:
-                stored = find(self.settings.model)
+                stored = find(self.reference)
                 if before is not None and before.stored.tag == stored.tag:
                     return before.stored, False
                 engine = self._load(stored)
@@ -113,11 +117,12 @@ class ModelManager:
             except Exception as error:
                 text = f"{error}" if isinstance(error, ThinnedError) else f"{type(error).__name__}: {error}"
                 kept = "nothing is served" if before is None else f"{before.stored.tag} goes on"
-                raise ReloadError(f"{self.settings.model} could not be exchanged, and {kept}: {text}") from error
+                raise ReloadError(f"{self.reference} could not be exchanged, and {kept}: {text}") from error
             self._serve(stored, engine)
         if before is not None:
             before.retire()
-            threading.Thread(target=_forget, args=(before,), name="thinned-forget", daemon=True).start()
+            arguments = (before, self._resources.room)
+            threading.Thread(target=_forget, args=arguments, name="thinned-forget", daemon=True).start()
         return stored, True
 
     def _in_force(self) -> StoredModel:
@@ -128,18 +133,24 @@ class ModelManager:
                 return find(version)
             except ModelNotFoundError:
                 log.warning("%s, which the other workers serve, is no longer in the store", version)
-        stored = find(self.settings.model)
+        stored = find(self.reference)
         self.siblings.agree_on(stored.tag)
         return stored
 
     def _load(self, stored: StoredModel) -> Engine:
+        self.metrics.memory("model", self._resources.room.take(stored))
         # TensorFlow takes seconds to import, in which the service already answers that it lives.
         set_threads(self.settings.compute_threads or threads_for(self.settings.workers))
         import_tensorflow()
         from thinned.service.inference.engine import Engine
 
-        engine = Engine(stored, block_row_passes=self.settings.block_row_passes, call_memory=self._call_memory)
-        engine.warm_up()
+        most = self._resources.call_memory
+        try:
+            engine = Engine(stored, block_row_passes=self.settings.block_row_passes, call_memory=most)
+            engine.warm_up()
+        except Exception:
+            self._resources.room.give(stored)
+            raise
         return engine
 
     def _serve(self, stored: StoredModel, engine: Engine) -> None:
@@ -148,7 +159,15 @@ class ModelManager:
         gc.freeze()
         self.metrics.serve(stored.tag)
         self._served, self._found, self._failure = (
-            ServedModel(stored, engine, self.settings, self.metrics),
+            ServedModel(
+                stored,
+                engine,
+                self.settings,
+                self.metrics,
+                self._resources.thread,
+                on_answer=self.on_answer,
+                background=self._background,
+            ),
             stored,
             None,
         )
@@ -186,8 +205,18 @@ class ModelManager:
             NotReadyError: The store does not hold it.
         """
         if self._found is None:
-            raise NotReadyError(self._failure or f"{self.settings.model} is not there")
+            raise NotReadyError(self._failure or f"{self.reference} is not there")
         return self._found
+
+    @property
+    def name(self) -> str:
+        """The name under which it is served."""
+        return read_references(self.reference)[0].name
+
+    @property
+    def version(self) -> str | None:
+        """Its version in the store; None where the store does not hold it."""
+        return None if self._found is None else self._found.version
 
     @contextmanager
     def lend(self) -> Iterator[ServedModel]:
@@ -240,16 +269,27 @@ class ModelManager:
         if self._served is not None:
             self._served.close()
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it is loaded and checked."""
+        return self._served is not None
+
+    @property
+    def takes_requests(self) -> bool:
+        """Whether it is loaded and checked, and the service is not stopping."""
+        return self.is_loaded and not self._stopping
+
     def _tell_readiness(self) -> None:
-        ready = self._served is not None and not self._stopping
-        self.metrics.ready(ready)
-        self.siblings.tell(ready=ready)
+        self.metrics.ready(self.takes_requests)
+        self.on_readiness()
 
 
-def _forget(served: ServedModel) -> None:
+def _forget(served: ServedModel, room: ModelRoom) -> None:
     """Give the memory of a model back once its last request has ended."""
     served.idle.wait()
+    stored = served.stored
     del served
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    room.give(stored)

@@ -1,7 +1,7 @@
-"""Computes requests with one engine, a call at a time: the thread around the plan of `waiting_line`.
+"""Computes the requests of one model, a call at a time: what `waiting_line` plans, in the thread that all models share.
 
-One thread owns the engine. It plans a call, makes it, gives each request its own rows back, and plans the next one. A
-request that waits is told of its end in the event loop, where it came from.
+The thread owns the engine. It plans a call, makes it, gives each request its own rows back, and turns to the model that
+has the next call. A request that waits is told of its end in the event loop, where it came from.
 
 A single request is computed at once, without waiting for others: in the thread that received it where that takes less
 than it costs to wake another, in the owner's otherwise.
@@ -9,8 +9,6 @@ than it costs to wake another, in the owner's otherwise.
 
 from __future__ import annotations
 
-import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,8 +20,8 @@ import numpy as np
 from thinned.models.errors import NotReadyError
 from thinned.models.sampling import draw_seed
 from thinned.service.inference.call_costs import CallCosts
+from thinned.service.inference.compute_thread import ComputeThread
 from thinned.service.inference.jobs import Job, PredictJob, SampleJob, Share
-from thinned.service.inference.threads import give_way
 from thinned.service.inference.waiting_line import WaitingLine
 from thinned.service.metrics import Metrics
 
@@ -35,8 +33,8 @@ __all__ = ["Scheduler"]
 AT_ONCE_S = 0.003
 """Calls known to be shorter are computed where they arrive. Nothing else that the thread does may wait longer."""
 _FRESH_S, _FRESH = 0.002, 0.005
-_BEAT_S = 0.5
-"""The owner's thread turns at least so often, so that it can be seen to live."""
+BACKGROUND_S = 0.01
+"""What a call in the background may take, where a pass of a row allows it: a request may come while it is made."""
 
 
 class Scheduler:
@@ -48,6 +46,8 @@ class Scheduler:
         soon_from_elsewhere: The same, called from another thread.
         join: Whether requests may share graph calls.
         metrics: What is told of calls and of what waits.
+        thread: Where it computes; a thread of its own by default.
+        background: Whether it computes only where no other wants to.
     """
 
     def __init__(
@@ -58,27 +58,27 @@ class Scheduler:
         soon_from_elsewhere: Callable[[Callable[[], None]], object],
         join: bool = True,
         metrics: Metrics | None = None,
+        thread: ComputeThread | None = None,
+        background: bool = False,
     ) -> None:
+        self.background = background
         self._metrics = metrics
         self._engine = engine
         self._soon = soon
         self._soon_from_elsewhere = soon_from_elsewhere
-        self.costs = CallCosts()
-        self._line = WaitingLine(self.costs, join=join)
+        self.costs = CallCosts(longest_s=BACKGROUND_S, best_rate=True) if background else CallCosts()
+        # What joined calls take would not tell how long one may be.
+        self._line = WaitingLine(self.costs, join=join and not background)
         self._arrived: deque[Job] = deque()
         self._under_way: tuple[Share, ...] = ()
-        self._began = 0.0
-        self._wake = threading.Condition()
-        self._busy = False
         self._closed = False
         self._kicked = False
         self._told_at, self._told_s = 0.0, 0.0
         self.calls = 0
         """Graph calls made for passes or deterministic answers."""
-        self.beat = time.monotonic()
-        """When the owner's thread last turned."""
-        self._thread = threading.Thread(target=self._work, name="thinned-compute", daemon=True)
-        self._thread.start()
+        self.thread = thread or ComputeThread()
+        self._wake = self.thread.wake
+        self.thread.add(self)
 
     # In the event loop
 
@@ -108,45 +108,25 @@ class Scheduler:
         return self._told_s
 
     def _sum_up(self) -> float:
-        with self._wake:
-            jobs = [*self._line, *self._arrived]
-            under_way, began = self._under_way, self._began
-        expected = sum(self.costs.seconds(share) or 0.0 for share in under_way)
-        running = max(0.0, expected - (time.monotonic() - began)) if under_way else 0.0
-        return running + self.costs.waiting_s([job for job in jobs if not job.abandoned])
+        return self.thread.before_s(self) + self.left_s()
 
     def stuck_s(self) -> float:
-        """For how many seconds the owner's thread has not turned, beyond three times what its call should have taken.
-
-        May be called from any thread; infinite where the owner's thread has ended.
-        """
-        if not (self._thread.is_alive() or self._closed):
-            return math.inf
-        under_way = self._under_way
-        expected = sum(self.costs.seconds(share) or 0.0 for share in under_way)
-        since = max(self.beat, self._began) if under_way else self.beat
-        return max(0.0, time.monotonic() - since - 3 * expected)
+        """For how many seconds the thread that computes has been longer in its call than calls take."""
+        return 0.0 if self._closed else self.thread.stuck_s()
 
     def close(self) -> None:
         """Stop after the call under way; jobs that wait end with `NotReadyError`."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify()
+        self._closed = True
+        self.thread.remove(self)
 
     def _kick(self) -> None:
         self._kicked = False
-        with self._wake:
-            alone = len(self._arrived) == 1 and not len(self._line)
-            at_once = not (self._busy or self._closed) and alone and self._is_quick(self._arrived[0])
-            if at_once:
-                self._busy = True
-            elif not self._busy:
-                self._wake.notify()
-        if at_once:
-            ended = self._turn()
-            self._rest()
-            for job in ended:
-                job.answered()
+        for job in self.thread.at_once(self, self._is_quick_alone, self._turn):
+            job.answered()
+
+    def _is_quick_alone(self) -> bool:
+        alone = len(self._arrived) == 1 and not len(self._line)
+        return alone and not self.background and self._is_quick(self._arrived[0])
 
     def _is_quick(self, job: Job) -> bool:
         if isinstance(job, SampleJob) and (job.run.keeps_passes or not job.run.in_one_call):
@@ -158,34 +138,31 @@ class Scheduler:
         known = self.costs.seconds(share)
         return share.row_passes == job.left and known is not None and known < AT_ONCE_S
 
+    # Asked by the thread
+
+    def waits(self) -> bool:
+        """Whether a request waits for a call."""
+        return bool(self._arrived or len(self._line))
+
+    def expected_s(self) -> float:
+        """How long the call under way should take; 0 where that is not known."""
+        return sum(self.costs.seconds(share) or 0.0 for share in self._under_way)
+
+    def left_s(self) -> float:
+        """How long what waits will take, as far as it is known."""
+        with self._wake:
+            return self.costs.waiting_s([job for job in (*self._line, *self._arrived) if not job.abandoned])
+
     # In the owner's thread, or in the event loop while the owner rests
 
-    def _work(self) -> None:
-        # Answers that are not finite are refused when they are written; NumPy need not warn of them in the log.
-        np.seterr(over="ignore", invalid="ignore")
-        give_way()
-        while True:
-            with self._wake:
-                due = self._wake.wait_for(self._is_due, timeout=_BEAT_S)
-                self.beat = time.monotonic()
-                if self._closed:
-                    break
-                if not due:
-                    continue
-                self._busy = True
-            self._report(self._turn())
-            self._rest()
+    def work(self) -> None:
+        """Make one call, and have those told that it ends."""
+        self._report(self._turn())
+
+    def end(self) -> None:
+        """Let go of what waits: there will be no further call."""
         stopping = NotReadyError("the service is stopping")
         self._report([job.end(stopping) for job in (*self._line, *self._arrived)])
-
-    def _is_due(self) -> bool:
-        return self._closed or (not self._busy and bool(self._arrived or len(self._line)))
-
-    def _rest(self) -> None:
-        with self._wake:
-            self._busy = False
-            if self._arrived or len(self._line):
-                self._wake.notify()
 
     def _report(self, jobs: Sequence[Job]) -> None:
         def report() -> None:
@@ -207,7 +184,7 @@ class Scheduler:
                 head = next(iter(self._line))
                 self._line.remove(head)
                 return [*ended, head.end(error)]
-            self._under_way, self._began = tuple(shares), time.monotonic()
+            self._under_way = tuple(shares)
             if self._metrics is not None:
                 under_way = sum(share.row_passes for share in shares)
                 self._metrics.queue(len(self._line) + len(shares), under_way + sum(job.left for job in self._line))

@@ -24,11 +24,12 @@ from thinned.service.schema.request_fields import PredictRequest, SampleRequest
 from thinned.service.settings import Settings
 
 if TYPE_CHECKING:
+    from thinned.service.inference.compute_thread import ComputeThread
     from thinned.service.inference.engine import Engine
     from thinned.service.inference.jobs import Job, OodRows, PredictJob, SampleJob
     from thinned.service.inference.scheduler import Scheduler
 
-__all__ = ["Gone", "OnBlocks", "ServedModel"]
+__all__ = ["Gone", "OnAnswer", "OnBlocks", "ServedModel"]
 
 Array: TypeAlias = npt.NDArray[Any]
 _ANSWER_BYTES = 32
@@ -44,6 +45,9 @@ Gone: TypeAlias = Callable[[], Awaitable[object]]
 OnBlocks: TypeAlias = "Callable[[slice, dict[str, BlockStatistics]], None]"
 """Called in the event loop with some rows and what new passes say of them, by output name."""
 
+OnAnswer: TypeAlias = "Callable[[StoredModel, PredictRequest | SampleRequest, PredictJob | SampleJob], None]"
+"""Called in the event loop with the model, a request and the job that has its answer."""
+
 
 class ServedModel:
     """A model that answers. All is called from the event loop, but for `stuck_s`.
@@ -55,13 +59,27 @@ class ServedModel:
         engine: The same, loaded and checked.
         settings: Bound what may wait.
         metrics: What is told of calls and of what waits.
+        thread: Computes for all models.
+        on_answer: Called with each request that has its answer.
+        background: Whether it computes only where no other model wants to.
     """
 
-    def __init__(self, stored: StoredModel, engine: Engine, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        stored: StoredModel,
+        engine: Engine,
+        settings: Settings,
+        metrics: Metrics,
+        thread: ComputeThread,
+        *,
+        on_answer: OnAnswer | None = None,
+        background: bool = False,
+    ) -> None:
+        self._on_answer, self._background = on_answer, background
         self.stored, self.engine, self.settings = stored, engine, settings
         self.admitted = 0
         """Requests that wait for their answer."""
-        self._metrics = metrics
+        self._metrics, self._thread = metrics, thread
         self._scheduler: Scheduler | None = None
         self._borrowers = 0
         self._retired = False
@@ -129,12 +147,13 @@ class ServedModel:
         from thinned.service.inference.jobs import PredictJob
 
         engine = self.engine
-        most = self._row_passes(request.inputs, "predict")
+        most = self.row_passes(request.inputs, "predict")
         outputs = engine.numbers_per_row(request.inputs) * len(next(iter(request.inputs.values())))
         hold.take("answers", _ANSWER_BYTES * outputs)
         deadline = began + request.timeout_ms / 1000
         job = PredictJob(request.inputs, row_passes=most, deadline=deadline, ood=self._ood(request))
         await self._answered(job, request.timeout_ms, gone)
+        self._tell_answer(request, job)
         return job
 
     async def sample(
@@ -153,7 +172,7 @@ class ServedModel:
         engine.model.require_passes()
         exact = engine.model.needs_no_pass(request.estimator, keep_passes=request.needs_passes)
         made = "exact" if exact else request.estimator
-        most = self._row_passes(request.inputs, "whole", request.sampling, made)
+        most = self.row_passes(request.inputs, "whole", request.sampling, made)
         numbers = engine.numbers_per_row(request.inputs) * len(next(iter(request.inputs.values())))
         if request.needs_passes:
             hold.take("passes", 4 * numbers * request.kept_passes)
@@ -181,7 +200,17 @@ class ServedModel:
         )
         job = SampleJob(request.inputs, run, row_passes=most, deadline=began + request.timeout_ms / 1000, ood=ood)
         await self._answered(job, request.timeout_ms, gone)
+        self._tell_answer(request, job)
         return job
+
+    def submit(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
+        """Have a job computed that no request waits for; its `answered` is called when it has ended."""
+        self._scheduler_of(loop).submit(job)
+
+    def _tell_answer(self, request: PredictRequest | SampleRequest, job: PredictJob | SampleJob) -> None:
+        if self._on_answer is not None:
+            # In the next round of the loop: an answer that is written at once is on its way then.
+            asyncio.get_running_loop().call_soon(self._on_answer, self.stored, request, job)
 
     def _ood(self, request: PredictRequest | SampleRequest) -> OodRows | None:
         """What takes the frontier of a request that asks how unlike its rows are."""
@@ -190,7 +219,7 @@ class ServedModel:
         scorer = self.engine.ood if request.ood else None
         return None if scorer is None else OodRows(len(next(iter(request.inputs.values()))), scorer)
 
-    def _row_passes(self, inputs: Mapping[str, Array], *kind: str) -> int:
+    def row_passes(self, inputs: Mapping[str, Array], *kind: str) -> int:
         """Rows x passes of a call of such rows: what memory allows, and no more than takes a quarter of a second."""
         limit = self.engine.row_passes_for({name: x.shape[1:] for name, x in inputs.items()})
         if self._scheduler is None:
@@ -279,6 +308,8 @@ class ServedModel:
                 soon_from_elsewhere=loop.call_soon_threadsafe,
                 join=self.settings.join,
                 metrics=self._metrics,
+                thread=self._thread,
+                background=self._background,
             )
         return self._scheduler
 

@@ -7,6 +7,7 @@ locks (Windows), a worker stands alone.
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import sys
@@ -32,6 +33,13 @@ class Siblings:
     def __init__(self, folder: Path | None) -> None:
         self._folder = None if sys.platform == "win32" else folder
         self._own: IO[str] | None = None
+        self._version = "version"
+
+    def beside(self, place: int) -> Siblings:
+        """The same workers, asked for the version of another of their models: by its place, 0 for the first."""
+        other = copy.copy(self)
+        other._version = f"version-{place}" if place else "version"
+        return other
 
     def join(self) -> None:
         """Say that this worker is there. Where the folder cannot be written, it stands alone."""
@@ -73,20 +81,20 @@ class Siblings:
     @property
     def version(self) -> str | None:
         """The model that all serve, name:version; None until one of them has said."""
-        return None if self._folder is None else _text(self._folder / "version") or None
+        return None if self._folder is None else _text(self._folder / self._version) or None
 
     def agree_on(self, tag: str, *, now: bool = False) -> None:
         """Have workers that start from now on serve this; the first that says so, unless it is `now` exchanged."""
         if self._folder is None:
             return
-        beside = self._folder / f"version.{os.getpid()}"
+        beside = self._folder / f"{self._version}.{os.getpid()}"
         with suppress(OSError):
             beside.write_text(tag)
             if now:
-                beside.replace(self._folder / "version")
+                beside.replace(self._folder / self._version)
             else:
                 with suppress(FileExistsError):
-                    (self._folder / "version").hardlink_to(beside)
+                    (self._folder / self._version).hardlink_to(beside)
                 beside.unlink()
 
     def _others(self) -> list[Path]:

@@ -5,6 +5,7 @@ A method is one sentence of the code that calls it. Each takes a few microsecond
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from collections.abc import Iterable
@@ -50,9 +51,19 @@ class Metrics:
         self._uncertainty = self._histogram(
             "uncertainty", "Predictive entropy in nats, or standard deviation, of a row.", UNCERTAINTY, "output", "kind"
         )
+        self._shadow = self._family(
+            "counter", "shadow_rows_total", "Rows that a shadow was to answer, by what became of them.", "fate"
+        )
         self._memory = self._family("gauge", "memory_bytes", "Memory in use, by what it is used for.", "kind")
         self._ready = self._family("gauge", "ready_workers", "Workers whose model is loaded and checked.", "version")
         self.serve(model)
+
+    def beside(self, model: str) -> Metrics:
+        """Those of another model of the same worker: the families are the same, and so is who tells them."""
+        other = copy.copy(self)
+        other.model = model
+        other.serve(model)
+        return other
 
     def serve(self, model: str) -> None:
         """Tell of this model from now on: what is the case is the case of this one, what was counted stays."""
@@ -118,6 +129,10 @@ class Metrics:
     def memory(self, kind: str, size: int) -> None:
         """So many bytes are in use for this."""
         self._memory.put(size, self.model, kind)
+
+    def shadowed(self, fate: str, rows: int) -> None:
+        """So many rows that this model answered were `compared` with its shadow's answers, `dropped`, or `failed`."""
+        self._shadow.add(rows, self.model, fate)
 
     def look(self) -> None:
         """Measure what nobody reports: the memory of the whole process."""

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from thinned.models.card import ModelCard
-from thinned.models.errors import AdminError, ReloadError
+from thinned.models.errors import AdminError, NotReadyError, ReloadError
 from thinned.models.uncertainty.promises import calibrated_passes
 from thinned.models.uncertainty.reduction import has_positions
+from thinned.service.schema.comparison_fields import comparison_answer
 from thinned.service.schema.image_headers import PNG
 from thinned.service.schema.json_schema import Schema, array, object_of, reference
 from thinned.service.schema.openapi_fields import (
@@ -31,8 +32,16 @@ __all__ = ["describe_api"]
 _EXAMPLE_NUMBERS = 256
 
 
-def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str, Any]:
-    """Describe the API that serves this model under these settings."""
+def describe_api(card: ModelCard, version: str, settings: Settings, *, prefix: str = "") -> dict[str, Any]:
+    """Describe the API that serves this model under these settings.
+
+    Args:
+        card: The model's.
+        version: Its version.
+        settings: The limits in force.
+        prefix: What stands before the paths of a model that is named; without one the paths of the service are
+            described besides.
+    """
     described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -42,19 +51,8 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
             "Open Inference Protocol, version 2, is answered under /v2; it has a description of its own.",
         },
         "paths": {
-            "/predict": {"post": _predict(card, settings)},
-            "/predict_mc": {"post": _predict_mc(card, settings)},
-            "/predict_mc/stream": {"post": _stream()},
-            "/model": {"get": _get("model", "The model's card and the limits in force", _json(reference("Model")))},
-            "/docs.json": {"get": _get("docs", "This document", _json({"type": "object"}))},
-            "/openapi.json": {"get": _get("openapi", "This document", _json({"type": "object"}))},
-            "/schema.json": {
-                "get": _get("schema", "The endpoints as BentoML's clients read them", _json({"type": "object"}))
-            },
-            "/livez": {"get": _get("livez", "The process lives", _text())},
-            "/readyz": {"get": _get("readyz", "The model is loaded and checked", _text(), refusals=[503])},
-            "/metrics": {"get": _get("metrics", "Counters and histograms for Prometheus", _text())},
-            "/admin/reload": {"post": _reload()},
+            **{prefix + path: described for path, described in _of_a_model(card, settings).items()},
+            **({} if prefix else _of_the_service()),
         },
         "components": {
             "schemas": {
@@ -70,18 +68,53 @@ def describe_api(card: ModelCard, version: str, settings: Settings) -> dict[str,
         },
     }
     if settings.tokens is not None:
-        _ask_for_tokens(described, settings)
+        _ask_for_tokens(described, settings, prefix)
     return described
 
 
-def _ask_for_tokens(described: dict[str, Any], settings: Settings) -> None:
+def _of_a_model(card: ModelCard, settings: Settings) -> dict[str, Any]:
+    """The paths of one model: of the first as they are, of each behind `/models/NAME`."""
+    anything = _json({"type": "object"})
+    return {
+        "/predict": {"post": _predict(card, settings)},
+        "/predict_mc": {"post": _predict_mc(card, settings)},
+        "/predict_mc/stream": {"post": _stream()},
+        "/model": {"get": _get("model", "The model's card and the limits in force", _json(reference("Model")))},
+        "/docs.json": {"get": _get("docs", "This document", anything)},
+        "/openapi.json": {"get": _get("openapi", "This document", anything)},
+        "/schema.json": {"get": _get("schema", "The endpoints as BentoML's clients read them", anything)},
+    }
+
+
+def _of_the_service() -> dict[str, Any]:
+    """The paths that are those of no model."""
+    maybe = {"type": ["string", "null"]}
+    served = object_of({"name": _STRING, "version": maybe, "ready": {"type": "boolean"}, "shadow": maybe})
+    return {
+        "/models": {
+            "get": _get(
+                "models",
+                "The models that are served, the first of them without a name too. What is described here of the first "
+                "is behind /models/NAME for each, with a description of its own at /models/NAME/docs.json.",
+                _json(object_of({"models": array(served)})),
+            )
+        },
+        "/models/{name}/comparison": {"get": _comparison()},
+        "/livez": {"get": _get("livez", "The process lives", _text())},
+        "/readyz": {"get": _get("readyz", "All models are loaded and checked", _text(), refusals=[503])},
+        "/metrics": {"get": _get("metrics", "Counters and histograms for Prometheus", _text())},
+        "/admin/reload": {"post": _reload()},
+    }
+
+
+def _ask_for_tokens(described: dict[str, Any], settings: Settings, prefix: str) -> None:
     """Say in a description of the API where it asks for a token."""
     described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     free = {"/livez": True, "/readyz": True, "/metrics": settings.open_metrics}
     free |= dict.fromkeys(("/docs.json", "/openapi.json", "/schema.json"), settings.open_docs)
     for path, methods in described["paths"].items():
         for operation in methods.values():
-            if not free.get(path, False):
+            if not free.get(path.removeprefix(prefix), False):
                 operation["security"] = [{"token": []}]
                 operation["responses"] |= _responses({}, [int(HTTPStatus.UNAUTHORIZED)], answers=False)
 
@@ -137,11 +170,21 @@ def _stream() -> dict[str, Any]:
     }
 
 
+def _comparison() -> dict[str, Any]:
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    described = _get(
+        "comparison", "How far a model and its shadow disagree, and which is less sure", _json(comparison_answer())
+    )
+    described["responses"] |= _responses({}, [404, 503], answers=False, among=[_NOT_THERE, TABLE[NotReadyError]])
+    return {**described, "parameters": [name]}
+
+
 def _reload() -> dict[str, Any]:
-    answer = object_of({"model": object_of({"name": _STRING, "version": _STRING}), "changed": {"type": "boolean"}})
+    exchanged = {"model": object_of({"name": _STRING, "version": _STRING}), "changed": {"type": "boolean"}}
+    answer = object_of(exchanged, {"others": array(object_of(exchanged))})
     return {
         "operationId": "reload",
-        "summary": "Serve the newest version of the model, without a gap",
+        "summary": "Serve the newest version of each model, without a gap",
         "description": "It is loaded and checked beside the one that is served, and takes its place between two calls; "
         "requests under way are answered by the one that they began with. One that cannot be served changes nothing.",
         "responses": _responses(_json(answer), [403, 409], among=[TABLE[AdminError], TABLE[ReloadError]]),
@@ -212,6 +255,7 @@ _SERVER_TIMING = {
     "description": "Milliseconds of waiting and of its graph calls, such as queue;dur=0.2, compute;dur=1.4.",
 }
 _STRING = {"type": "string"}
+_NOT_THERE = Meaning(HTTPStatus.NOT_FOUND, HTTPStatus.NOT_FOUND.phrase)
 # Generators of clients know no other kinds of bodies, and warn of each.
 _OTHER_FORMS = (
     f"Other bodies than JSON are taken too: {', '.join(kind for kind in KINDS if kind != JSON)}; the fields beside "

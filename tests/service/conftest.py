@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 
 from thinned.models.storage.importing import import_model
 from thinned.service.http.routes import create_app
+from thinned.service.inference.catalogue import Catalogue
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.settings import Settings
 
@@ -24,16 +25,21 @@ Run = Callable[[Any], "Future[Any]"]
 
 @dataclass(frozen=True)
 class Served:
-    """The application over one model, asked as a client would ask it."""
+    """The application over its models, asked as a client would ask it."""
 
-    manager: ModelManager
+    models: Catalogue
     run: Run
+
+    @property
+    def manager(self) -> ModelManager:
+        """The first model."""
+        return self.models.first
 
     def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         return self.begin(method, path, **request).result(60)
 
     def begin(self, method: str, path: str, **request: Any) -> Future[httpx.Response]:
-        return self.run(_send(create_app(self.manager), method, path, **request))
+        return self.run(_send(create_app(self.models), method, path, **request))
 
     def ask_of(self, app: Starlette, method: str, path: str, **request: Any) -> httpx.Response:
         response: httpx.Response = self.run(_send(app, method, path, **request)).result(60)
@@ -65,20 +71,19 @@ def run() -> Iterator[Run]:
 
 @pytest.fixture(scope="session")
 def serve(run: Run) -> Iterator[Callable[..., Served]]:
-    """Makes the application over a stored model, loaded unless told otherwise."""
-    managers: list[ModelManager] = []
+    """Makes the application over stored models, loaded unless told otherwise."""
+    made: list[Catalogue] = []
 
     def make(name: str, *, load: bool = True, **settings: Any) -> Served:
-        manager = ModelManager(Settings(model=name, **settings))
-        managers.append(manager)
+        models = Catalogue.of(Settings(model=name, **settings))
+        made.append(models)
         if load:
-            manager.load()
-            assert manager.engine
-        return Served(manager, run)
+            assert models.load()
+        return Served(models, run)
 
     yield make
-    for manager in managers:
-        manager.close()
+    for models in made:
+        models.close()
 
 
 @pytest.fixture(scope="session")

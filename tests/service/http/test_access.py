@@ -29,7 +29,7 @@ def secured(
         (token, line), (slow, slow_line) = new_token("fast"), new_token("slow", 40.0)
         path.write_text(f"{line}\n{slow_line}\n")
         served = serve(models["classes"], tokens=path, **settings)
-        monkeypatch.setattr(http.state, "manager", served.manager, raising=False)
+        monkeypatch.setattr(http.state, "models", served.models, raising=False)
         monkeypatch.setattr(http.state, "tokens", Tokens(path), raising=False)
         known = {"token": token, "slow": slow}
 
@@ -103,7 +103,7 @@ def test_the_document_says_where_a_token_is_needed(secured: Any) -> None:
     document = secured()("GET", "/openapi.json", "token").json()
     validate(document)
     needs = {path for path, methods in document["paths"].items() for o in methods.values() if "security" in o}
-    documents = {"/model", "/docs.json", "/openapi.json", "/schema.json", "/metrics"}
+    documents = {"/model", "/models", "/docs.json", "/openapi.json", "/schema.json", "/metrics"}
     assert needs == {"/predict", "/predict_mc", "/predict_mc/stream", "/admin/reload"} | documents
     assert all("401" in o["responses"] for path in needs for o in document["paths"][path].values())
 

@@ -208,7 +208,7 @@ def test_two_workers_answer_with_the_sum_and_read_their_tokens_again(digits: str
 
 
 def test_before_the_model_is_loaded_the_service_lives_but_is_not_ready(loading: Served) -> None:
-    http.state.manager = loading.manager
+    http.state.models = loading.models
     server = UncertaintyService.to_asgi()
     assert loading.ask_of(server, "GET", "/livez").status_code == 200
     response = loading.ask_of(server, "GET", "/readyz")

@@ -38,7 +38,7 @@ def body(**fields: Any) -> bytes:
 
 
 def test_all_is_let_in_while_nothing_waits(classes: Served) -> None:
-    gate = OverloadGate(lambda: classes.manager)
+    gate = OverloadGate(lambda: classes.models)
     assert gate(scope_of(), body(timeout_ms=1)) is None
 
 
@@ -46,7 +46,7 @@ def test_a_full_queue_is_told_to_predictions_alone(
     serve: Serve, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     busy = serve(models["classes"], max_waiting=2)
-    gate = OverloadGate(lambda: busy.manager)
+    gate = OverloadGate(lambda: busy.models)
     began, go = held_up(busy.manager, monkeypatch)
     waiting = [busy.begin("POST", "/predict_mc", json=HEAVY) for _ in range(3)]
     assert began.wait(30)
@@ -71,7 +71,7 @@ def test_what_cannot_be_there_in_time_is_refused_by_its_own_time(
     serve: Serve, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     busy = serve(models["classes"])
-    gate = OverloadGate(lambda: busy.manager)
+    gate = OverloadGate(lambda: busy.models)
     began, go = held_up(busy.manager, monkeypatch)
     waiting = [busy.begin("POST", "/predict_mc", json=HEAVY)]
     assert began.wait(30)
@@ -94,7 +94,7 @@ def test_what_cannot_be_there_in_time_is_refused_by_its_own_time(
 
 
 def test_what_came_with_too_many_others_is_told_so(classes: Served) -> None:
-    gate = OverloadGate(lambda: classes.manager)
+    gate = OverloadGate(lambda: classes.models)
     status, headers, told = answer_of(gate.busy, scope_of("/predict_mc"))
     assert (status, headers[b"retry-after"]) == (503, b"1")
     assert "at once" in told["detail"]

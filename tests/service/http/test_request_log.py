@@ -38,7 +38,7 @@ def ask(
     path: str, *, times: int = 1, counted: bool = True, log: bool = True, name: bytes | None = None
 ) -> list[httpx.Response]:
     async def run() -> list[httpx.Response]:
-        app = RequestLog(application, paths=PATHS, metrics=(lambda: METRICS) if counted else None, log=log)
+        app = RequestLog(application, paths=PATHS, metrics=(lambda _: METRICS) if counted else None, log=log)
         answers = []
         if path == "/gone":
             scope = {"type": "http", "scheme": "http", "method": "POST", "path": path, "headers": []}

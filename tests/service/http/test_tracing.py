@@ -30,8 +30,8 @@ def spans(classes: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    traces = Traces(provider, "classes:1")
-    monkeypatch.setattr(http.state, "manager", classes.manager, raising=False)
+    traces = Traces(provider, lambda _: "classes:1")
+    monkeypatch.setattr(http.state, "models", classes.models, raising=False)
     monkeypatch.setattr(http.state, "traces", traces, raising=False)
     yield exporter.get_finished_spans
     traces.close()
@@ -94,18 +94,18 @@ def test_a_line_in_json_names_the_trace(
 
 
 def test_nothing_is_made_or_imported_where_none_are_asked_for() -> None:
-    assert make_traces("off", "m:1") is None
+    assert make_traces("off", str) is None
     annotate(rows=1)
 
 
 def test_an_exporter_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(SettingsError, match="opentelemetry-exporter-otlp-proto-http"):
-        make_traces("otlp", "m:1")
+        make_traces("otlp", str)
 
 
 def test_the_console_writes_a_line_a_span(capsys: pytest.CaptureFixture[str]) -> None:
-    traces = make_traces("console", "m:1")
+    traces = make_traces("console", lambda _: "m:1")
     assert traces is not None
     with traces._tracer.start_as_current_span("x"):
         pass

@@ -55,8 +55,8 @@ def test_a_compute_thread_that_has_ended_is_seen(
 
     monkeypatch.setattr(scheduler, "_turn", no_memory)
     broken.begin("POST", "/predict_mc", json={"inputs": ROWS, "n_samples": 300, "timeout_ms": 2000})
-    scheduler._thread.join(10)
-    assert not scheduler._thread.is_alive()
+    scheduler.thread._thread.join(10)
+    assert not scheduler.thread._thread.is_alive()
     assert broken.manager.stuck_s() == math.inf
     assert not broken.manager.is_ready()
     with pytest.raises(NotReadyError, match="has ended"):
