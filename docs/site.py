@@ -18,6 +18,7 @@ PARTS += ("load/results/reference/plots/*.png", "load/*.py", "examples/*.py", "l
 
 
 def main() -> int:
+    """Make the site; the exit status is that of mkdocs."""
     shutil.rmtree(PAGES, ignore_errors=True)
     for part in PARTS:
         for file in ROOT.glob(part):
