@@ -74,6 +74,9 @@ def test_diabetes_answers_in_the_units_of_the_targets() -> None:
     assert abs(answers.mean() - split.y_test.mean()) < 20
     assert stored.card.outputs[0].task == "regression"
     assert len(stored.card.sites) == 2
+    (recipe,) = stored.card.examples
+    assert_allclose([recipe.lows, recipe.highs], [split.x_train.min(axis=0), split.x_train.max(axis=0)])
+    assert_allclose(recipe.typical_row, (split.x_train.min(axis=0) + split.x_train.max(axis=0)) / 2, atol=1e-3)
 
 
 @pytest.mark.parametrize("example", [digits, diabetes], ids=lambda m: m.NAME)
