@@ -365,6 +365,7 @@ def test_the_law_of_one_s_own_has_its_closed_form() -> None:
     np.testing.assert_allclose(names["model"].predict({"x": x})["y"], x @ weights + bias, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_the_custom_layer_can_be_served(tmp_path: Path) -> None:
     layer, model, _ = _python_of_custom_layers()
     (tmp_path / "my_layers.py").write_text(layer)

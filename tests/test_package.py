@@ -141,6 +141,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**variables, "BENTOML_HOME": str(tmp_path_factory.mktemp("home"))}
 
 
+@pytest.mark.long
 def test_every_command_works_beside_a_users_own_modules(environment: Path, project: Path, home: dict[str, str]) -> None:
     """The commands of a session, from a folder whose `models`, `service`, `load` and `tests` are the user's."""
 
@@ -182,6 +183,7 @@ def test_every_command_works_beside_a_users_own_modules(environment: Path, proje
     assert (project / "report" / "index.html").is_file()
 
 
+@pytest.mark.long
 def test_the_service_of_a_wheel_serves_beside_a_users_own_modules(
     environment: Path, project: Path, home: dict[str, str]
 ) -> None:

@@ -79,6 +79,7 @@ def test_diabetes_answers_in_the_units_of_the_targets() -> None:
     assert_allclose(recipe.typical_row, (split.x_train.min(axis=0) + split.x_train.max(axis=0)) / 2, atol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("example", [digits, diabetes], ids=lambda m: m.NAME)
 def test_training_repeats_bitwise(example: ModuleType) -> None:
     split = example.data()

@@ -41,6 +41,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.long
 def test_a_sweep_of_the_real_service_beside_the_baseline(service: Service, digits: str, tmp_path: Path) -> None:
     loads = ["--clients", "2", "--samples", "0,10,40,100"]
     brief = ["--duration", "0.4", "--warm-up", "0.1", "--repeats", "2", "--error-seeds", "4", "--error-rows", "2"]

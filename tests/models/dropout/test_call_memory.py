@@ -110,6 +110,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+@pytest.mark.long
 def test_the_peak_of_a_long_row_is_what_is_said_of_a_call() -> None:
     """32 passes of 2,048 positions took 8.3 GB when a length that varies counted as 1."""
     done = subprocess.run(

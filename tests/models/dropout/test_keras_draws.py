@@ -144,15 +144,15 @@ def both_ways(rnn: Any) -> Any:
     ids=["unrolled", "both ways", "one way", "unrolled both ways"],
 )
 def test_a_custom_cell_draws_anew_in_each_step_of_a_known_length(unroll: bool, wrap: Any) -> None:
-    x = keras.Input((16, 1))
+    x = keras.Input((5, 1))
     rnn = wrap(L.RNN(SumCell(), unroll=unroll))
     model = enable_mc_dropout(keras.Model(x, rnn(x)))
     (summary,) = model.summary(
-        {model.inputs[0].name: np.ones((1, 16, 1), "float32")}, n_samples=20_000, seed=1, sampling="independent"
+        {model.inputs[0].name: np.ones((1, 5, 1), "float32")}, n_samples=20_000, seed=1, sampling="independent"
     ).values()
     ways = 1 if isinstance(rnn, L.RNN) else 2
-    assert summary.mean.item() == pytest.approx(16 * ways, rel=0.01)
-    assert summary.variance.item() == pytest.approx(16 * ways, rel=0.05)  # of each step r / (1 - r) = 1
+    assert summary.mean.item() == pytest.approx(5 * ways, rel=0.02)
+    assert summary.variance.item() == pytest.approx(5 * ways, rel=0.05)  # of each step r / (1 - r) = 1
     inner = rnn if ways == 1 else rnn.forward_layer
     assert inner.unroll is unroll
 

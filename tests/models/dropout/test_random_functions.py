@@ -33,7 +33,10 @@ def enable(name: str) -> tuple[Any, StochasticModel]:
     return model, enable_mc_dropout(model)
 
 
-@pytest.mark.parametrize("name", IDIOMS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long) if name in ("scalar", "drop_connect") else name for name in IDIOMS],
+)
 def test_passes_are_those_of_keras_and_nothing_changes(name: str) -> None:
     model, stochastic = enable(name)
     before = [variable.numpy() for variable in model.variables]

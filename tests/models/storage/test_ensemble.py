@@ -209,6 +209,7 @@ def test_several_inputs_and_outputs_are_matched_by_name(put: Store) -> None:
     np.testing.assert_allclose(found["kind"].mean_probabilities.sum(axis=-1), 1, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_layers_of_one_s_own_text_and_lengths_that_vary(put: Store, layers_py: Path) -> None:
     from thinned.models.storage.custom_layers import run_module
 

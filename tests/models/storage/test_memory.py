@@ -40,6 +40,7 @@ print((kib("VmHWM") - before) << 10)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux")
 def test_an_import_takes_the_stated_memory(tmp_path: Path) -> None:
     """All at once, its 1,024 passes would take 1.2 GB in the widest tensor alone, and some of these."""

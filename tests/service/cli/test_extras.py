@@ -50,6 +50,7 @@ def rows(digits: str, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_the_service_and_most_commands_need_no_extra(digits: str, rows: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 8, 8, 1)))
     commands = [

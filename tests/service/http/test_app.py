@@ -161,6 +161,7 @@ def test_nothing_but_the_address_asked_for_listens(service: Service) -> None:
     assert {c.type for c in sockets if c.family != socket.AF_UNIX} == {socket.SOCK_STREAM}
 
 
+@pytest.mark.long
 def test_nothing_is_kept_under_bentomls_home_and_a_full_disk_stops_no_answer(digits: str) -> None:
     """A process that may write no byte to any file stands for a full disk."""
     folder = Path(os.environ["BENTOML_HOME"]) / "prometheus_multiproc_dir"
@@ -175,6 +176,7 @@ def test_nothing_is_kept_under_bentomls_home_and_a_full_disk_stops_no_answer(dig
         assert [worker] == psutil.Process(service.pid).children()
 
 
+@pytest.mark.long
 def test_two_workers_answer_with_the_sum_and_read_their_tokens_again(digits: str, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     (old, line), (new, new_line) = new_token("old"), new_token("new")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bentoml
 import httpx
+import pytest
 import yaml
 
 from tests.serving import ROOT, free_port, run_cli
@@ -33,6 +34,7 @@ def test_the_bento_of_the_example_holds_what_serving_needs(digits: str) -> None:
     assert model_of_bento(Path(bento.path, "src")) == model_store.find(digits).tag
 
 
+@pytest.mark.long
 def test_a_bento_serves_the_model_that_it_was_built_with(digits: str, tmp_path: Path) -> None:
     """Whatever else is in the store: the example, and a newer version of the same name."""
     import keras

@@ -59,6 +59,7 @@ def test_a_worker_that_is_killed_comes_back_and_takes_only_its_own_requests_with
     assert before[1] in workers(service)
 
 
+@pytest.mark.long
 def test_both_follow_a_new_version_without_a_gap_and_a_bad_one_changes_nothing(service: Service) -> None:
     old = model_store.find("digits")
     try:
@@ -107,6 +108,7 @@ def test_what_comes_while_it_ends_is_answered_or_refused(service: Service) -> No
     assert "terminate called" not in service.log()
 
 
+@pytest.mark.long
 def test_an_administrator_has_it_follow_and_a_second_signal_ends_it_at_once(digits: str, tmp_path: Path) -> None:
     (admin, first), (other, second) = new_token("ops", admin=True), new_token("joe")
     tokens = tmp_path / "tokens"
@@ -131,6 +133,7 @@ def test_an_administrator_has_it_follow_and_a_second_signal_ends_it_at_once(digi
         assert not worker.is_running()
 
 
+@pytest.mark.long
 def test_no_worker_outlives_the_process_that_started_it(digits: str) -> None:
     """One that did would keep the address from the next service."""
     with start_service(digits) as service:
