@@ -121,7 +121,7 @@ clients: $(STAMP) .clients/node_modules/.bin/tsc
 PROTOCOL := https://raw.githubusercontent.com/kserve/open-inference-protocol/d49cc23f89d709d87b210ef9449e273ae243984e
 .conformance/open_inference_rest.yaml:
 	@$(PYTHON) -m venv .conformance
-	@.conformance/bin/python -m pip install --quiet --disable-pip-version-check "tritonclient[http]==2.73.0" schemathesis==4.32.5
+	@.conformance/bin/python -m pip install --quiet --disable-pip-version-check "tritonclient[http,grpc]==2.73.0" schemathesis==4.32.5
 	@$(PYTHON) -m venv .conformance/kserve
 	@.conformance/kserve/bin/python -m pip install --quiet --disable-pip-version-check kserve==0.21.0
 	@curl --fail --silent --show-error --output $@ $(PROTOCOL)/specification/protocol/open_inference_rest.yaml

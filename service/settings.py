@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     metrics_address: str | None = Field(
         None, description="HOST:PORT, or PORT for loopback, that answers /metrics without a token. Unset: none."
     )
+    grpc_address: str | None = Field(
+        None, description="HOST:PORT, or PORT for loopback, that answers the V2 protocol by gRPC. Unset: none."
+    )
     log_format: Literal["text", "json"] = Field("text", description="How log lines are written: text, or json.")
     traces: Literal["off", "console", "otlp"] = Field(
         "off", description="Where OpenTelemetry's spans go: off, console, or otlp."

@@ -10,9 +10,11 @@ import threading
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from thinned.models.compat.bentoml import metrics_folder_variable
 from thinned.models.errors import ReloadError, SettingsError
+from thinned.service.http.grpc_server import GrpcServer, require_grpc
 from thinned.service.http.log_format import set_log_format
 from thinned.service.http.metrics_port import MetricsPort, parse_address
 from thinned.service.http.named_models import metrics_of
@@ -39,7 +41,10 @@ def check_settings(settings: Settings) -> None:
     if settings.tokens is not None:
         Tokens(settings.tokens)
     if settings.metrics_address is not None:
-        _address(settings.metrics_address)
+        _address("METRICS", settings.metrics_address)
+    if settings.grpc_address is not None:
+        _address("GRPC", settings.grpc_address)
+        require_grpc(settings.grpc_address)
     traces = make_traces(settings.traces, lambda _: settings.model)
     if traces is not None:
         traces.close()
@@ -71,6 +76,13 @@ class Worker:
         """Requests should be sent here no longer."""
         self._models.leave()
 
+    def grpc_server(self, app: ASGIApp) -> GrpcServer | None:
+        """What answers gRPC by this application, once it is started; None where nothing is to."""
+        settings = self._models.settings
+        if settings.grpc_address is None:
+            return None
+        return GrpcServer(app, _address("GRPC", settings.grpc_address), settings, self._models.first.memory.limit)
+
 
 def set_up_worker(app: Starlette, models: Catalogue) -> None:
     """Put into `app.state` what the routes, the middlewares and the server look up there.
@@ -90,7 +102,7 @@ def set_up_worker(app: Starlette, models: Catalogue) -> None:
     if settings.metrics_address is not None:
         workers = app.state.workers
         app.state.metrics_port = MetricsPort(
-            _address(settings.metrics_address), lambda accept: exposition(metrics, workers, accept)
+            _address("METRICS", settings.metrics_address), lambda accept: exposition(metrics, workers, accept)
         )
         app.state.metrics_port.start()
     app.state.watchdog = Watchdog(settings.wedged_s, models.stuck_s)
@@ -143,8 +155,8 @@ def end_worker(app: Starlette) -> None:
     app.state.workers.close()
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(what: str, text: str) -> tuple[str, int]:
     try:
         return parse_address(text)
     except ValueError as error:
-        raise SettingsError(f"THINNED_METRICS_ADDRESS: {error}, received {text!r}") from None
+        raise SettingsError(f"THINNED_{what}_ADDRESS: {error}, received {text!r}") from None

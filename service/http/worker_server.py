@@ -14,11 +14,13 @@ import socket
 import sys
 import time
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
+from starlette.types import ASGIApp
 
 if TYPE_CHECKING:
+    from thinned.service.http.grpc_server import GrpcServer
     from thinned.service.http.worker import Worker
 
 __all__ = ["WorkerServer", "serve_with_it"]
@@ -40,6 +42,8 @@ class WorkerServer(uvicorn.Server):
     _asked_to_leave: float | None = None
     _listens = False
     _closed = False
+    _grpc: GrpcServer | None = None
+    _grpc_ends: asyncio.Task[None] | None = None
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -77,6 +81,10 @@ class WorkerServer(uvicorn.Server):
                 log.error("the process that starts the workers has gone; this one ends")
                 self._asked_to_leave = time.monotonic()
             self._follow(self._worker)
+            if self._listens and self._grpc is None:
+                self._grpc = self._worker.grpc_server(cast(ASGIApp, self.config.app))
+                if self._grpc is not None:
+                    await self._grpc.start()
         ends = await super().on_tick(counter)
         if self._asked_to_leave is not None and _CLOSE not in self.server_state.default_headers:
             self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
@@ -111,7 +119,8 @@ class WorkerServer(uvicorn.Server):
         else:
             waited_s = time.monotonic() - self._asked_to_leave
             left = self.server_state.connections or self._beginning
-            self.should_exit = not left or waited_s >= min(LINGER_S, worker.drain_s)
+            calls = self._grpc_ends is not None and not self._grpc_ends.done()
+            self.should_exit = not calls and (not left or waited_s >= min(LINGER_S, worker.drain_s))
 
     def _listen(self, wanted: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -128,6 +137,10 @@ class WorkerServer(uvicorn.Server):
         """Take what stands in line and close the socket: whoever comes now is refused, and knows to come again."""
         self._closed = True
         self._listen(False)
+        if self._grpc is not None:
+            self._grpc_ends = asyncio.get_running_loop().create_task(
+                self._grpc.stop(self.config.timeout_graceful_shutdown)
+            )
         for own in self._sockets:
             while self._take_those_in_line(own):
                 pass

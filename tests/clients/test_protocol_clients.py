@@ -18,7 +18,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.serving import ROOT, Service, start_service
+from tests.serving import ROOT, Service, free_port, start_service
+from thinned.service.http.tokens import new_token
 
 TOOLS = os.environ.get("PROTOCOL_CLIENTS")
 pytestmark = pytest.mark.skipif(TOOLS is None, reason="run by `make conformance`, which installs the clients")
@@ -89,6 +90,64 @@ for what, call in {
     except InferenceServerException as error:
         errors[what] = [error.status(), error.message()]
 said["errors"] = errors
+print(json.dumps(said))
+"""
+
+
+GRPC = """
+import json, sys, time
+import numpy as np
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+address, name, token = sys.argv[1:4]
+image = np.array(json.load(open(sys.argv[4])), np.float32)
+client = triton.InferenceServerClient(address)
+bearer = {"authorization": f"Bearer {token}"}
+metadata = client.get_model_metadata(name, headers=bearer, as_json=True)
+said = {
+    "live": client.is_server_live(), "ready": client.is_server_ready(),
+    "model": client.is_model_ready(name, headers=bearer),
+    "server": client.get_server_metadata(headers=bearer, as_json=True), "metadata": metadata,
+}
+one, out = metadata["inputs"][0]["name"], metadata["outputs"][0]["name"]
+
+def tensor(datatype, values):
+    found = triton.InferInput(one, list(values.shape), datatype)
+    found.set_data_from_numpy(values)
+    return found
+
+answers = {}
+for datatype, kind in [("FP32", "f4"), ("FP64", "f8"), ("FP16", "f2"), ("INT8", "i1"), ("UINT64", "u8")]:
+    values = (image if kind[0] == "f" else np.ones_like(image)).astype(kind)
+    answers[datatype] = client.infer(name, [tensor(datatype, values)], headers=bearer).as_numpy(out).tolist()
+said["answers"] = answers
+rows = tensor("FP32", image)
+drawn = client.infer(name, [rows], request_id="abc", headers=bearer, parameters={"n_samples": 20, "seed": 7})
+said["drawn"] = {part: drawn.as_numpy(out + part).tolist() for part in ("", ".variance", ".mutual_information")}
+said["id"] = drawn.get_response().id
+errors = {}
+for what, options in {
+    "token": {}, "model": {"model_name": "other", "headers": bearer},
+    "passes": {"parameters": {"n_samples": 1}, "headers": bearer},
+    "late": {"client_timeout": 0.0005, "headers": bearer},
+}.items():
+    try:
+        client.infer(**{"model_name": name, "inputs": [rows], **options})
+    except InferenceServerException as error:
+        errors[what] = error.status()
+said["errors"] = errors
+
+many = tensor("FP32", np.repeat(image, 4, 0))
+got = []
+calls = [client.async_infer(name, [many], lambda result, error: got.append(error), headers=bearer,
+                            parameters={"tolerance": 1e-9}) for _ in range(8)]
+time.sleep(0.1)
+for call in calls:
+    call.cancel()
+began = time.monotonic()
+client.infer(name, [rows], headers=bearer)
+said["after"] = time.monotonic() - began
 print(json.dumps(said))
 """
 
@@ -176,6 +235,42 @@ def test_tritons_client_gets_what_predict_and_predict_mc_answer(small: Service, 
     statuses = {what: int(status) for what, (status, _) in said["errors"].items()}
     assert statuses == {"shape": 422, "model": 404, "output": 422, "passes": 422, "config": 404, "repository": 404}
     assert "expected shape" in said["errors"]["shape"][1]
+
+
+def test_tritons_client_gets_the_same_by_grpc(digits: str, tmp_path: Path) -> None:
+    script, tokens, port = tmp_path / "call.py", tmp_path / "tokens", free_port()
+    script.write_text(GRPC)
+    token, line = new_token("triton")
+    tokens.write_text(f"{line}\n")
+    env = {"THINNED_GRPC_ADDRESS": str(port), "THINNED_TOKENS": str(tokens), "THINNED_MAX_SAMPLES": "40"}
+    with start_service(digits, env) as service:
+        command = (f"{TOOLS}/bin/python", script, f"127.0.0.1:{port}", "digits", token, ROOT / "docs" / "eight.json")
+        said = json.loads(run(*command, cwd=tmp_path))
+        bearer = {"authorization": f"Bearer {token}"}
+
+        def ask(path: str, rows: Any, **fields: Any) -> Any:
+            body = {"inputs": rows.tolist(), **fields}
+            return httpx.post(service.url + path, json=body, headers=bearer).json()
+
+        assert all(said[name] for name in ("live", "ready", "model"))
+        assert said["server"]["name"] == "thinned"
+        for name, answer in said["answers"].items():
+            rows = IMAGE if name.startswith("FP") else np.ones_like(IMAGE)
+            rows = rows.astype(np.float16).astype(float) if name == "FP16" else rows
+            np.testing.assert_array_equal(np.float32(answer), np.float32(ask("/predict", rows)["outputs"]), name)
+        drawn = ask("/predict_mc", IMAGE, n_samples=20, seed=7)
+        np.testing.assert_allclose(said["drawn"][""], drawn["mean"], rtol=1e-6)
+        np.testing.assert_allclose(said["drawn"][".variance"], drawn["variance"], rtol=1e-9)
+        np.testing.assert_allclose(said["drawn"][".mutual_information"], drawn["mutual_information"], rtol=1e-9)
+        assert said["id"] == "abc"
+        assert {what: status.removeprefix("StatusCode.") for what, status in said["errors"].items()} == {
+            "token": "UNAUTHENTICATED",
+            "model": "NOT_FOUND",
+            "passes": "INVALID_ARGUMENT",
+            "late": "DEADLINE_EXCEEDED",
+        }
+        assert said["after"] < 5  # Eight calls that were cancelled are not in its way.
+        assert "Traceback" not in service.log()
 
 
 def test_kserves_client_gets_what_predict_answers(small: Service, tmp_path: Path) -> None:
