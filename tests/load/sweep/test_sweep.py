@@ -105,8 +105,8 @@ def test_arrivals_beyond_the_largest_number_in_flight_are_dropped_and_counted(tm
     ("attributes", "more", "status", "kind"),
     [
         ({}, ["--slo-ms", "p99=400"], 0, None),
-        ({}, ["--slo-ms", "p50=0.01"], 1, None),
-        ({"variance": -0.5}, [], 1, "200 wrong answer"),
+        pytest.param({}, ["--slo-ms", "p50=0.01"], 1, None, marks=pytest.mark.long),
+        pytest.param({"variance": -0.5}, [], 1, "200 wrong answer", marks=pytest.mark.long),
         ({"status": 503}, [], 1, "503"),
     ],
 )

@@ -32,14 +32,13 @@ def heads(activation: str | None = None, *, width: int = 2, spread: int = 2, key
 
 
 @pytest.mark.parametrize(
-    ("kind", "activation", "log"),
+    ("kind", "activation", "log", "keys"),
     [
-        ("log_variance", None, lambda s: s),
-        ("variance", "softplus", np.log),
-        ("deviation", "softplus", lambda s: 2 * np.log(s)),
+        ("log_variance", None, lambda s: s, False),
+        ("variance", "softplus", np.log, True),
+        ("deviation", "softplus", lambda s: 2 * np.log(s), False),
     ],
 )
-@pytest.mark.parametrize("keys", [False, True])
 def test_the_joined_output_holds_means_and_log_variances(
     tmp_path: Path, kind: Spread, activation: str | None, log: Any, keys: bool
 ) -> None:

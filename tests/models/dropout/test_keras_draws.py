@@ -21,7 +21,9 @@ L, ops = keras.layers, keras.ops
 DRAW = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.long) if name == "recurrent" else name for name in FAMILIES]
+)
 def test_passes_are_keras_own_draws_and_the_model_stays_as_it_is(family: str) -> None:
     keras_model = build(family)
     before = [variable.numpy() for variable in keras_model.variables]

@@ -104,7 +104,8 @@ def test_the_document_says_where_a_token_is_needed(secured: Any) -> None:
     validate(document)
     needs = {path for path, methods in document["paths"].items() for o in methods.values() if "security" in o}
     documents = {"/model", "/models", "/docs.json", "/openapi.json", "/schema.json", "/metrics"}
-    assert needs == {"/predict", "/predict_mc", "/predict_mc/stream", "/admin/reload"} | documents
+    named = {"/models/{name}/comparison"}
+    assert needs == {"/predict", "/predict_mc", "/predict_mc/stream", "/admin/reload"} | documents | named
     assert all("401" in o["responses"] for path in needs for o in document["paths"][path].values())
 
 

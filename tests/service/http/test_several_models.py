@@ -147,6 +147,7 @@ def test_one_thread_computes_for_all_and_a_flood_of_one_model_delays_another_by_
     assert threads == {"thinned-compute"}
 
 
+@pytest.mark.long
 def test_each_is_exchanged_for_its_newer_version(serve: Serve, tmp_path: Any) -> None:
     import keras
     from keras import layers

@@ -371,6 +371,7 @@ def test_a_model_without_noise_is_asked_for_its_answer(opened: Any, serve: Any, 
         assert shown(tab)["outputs"] == answer["outputs"][0]
 
 
+@pytest.mark.long
 def test_the_page_asks_for_the_token(
     opened: Any, serve: Any, models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,7 @@ def only(engine: Engine, x: dict[str, np.ndarray], estimator: Any = "passes", **
     )
 
 
-@pytest.mark.parametrize("budget", [1, 7, 64, 100_000])
+@pytest.mark.parametrize("budget", [7, *(pytest.param(budget, marks=pytest.mark.long) for budget in (1, 64, 100_000))])
 def test_statistics_are_those_of_the_passes(conv: StoredModel, budget: int) -> None:
     engine = Engine(conv, block_row_passes=budget)
     (name,) = (spec.name for spec in engine.card.inputs)
