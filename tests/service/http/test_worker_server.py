@@ -35,6 +35,9 @@ class Worker:
     def leave(self) -> None:
         self.left = True
 
+    def grpc_server(self, _: object) -> None:
+        """Nothing answers gRPC."""
+
 
 async def hello(_: object) -> PlainTextResponse:
     return PlainTextResponse("hello")
