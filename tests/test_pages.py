@@ -82,7 +82,7 @@ def test_a_page_does_what_it_says(reader: Reader, name: str) -> None:
         printed = reader.run(block)
         if block.shown is None:
             continue
-        # What is noted of a network that was trained here, such as its findings, may differ from one training to the next.
+        # What is noted of a network that was trained here may differ from one training to the next.
         first = None if name in REPEATED else 5
         assert words(printed)[:first] == words(block.shown)[:first], f"{block.text}\nprinted\n{printed}"
         if name in REPEATED:
