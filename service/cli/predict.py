@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import NoSitesError
 from thinned.models.sampling import Estimator, Sampling, draw_seed
 from thinned.models.storage.model_store import StoredModel, find
-from thinned.models.uncertainty import answer_output
 from thinned.models.uncertainty.answer import needs_passes
 from thinned.models.uncertainty.nearest_rows import OodScores, check_ood
 from thinned.models.uncertainty.policies import check_promises, policy_passes
@@ -20,7 +20,9 @@ from thinned.service.cli.answer_files import check_output, write_answers
 from thinned.service.cli.data_files import read_rows
 from thinned.service.cli.output import console, print_json
 from thinned.service.cli.tables import print_answers, print_statistics
-from thinned.service.schema.response_body import in_lists, predict_answer, predict_mc_answer
+from thinned.service.inference.answers import answers_of, document_of, draw_alone, stopped_by
+from thinned.service.schema.request_fields import SampleRequest
+from thinned.service.schema.response_body import in_lists, predict_answer
 from thinned.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -106,22 +108,24 @@ def predict_file(
     if n_samples is None:
         document = _predict(stored, model, inputs, unlike, show=show)
     else:
-        document = _predict_mc(
-            stored,
-            model,
+        request = SampleRequest(
             inputs,
-            n_samples=n_samples,
-            seed=draw_seed() if seed is None else seed,
+            n_samples,
+            draw_seed() if seed is None else seed,
+            quantiles=None,
+            return_samples=False,
+            timeout_ms=math.inf,
             sampling=sampling,
-            estimator=CALIBRATED_ESTIMATOR if promised else estimator or "best",
             tolerance=tolerance,
             coverage=coverage,
             calibrated=calibrated,
             policy=policy,
-            ood=unlike,
             at_limit=at_limit,
-            show=show,
+            estimator=CALIBRATED_ESTIMATOR if promised else estimator or "best",
+            needs_passes=promised and needs_passes(stored.card),
+            members=stored.card.outputs[0].members,
         )
+        document = _predict_mc(stored, model, request, unlike, show=show)
     if output is not None:
         write_answers(document, stored.card, output)
     if as_json:
@@ -143,74 +147,19 @@ def _predict(
 
 
 def _predict_mc(
-    stored: StoredModel,
-    model: StochasticModel,
-    inputs: Inputs,
-    *,
-    n_samples: int,
-    seed: int,
-    sampling: Sampling,
-    estimator: Estimator,
-    tolerance: float | None,
-    coverage: float | None,
-    calibrated: bool,
-    policy: bool,
-    ood: OodScores | None,
-    at_limit: bool,
-    show: bool,
+    stored: StoredModel, model: StochasticModel, request: SampleRequest, ood: OodScores | None, *, show: bool
 ) -> dict[str, Any]:
     """The answer over passes."""
-    from thinned.models.dropout import MonteCarloRun, complete
-
-    card = stored.card
-    kept = (coverage is not None or policy) and needs_passes(card)
-    run = MonteCarloRun(
-        inputs,
-        [spec.name for spec in card.outputs],
-        row_passes=model.row_passes,
-        n_samples=n_samples,
-        seed=seed,
-        sampling=sampling,
-        keep_passes=kept,
-        tolerance=tolerance,
-        estimator=estimator,
-        exact=model.needs_no_pass(estimator, keep_passes=kept),
-    )
-    statistics = complete(run, model).statistics()
-    stopped_by = "limit" if at_limit and run.stopped_by == "n_samples" else run.stopped_by
-    passes = run.passes
-    answers = {
-        spec.name: answer_output(
-            spec,
-            statistics[spec.name],
-            sampling=sampling,
-            passes=passes.get(spec.name),
-            coverage=coverage,
-            calibrated=calibrated,
-            policy=policy,
-        )
-        for spec in card.outputs
-    }
-    said = predict_mc_answer(
-        answers,
-        card,
-        stored.version,
-        n_samples=run.drawn,
-        seed=seed,
-        sampling=sampling,
-        converged=run.converged(),
-        stopped_by=stopped_by,
-        coverage=coverage,
-        ood=ood,
-        max_numbers=NO_LIMIT,
-    )
+    card, run = stored.card, draw_alone(request, model)
+    answers, ended = answers_of(run, request, card), stopped_by(run, request)
+    said = document_of(answers, run, request, card, stored.version, ood=ood, max_numbers=NO_LIMIT)
     document = in_lists(said)
     if show:
-        print_statistics(answers, card, n_samples=run.drawn, seed=seed, coverage=coverage, ood=ood)
+        print_statistics(answers, card, n_samples=run.drawn, seed=document["seed"], coverage=request.coverage, ood=ood)
         if "calibrated" in document:
             print("Means and entropies have the fitted temperature; --plain gives those of the network.")
-        if stopped_by == "limit":
+        if ended == "limit":
             print(f"The tolerance is not met after {run.drawn} passes, the limit (THINNED_MAX_SAMPLES).")
-        elif stopped_by is not None and stopped_by != "exact":
-            print("The tolerance is met." if stopped_by == "tolerance" else f"Not met after --n-samples {run.drawn}.")
+        elif ended is not None and ended != "exact":
+            print("The tolerance is met." if ended == "tolerance" else f"Not met after --n-samples {run.drawn}.")
     return document

@@ -13,9 +13,33 @@ from thinned.service.schema.request_fields import SampleRequest
 from thinned.service.schema.response_body import predict_mc_answer
 
 if TYPE_CHECKING:
-    from thinned.models.dropout import MonteCarloRun
+    from thinned.models.dropout import MonteCarloRun, StochasticModel
 
-__all__ = ["answers_of", "document_of", "stopped_by"]
+__all__ = ["answers_of", "document_of", "draw_alone", "stopped_by"]
+
+
+def draw_alone(request: SampleRequest, model: StochasticModel) -> MonteCarloRun:
+    """All passes of a request, drawn at once and in this thread, where no service shares the model with others.
+
+    Raises:
+        InputError: The model itself refuses the values.
+    """
+    from thinned.models.dropout import MonteCarloRun, complete
+
+    run = MonteCarloRun(
+        request.inputs,
+        [spec.name for spec in model.outputs],
+        row_passes=model.row_passes_for({name: x.shape[1:] for name, x in request.inputs.items()}),
+        n_samples=request.n_samples,
+        seed=request.seed,
+        sampling=request.sampling,
+        keep_passes=request.needs_passes,
+        tolerance=request.tolerance,
+        budget_ms=request.budget_ms,
+        estimator=request.estimator,
+        exact=model.needs_no_pass(request.estimator, keep_passes=request.needs_passes),
+    )
+    return complete(run, model)
 
 
 def answers_of(run: MonteCarloRun, request: SampleRequest, card: ModelCard) -> dict[str, OutputAnswer]:

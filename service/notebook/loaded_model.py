@@ -17,7 +17,7 @@ from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import InputError, Problem
 from thinned.models.sampling import Estimator, Sampling, draw_seed
 from thinned.models.storage.model_store import StoredModel, find
-from thinned.service.inference.answers import answers_of, document_of
+from thinned.service.inference.answers import answers_of, document_of, draw_alone
 from thinned.service.notebook.answer import Answer, html_of, text_of
 from thinned.service.notebook.described_model import notes_on, tables_of
 from thinned.service.notebook.given_rows import Table, arrays_of, is_frame
@@ -26,7 +26,6 @@ from thinned.service.schema.response_body import predict_answer
 from thinned.service.settings import Settings
 
 if TYPE_CHECKING:
-    from thinned.models.dropout import MonteCarloRun
     from thinned.models.uncertainty.nearest_rows import OodScores
     from thinned.service.notebook.drawing import Drawing
 
@@ -190,7 +189,7 @@ class LoadedModel:
         }
         request = self._request(rows, options)
         unlike = self._unlike(request.inputs, request.ood)
-        run = self._run(request)
+        run = draw_alone(request, self.stochastic)
         answers = answers_of(run, request, self.card)
         fields = document_of(answers, run, request, self.card, self.version, ood=unlike, max_numbers=NO_LIMIT)
         levels = request.quantiles or ()
@@ -248,7 +247,7 @@ class LoadedModel:
     ) -> Mapping[str, Array]:
         seed = draw_seed() if seed is None else seed
         options = {"n_samples": n_samples, "seed": seed, "sampling": sampling, "return_samples": True}
-        return self._run(self._request(rows, {**options, "estimator": "passes"})).passes
+        return draw_alone(self._request(rows, {**options, "estimator": "passes"}), self.stochastic).passes
 
     def _request(self, rows: Any, options: Mapping[str, object]) -> SampleRequest:
         """The request, checked as the service checks it."""
@@ -264,25 +263,6 @@ class LoadedModel:
         found = Settings.read()
         samples = found.max_samples if at_most else MOST_SAMPLES
         return found.model_copy(update={**dict.fromkeys(_LIMITS, NO_LIMIT), "max_samples": samples})
-
-    def _run(self, request: SampleRequest) -> MonteCarloRun:
-        from thinned.models.dropout import MonteCarloRun, complete
-
-        model, kept = self.stochastic, request.needs_passes
-        run = MonteCarloRun(
-            request.inputs,
-            [spec.name for spec in self.card.outputs],
-            row_passes=model.row_passes_for({name: x.shape[1:] for name, x in request.inputs.items()}),
-            n_samples=request.n_samples,
-            seed=request.seed,
-            sampling=request.sampling,
-            keep_passes=kept,
-            tolerance=request.tolerance,
-            budget_ms=request.budget_ms,
-            estimator=request.estimator,
-            exact=model.needs_no_pass(request.estimator, keep_passes=kept),
-        )
-        return complete(run, model)
 
     def _unlike(self, inputs: Mapping[str, Array], asked: bool) -> OodScores | None:
         """How unlike known rows these are; the request was refused where nothing tells."""
