@@ -2,6 +2,8 @@
 
 A call is put to the application as the request over HTTP that means the same. So tokens, limits, deadlines, metrics and
 logs are those of HTTP, and a call that is cancelled frees its place as a connection does that is closed.
+
+This module needs the extra `thinned[grpc]`; `worker` imports it where an address is set.
 """
 
 from __future__ import annotations
@@ -15,13 +17,17 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import grpc
+import grpc.aio
 from starlette.types import ASGIApp, Message, Scope
 
-from thinned.models.errors import InputError, SettingsError
+from thinned.models.errors import InputError
 from thinned.service.http.bounded_protocol import BEGAN
+from thinned.service.http.grpc_messages import METHODS, SERVICE, message
+from thinned.service.http.grpc_translation import inference_answer, inference_body, metadata_answer
 from thinned.service.settings import Settings
 
-__all__ = ["GrpcServer", "require_grpc"]
+__all__ = ["GrpcServer"]
 
 log = logging.getLogger("bentoml.thinned")
 
@@ -56,21 +62,6 @@ class _Answered(NamedTuple):
     body: bytes
 
 
-def require_grpc(address: str) -> Any:
-    """The library, where calls are to be answered.
-
-    Raises:
-        SettingsError: It is not installed.
-    """
-    try:
-        import grpc.aio
-    except ImportError:
-        raise SettingsError(
-            f"THINNED_GRPC_ADDRESS is {address}, and grpcio is not installed; pip install 'thinned[grpc]'"
-        ) from None
-    return grpc
-
-
 class GrpcServer:
     """Answers calls until it is stopped.
 
@@ -82,12 +73,9 @@ class GrpcServer:
     """
 
     def __init__(self, app: ASGIApp, address: tuple[str, int], settings: Settings, memory: int) -> None:
-        from thinned.service.http.grpc_messages import METHODS, SERVICE, message
-
-        self._grpc = require_grpc("{}:{}".format(*address))
-        self._app, self._message = app, message
+        self._app = app
         at_once = max(1, memory // _SHARE // (settings.max_body_bytes + _ROOM))
-        self._server = self._grpc.aio.server(
+        self._server = grpc.aio.server(
             maximum_concurrent_rpcs=min(at_once, settings.max_connections),
             options=(
                 ("grpc.so_reuseport", 1),
@@ -97,14 +85,14 @@ class GrpcServer:
             ),
         )
         handlers = {
-            name: self._grpc.unary_unary_rpc_method_handler(
+            name: grpc.unary_unary_rpc_method_handler(
                 partial(self._answer, getattr(self, f"_{name.lower()}")),
                 request_deserializer=message(f"{name}Request").FromString,
                 response_serializer=message(f"{name}Response").SerializeToString,
             )
             for name in METHODS
         }
-        generic = self._grpc.method_handlers_generic_handler(SERVICE, handlers)
+        generic = grpc.method_handlers_generic_handler(SERVICE, handlers)
         self._server.add_generic_rpc_handlers((generic,))
         host, port = address
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -126,16 +114,16 @@ class GrpcServer:
     # The methods
 
     async def _serverlive(self, _: Any, ask: Ask) -> Any:
-        return self._message("ServerLiveResponse")(live=(await ask("GET", "/v2/health/live")).status == 200)
+        return message("ServerLiveResponse")(live=(await ask("GET", "/v2/health/live")).status == 200)
 
     async def _serverready(self, _: Any, ask: Ask) -> Any:
-        return self._message("ServerReadyResponse")(ready=(await ask("GET", "/v2/health/ready")).status == 200)
+        return message("ServerReadyResponse")(ready=(await ask("GET", "/v2/health/ready")).status == 200)
 
     async def _modelready(self, request: Any, ask: Ask) -> Any:
         answered = await ask("GET", _path(request.name, request.version, "/ready"))
         if answered.status not in (200, 503):
             raise _RefusedError(answered)
-        return self._message("ModelReadyResponse")(ready=answered.status == 200)
+        return message("ModelReadyResponse")(ready=answered.status == 200)
 
     async def _servermetadata(self, _: Any, ask: Ask) -> Any:
         return _metadata("ServerMetadataResponse", await ask("GET", "/v2"))
@@ -144,8 +132,6 @@ class GrpcServer:
         return _metadata("ModelMetadataResponse", await ask("GET", _path(request.name, request.version, "")))
 
     async def _modelinfer(self, request: Any, ask: Ask) -> Any:
-        from thinned.service.http.grpc_translation import inference_answer, inference_body
-
         body, json_length = inference_body(request, ask.left_ms)
         path = _path(request.model_name, request.model_version, "/infer")
         answered = await ask("POST", path, body, json_length)
@@ -159,13 +145,13 @@ class GrpcServer:
         try:
             return await method(request, ask)
         except InputError as error:
-            await context.abort(self._grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except _RefusedError as refused:
             status, headers, body = refused.answered
             retry_after = headers.get(b"retry-after")
             if retry_after is not None:
                 context.set_trailing_metadata((("retry-after", retry_after.decode()),))
-            code = getattr(self._grpc.StatusCode, _STATUS.get(status, "INTERNAL"))
+            code = getattr(grpc.StatusCode, _STATUS.get(status, "INTERNAL"))
             await context.abort(code, _text_of(body, status))
 
 
@@ -249,8 +235,6 @@ def _path(name: str, version: str, last: str) -> str:
 
 
 def _metadata(name: str, answered: _Answered) -> Any:
-    from thinned.service.http.grpc_translation import metadata_answer
-
     if answered.status != 200:
         raise _RefusedError(answered)
     return metadata_answer(name, json.loads(answered.body))

@@ -15,7 +15,7 @@ import orjson
 from thinned.models.errors import InputError, Problem
 from thinned.service.http.grpc_messages import message
 from thinned.service.schema.input_arrays import numpy_dtype
-from thinned.service.schema.tensors import DATATYPES, bytes_of_array
+from thinned.service.schema.tensors import DATATYPES, bytes_of_array, bytes_of_elements
 
 __all__ = ["inference_answer", "inference_body", "metadata_answer"]
 
@@ -125,7 +125,7 @@ def _elements(tensor: Any) -> list[Any] | bytes:
         return []  # The datatype is refused where it is read.
     values = list(getattr(tensor.contents, place))
     if tensor.datatype == "BYTES":
-        return b"".join(part for value in values for part in (len(value).to_bytes(4, "little"), value))
+        return bytes_of_elements(values)
     if tensor.datatype in ("FP32", "FP64"):
         return bytes_of_array(np.array(values, numpy_dtype(DATATYPES[tensor.datatype])))
     return values

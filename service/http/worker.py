@@ -8,13 +8,13 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from thinned.models.compat.bentoml import metrics_folder_variable
 from thinned.models.errors import ReloadError, SettingsError
-from thinned.service.http.grpc_server import GrpcServer, require_grpc
 from thinned.service.http.log_format import set_log_format
 from thinned.service.http.metrics_port import MetricsPort, parse_address
 from thinned.service.http.named_models import metrics_of
@@ -25,6 +25,9 @@ from thinned.service.inference.catalogue import Catalogue
 from thinned.service.metrics.exposition import exposition
 from thinned.service.metrics.workers import Workers
 from thinned.service.settings import Settings
+
+if TYPE_CHECKING:
+    from thinned.service.http.grpc_server import GrpcServer
 
 __all__ = ["Worker", "check_settings", "end_worker", "set_up_worker", "shared_folder"]
 
@@ -44,7 +47,7 @@ def check_settings(settings: Settings) -> None:
         _address("METRICS", settings.metrics_address)
     if settings.grpc_address is not None:
         _address("GRPC", settings.grpc_address)
-        require_grpc(settings.grpc_address)
+        _grpc_server()
     traces = make_traces(settings.traces, lambda _: settings.model)
     if traces is not None:
         traces.close()
@@ -81,7 +84,7 @@ class Worker:
         settings = self._models.settings
         if settings.grpc_address is None:
             return None
-        return GrpcServer(app, _address("GRPC", settings.grpc_address), settings, self._models.first.memory.limit)
+        return _grpc_server()(app, _address("GRPC", settings.grpc_address), settings, self._models.first.memory.limit)
 
 
 def set_up_worker(app: Starlette, models: Catalogue) -> None:
@@ -153,6 +156,16 @@ def end_worker(app: Starlette) -> None:
     if app.state.traces is not None:
         app.state.traces.close()
     app.state.workers.close()
+
+
+def _grpc_server() -> type[GrpcServer]:
+    try:
+        from thinned.service.http.grpc_server import GrpcServer
+    except ImportError:
+        raise SettingsError(
+            "THINNED_GRPC_ADDRESS is set, and grpcio or protobuf is not installed; pip install 'thinned[grpc]'"
+        ) from None
+    return GrpcServer
 
 
 def _address(what: str, text: str) -> tuple[str, int]:

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import ItemsView, Mapping, Sequence
 
-from thinned.models.errors import NotReadyError, ReloadError
+from thinned.models.errors import ReloadError
 from thinned.models.storage.model_store import StoredModel
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.inference.model_room import ModelRoom
@@ -148,11 +148,7 @@ class Catalogue:
 
     def is_ready(self) -> bool:
         """Whether requests for any of the models should be sent here."""
-        try:
-            self.check_ready()
-        except NotReadyError:
-            return False
-        return True
+        return all(manager.is_ready() for manager in self._managers.values())
 
     def stuck_s(self) -> float:
         """For how many seconds the compute thread has been longer in its call than calls take; 0 while it turns."""

@@ -118,15 +118,15 @@ class ComputeThread:
         finally:
             self._rest(line)
 
-    def before_s(self, line: Line) -> float:
-        """How long calls that come before what waits in this line will take: that under way, and shares of others."""
+    def waiting_s(self, line: Line) -> float:
+        """How long until all that waits in this line is computed: the call under way, its own, and shares of others."""
         with self.wake:
             busy, began = self._busy_with, self._began
             expected = 0.0 if busy is None else busy.expected_s()
             running = max(0.0, expected - (time.monotonic() - began))
             own = line.left_s()
             others = [other for other in self._lines if other is not line and not other.background]
-            return running + sum(min(own, other.left_s()) for other in others)
+            return running + own + sum(min(own, other.left_s()) for other in others)
 
     def stuck_s(self) -> float:
         """For how many seconds the thread has not turned, beyond three times what its call should have taken.

@@ -104,11 +104,8 @@ class Scheduler:
         """
         now = time.monotonic()
         if now - self._told_at > max(_FRESH_S, _FRESH * self._told_s):
-            self._told_at, self._told_s = now, self._sum_up()
+            self._told_at, self._told_s = now, self.thread.waiting_s(self)
         return self._told_s
-
-    def _sum_up(self) -> float:
-        return self.thread.before_s(self) + self.left_s()
 
     def stuck_s(self) -> float:
         """For how many seconds the thread that computes has been longer in its call than calls take."""

@@ -6,6 +6,7 @@ of 0 or 1; an element of BYTES is its length, four bytes, and then itself, which
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 from typing import Any, TypeAlias
 
@@ -17,7 +18,16 @@ from thinned.models.errors import InputError, Problem
 from thinned.service.schema.input_arrays import MAX_PROBLEMS, describe, numpy_dtype, unnest
 from thinned.service.schema.input_values import to_array, wrong_value
 
-__all__ = ["DATATYPES", "array_of_bytes", "array_of_json", "bytes_of_array", "datatype_of", "json_of_array", "takes"]
+__all__ = [
+    "DATATYPES",
+    "array_of_bytes",
+    "array_of_json",
+    "bytes_of_array",
+    "bytes_of_elements",
+    "datatype_of",
+    "json_of_array",
+    "takes",
+]
 
 Array: TypeAlias = npt.NDArray[Any]
 Loc: TypeAlias = tuple[str | int, ...]
@@ -114,8 +124,12 @@ def bytes_of_array(array: Array) -> bytes:
     if array.dtype.kind != "O":
         little = array if array.dtype.kind == "V" else array.astype(array.dtype.newbyteorder("<"), copy=False)
         return little.tobytes()
-    texts = [text.encode() for text in array.ravel().tolist()]
-    return b"".join(part for text in texts for part in (len(text).to_bytes(_LENGTH, "little"), text))
+    return bytes_of_elements(text.encode() for text in array.ravel().tolist())
+
+
+def bytes_of_elements(elements: Iterable[bytes]) -> bytes:
+    """The bytes of a tensor of BYTES: each element behind its length."""
+    return b"".join(part for one in elements for part in (len(one).to_bytes(_LENGTH, "little"), one))
 
 
 def json_of_array(array: Array) -> Any:
