@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import entr
 
 __all__ = ["EntropyMoments", "entropy", "probabilities", "softmax", "temper"]
 
@@ -23,10 +24,8 @@ def entropy(probs: NDArray[Any], axis: int = -1) -> Array:
     Returns:
         Entropies between 0 and ln C; the shape of `probs` without `axis`.
     """
-    inside = np.clip(np.asarray(probs, dtype=np.float64), 0.0, 1.0)
-    logs = np.log(inside, out=np.zeros_like(inside), where=inside > 0.0)
-    # Adding 0 turns the -0.0 of a certain row into 0.0.
-    total: Array = -(inside * logs).sum(axis=axis) + 0.0
+    inside = np.minimum(np.maximum(np.asarray(probs, dtype=np.float64), 0.0), 1.0)
+    total: Array = entr(inside).sum(axis=axis)
     return total
 
 

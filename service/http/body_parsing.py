@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,6 +15,7 @@ from anyio.to_thread import run_sync
 from thinned.models.card import ModelCard
 from thinned.models.errors import ClientGoneError, DeadlineError
 from thinned.service.http.content_kinds import AS_JSON, Terms
+from thinned.service.inference.garbage import no_look
 from thinned.service.inference.memory import Hold
 from thinned.service.inference.served_model import Gone
 from thinned.service.metrics import Metrics
@@ -30,7 +28,6 @@ __all__ = [
     "INLINE_QUOTES",
     "MEDIUM_BYTES",
     "Asked",
-    "collector_at_rest",
     "hold_inputs",
     "medium_thread",
     "read_in_turn",
@@ -86,7 +83,7 @@ async def read_request(
     """
 
     def read() -> R:
-        with collector_at_rest():
+        with no_look():
             check_structure(body, card, settings)
             return check(parse(body))
 
@@ -138,25 +135,3 @@ async def _unless_gone(work: Coroutine[Any, Any, T], asked: Asked) -> T:
     finally:
         leaving.cancel()
         working.cancel()
-
-
-_resting, _lock = 0, threading.Lock()
-
-
-@contextmanager
-def collector_at_rest() -> Iterator[None]:
-    """No garbage collection meanwhile: JSON makes no cycles, and its millions of lists would be walked again and again.
-
-    All of Python stands still for it: with 5 million lists 2.6 s instead of 0.5.
-    """
-    global _resting
-    with _lock:
-        _resting += 1
-        gc.disable()
-    try:
-        yield
-    finally:
-        with _lock:
-            _resting -= 1
-            if not _resting:
-                gc.enable()

@@ -19,7 +19,6 @@ from thinned.service.http.body_parsing import (
     INLINE_QUOTES,
     MEDIUM_BYTES,
     Asked,
-    collector_at_rest,
     hold_inputs,
     read_in_turn,
 )
@@ -34,6 +33,7 @@ from thinned.service.http.predictions import (
     timing,
 )
 from thinned.service.inference.answers import stopped_by
+from thinned.service.inference.garbage import no_look
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.inference.served_model import ServedModel
 from thinned.service.schema.inference_answer import EXTENSIONS, encode_inference, model_metadata
@@ -141,7 +141,7 @@ async def _read(body: bytes, length: str | None, served: ServedModel, asked: Ask
     head, tail = split_body(body, length)
 
     def read() -> Inference:
-        with collector_at_rest():
+        with no_look():
             check_structure(head, card, settings)
             return read_inference(head, tail, card, settings)
 

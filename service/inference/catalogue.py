@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 from collections.abc import ItemsView, Mapping, Sequence
 
 from thinned.models.errors import ReloadError
 from thinned.models.storage.model_store import StoredModel
+from thinned.service.inference import garbage
 from thinned.service.inference.model_manager import ModelManager
 from thinned.service.inference.model_room import ModelRoom
 from thinned.service.inference.resources import Resources
@@ -99,6 +99,7 @@ class Catalogue:
 
     def start(self) -> None:
         """Begin to load all models, and return at once."""
+        garbage.look_seldom()
         threading.Thread(target=self._load_in_background, name="thinned-load", daemon=True).start()
 
     def load(self) -> bool:
@@ -114,7 +115,7 @@ class Catalogue:
         for manager in self._with_shadows:
             if manager.is_loaded:
                 manager.engine.warm_up_rest()
-        gc.freeze()
+        garbage.keep(look=False)
 
     def reload(self) -> list[tuple[StoredModel, bool]]:
         """Exchange each model for what its name stands for today.

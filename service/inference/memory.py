@@ -33,11 +33,12 @@ class MemoryBudget:
         self.own_arriving = 0
         """Bodies that are on their way."""
         self._all = [self]
+        self._used = [0]
 
     def beside(self, metrics: Metrics) -> MemoryBudget:
         """The same budget for the requests of another model: what either holds is held of the limit."""
         other = MemoryBudget(self.limit, metrics)
-        other._all = self._all
+        other._all, other._used = self._all, self._used
         self._all.append(other)
         return other
 
@@ -48,13 +49,14 @@ class MemoryBudget:
     def add(self, kind: str, size: int) -> None:
         """Count bytes of a kind that are taken, or given back where they are negative."""
         self.held[kind] += size
+        self._used[0] += size
         if self._metrics is not None:
             self._metrics.memory(kind, self.held[kind])
 
     @property
     def total(self) -> int:
         """Bytes that are held, for requests of all models."""
-        return sum(sum(one.held.values()) for one in self._all)
+        return self._used[0]
 
     @property
     def arriving(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import threading
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.models.errors import ModelNotFoundError, NotReadyError, ReloadError, ThinnedError
 from thinned.models.storage.model_store import StoredModel, find
+from thinned.service.inference import garbage
 from thinned.service.inference.model_room import ModelRoom
 from thinned.service.inference.resources import Resources
 from thinned.service.inference.served_model import OnAnswer, ServedModel
@@ -154,9 +154,7 @@ class ModelManager:
         return engine
 
     def _serve(self, stored: StoredModel, engine: Engine) -> None:
-        # The graphs stay for good. The garbage collector need not walk them again and again, 100 ms each time.
-        gc.collect()
-        gc.freeze()
+        garbage.keep()
         self.metrics.serve(stored.tag)
         self._served, self._found, self._failure = (
             ServedModel(
@@ -289,7 +287,5 @@ def _forget(served: ServedModel, room: ModelRoom) -> None:
     served.idle.wait()
     stored = served.stored
     del served
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
+    garbage.look_again()
     room.give(stored)

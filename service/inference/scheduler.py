@@ -32,7 +32,7 @@ __all__ = ["Scheduler"]
 
 AT_ONCE_S = 0.003
 """Calls known to be shorter are computed where they arrive. Nothing else that the thread does may wait longer."""
-_FRESH_S, _FRESH = 0.002, 0.005
+_FRESH_S, _FRESH, _OLD_S = 0.002, 0.005, 0.05
 BACKGROUND_S = 0.01
 """What a call in the background may take, where a pass of a row allows it: a request may come while it is made."""
 
@@ -96,14 +96,16 @@ class Scheduler:
         """Nobody waits for this job any longer: it takes no further call."""
         job.abandoned = True
 
-    def waiting_s(self) -> float:
+    def waiting_s(self, enough_s: float = 0.0) -> float:
         """How long it will take to compute what waits and what is under way, as far as it is known.
 
         Under overload it is asked thousands of times a second, so that it may be some milliseconds old, or half a
-        hundredth of what it says.
+        hundredth of what it says. What is older counts what came meanwhile and nothing of what was done: it may be too
+        much, which is as good to know as the truth to whoever has `enough_s`.
         """
         now = time.monotonic()
-        if now - self._told_at > max(_FRESH_S, _FRESH * self._told_s):
+        old_s = now - self._told_at
+        if old_s > max(_FRESH_S, _FRESH * self._told_s) and (old_s > _OLD_S or self._told_s > enough_s):
             self._told_at, self._told_s = now, self.thread.waiting_s(self)
         return self._told_s
 

@@ -233,15 +233,12 @@ class ServedModel:
         loop = asyncio.get_running_loop()
         scheduler = self._scheduler_of(loop)
         self.check_time(job.deadline, job)
-        answered = loop.create_future()
+        answered: asyncio.Future[Exception | None] = loop.create_future()
         watches: list[asyncio.Task[None] | asyncio.TimerHandle] = []
 
         def finish(error: Exception | None = None) -> None:
             if not answered.done():
-                if error is None:
-                    answered.set_result(None)
-                else:
-                    answered.set_exception(error)
+                answered.set_result(error)
 
         async def watch_client() -> None:
             await gone()
@@ -259,17 +256,23 @@ class ServedModel:
         try:
             scheduler.submit(job)
             loop.call_soon(watch)  # behind what `submit` has the loop do
-            await answered
+            error = await answered
         finally:
             job.took_s = time.perf_counter() - began
             self.admitted -= 1
             scheduler.abandon(job)
             for one in watches:
                 one.cancel()
-        if isinstance(job.error, DeadlineError):
-            raise self._too_late(timeout_ms)
-        if job.error is not None:
-            raise job.error
+        error, job.error = error or job.error, None
+        if isinstance(error, DeadlineError):
+            error = self._too_late(timeout_ms)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                # What is raised knows this frame, and so the inputs: it would know itself, and stay until the garbage
+                # collector comes.
+                del error
 
     def check_time(self, deadline: float, job: Job | None = None) -> None:
         """Refuse at once what cannot be answered in time, by what calls have taken; never where nothing else waits.
@@ -283,9 +286,10 @@ class ServedModel:
         """
         if not self.admitted or self._scheduler is None:
             return
-        waiting_s = self._scheduler.waiting_s()
         own_s = 0.0 if job is None else self._scheduler.costs.waiting_s([job])
-        if time.monotonic() + _CAUTION * (waiting_s + own_s) > deadline:
+        enough_s = (deadline - time.monotonic()) / _CAUTION - own_s
+        waiting_s = self._scheduler.waiting_s(enough_s)
+        if waiting_s > enough_s:
             raise OverloadedError(
                 f"what waits already takes about {waiting_s:.1f} s, so that the answer would not be there in time; "
                 "come again, or allow more with timeout_ms",

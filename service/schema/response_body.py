@@ -6,7 +6,7 @@ does, float32 as the float64 of the same value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,8 @@ OF_MEMBERS = ("variance_within", "variance_between")
 TEMPERED = ("plain_mean", "mean_probabilities", "plain_mean_probabilities", "plain_predictive_entropy")
 UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information")
 PARTS = ("epistemic", "aleatoric", "total")
+_OF_EACH_OUTPUT = (*MOMENTS, *OF_MEMBERS, "quantiles", "samples", *UNCERTAINTIES, *TEMPERED)
+_ROWS_AXIS = {"quantiles": 1, "samples": 1}
 UNKNOWN_NOISE = (
     "the noise of the data is not on the model's card, so aleatoric and total are null; run thinned calibrate"
 )
@@ -115,19 +117,11 @@ def predict_mc_answer(
     document: dict[str, Any] = {}
     whole = {name: answer for name, answer in answers.items() if name not in (reduced or {})}
 
-    def write(field: str, get: Callable[[OutputAnswer], Any], *, rows_axis: int = 0) -> None:
-        """Write one field, of the outputs that have it."""
-        found = {name: array for name, answer in whole.items() if (array := get(answer)) is not None}
+    for field in _OF_EACH_OUTPUT:
+        found = {name: array for name, answer in whole.items() if (array := getattr(answer, field)) is not None}
         if found:
-            check_numbers(found, max_numbers, rows_axis=rows_axis)
+            check_numbers(found, max_numbers, rows_axis=_ROWS_AXIS.get(field, 0))
             document[field] = _named(found, card)
-
-    for field in (*MOMENTS, *OF_MEMBERS):
-        write(field, lambda answer, field=field: getattr(answer, field))  # type: ignore[misc]
-    write("quantiles", lambda answer: answer.quantiles, rows_axis=1)
-    write("samples", lambda answer: answer.samples, rows_axis=1)
-    for field in (*UNCERTAINTIES, *TEMPERED):
-        write(field, lambda answer, field=field: getattr(answer, field))  # type: ignore[misc]
     classes = {
         spec.name: _classes(spec, answer.mean) if answer.likeliest is None else answer.likeliest
         for spec in card.outputs

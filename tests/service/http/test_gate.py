@@ -77,7 +77,7 @@ def test_what_cannot_be_there_in_time_is_refused_by_its_own_time(
     assert began.wait(30)
     scheduler = busy.manager.served._scheduler
     assert scheduler is not None
-    monkeypatch.setattr(scheduler, "waiting_s", lambda: 3.0)
+    monkeypatch.setattr(scheduler, "waiting_s", lambda _=0.0: 3.0)
     refusing = gate(scope_of(), body(timeout_ms=2000))
     assert refusing is not None
     status, headers, told = answer_of(refusing, scope_of())

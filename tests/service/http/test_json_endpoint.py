@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -86,6 +87,23 @@ def test_what_the_new_fields_refuse(classes: Served, field: str, value: object) 
     response = classes.ask("POST", "/predict_mc", json={"inputs": ROWS, field: value})
     assert response.status_code == 422
     assert [error["loc"] for error in response.json()["errors"]] == [[field]]
+
+
+def test_a_request_that_was_too_late_leaves_nothing_to_the_garbage_collector(classes: Served) -> None:
+    late = {**HEAVY, "timeout_ms": 5}
+    classes.ask("POST", "/predict_mc", json=late)
+    gc.collect()
+    gc.disable()
+    try:
+        assert classes.ask("POST", "/predict_mc", json=late).status_code == 504
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [type(one).__name__ for one in gc.garbage]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert "SampleRequest" not in left
 
 
 def test_a_deadline_is_answered_504(classes: Served) -> None:
@@ -271,7 +289,7 @@ def test_what_cannot_be_answered_in_time_is_told_at_once(
     began, go = held_up(busy.manager, monkeypatch)
     first = busy.begin("POST", "/predict_mc", json=HEAVY)
     assert began.wait(30)
-    monkeypatch.setattr(busy.manager.served._scheduler, "waiting_s", lambda: 7.3)
+    monkeypatch.setattr(busy.manager.served._scheduler, "waiting_s", lambda _=0.0: 7.3)
     asked = time.monotonic()
     refused = busy.ask("POST", "/predict_mc", json={**HEAVY, "timeout_ms": 5000})
     assert time.monotonic() - asked < 0.5
