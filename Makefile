@@ -13,6 +13,7 @@
 #   make faults           attack a service for an hour: slow clients, floods, overload, a soak (ONLY=overload for one)
 #   make clients          clients by openapi-python-client and openapi-typescript, made and tried (needs npm)
 #   make conformance      the Open Inference Protocol by Triton's and KServe's clients and by schemathesis
+#   make score-ray        `thinned score` on a Ray cluster of two nodes, one of which is killed (Ray in .score-ray)
 #   make format           what ruff can mend by itself
 #   make readme           write the answers that a service gives today into README.md
 #   make reference        write docs/reference.md from docstrings and --help
@@ -41,7 +42,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators zoo zoo-hub faults clients conformance readme reference docs lock clean
+.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators zoo zoo-hub faults clients conformance score-ray readme reference docs lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -129,6 +130,11 @@ PROTOCOL := https://raw.githubusercontent.com/kserve/open-inference-protocol/d49
 conformance: $(STAMP) .conformance/open_inference_rest.yaml
 	@PROTOCOL_CLIENTS=$(CURDIR)/.conformance $(BIN)/python -m pytest -rP tests/clients/test_protocol_clients.py
 
+# Ray, and what of its dependencies is not locked, beside the locked packages.
+score-ray: $(STAMP)
+	@test -d .score-ray/ray || $(PIP) --no-deps --target .score-ray ray==2.60.0 filelock
+	@PYTHONPATH=.:.score-ray $(BIN)/python -m pytest -rs tests/service/cli/scoring/test_ray.py
+
 faults: $(STAMP) .faults/bin/st
 	@$(BIN)/python -m tests.faults --soak-minutes $(SOAK_MINUTES) $(addprefix --only ,$(ONLY)) $(ARGS)
 
@@ -155,5 +161,5 @@ lock: $(STAMP)
 		--quiet --constraint requirements.lock --output-file requirements-serving.lock
 
 clean:
-	rm -rf $(VENV) .zoo-hub .faults .clients .conformance .docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .score-ray .zoo-hub .faults .clients .conformance .docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,9 +30,9 @@ REJECTED_STATUS = 3
 HELP = """Answer every row of a data set over passes, and write Parquet.
 
 Each row has the answer that it has alone from /predict_mc with the same seed, up to float rounding, whatever the
-engine, the number of workers and the place of the row: all rows see the same thinned networks. A run that was ended
-goes on where it was when the same command is given again. Rows that cannot be answered go to _rejects.csv, with the
-reason; the exit status is then 3.
+engine, the number of workers and the place of the row: in a pass all rows see one network. A run that was ended goes
+on where it was when the same command is given again. Rows that cannot be answered go to _rejects.csv, with the reason;
+the exit status is then 3.
 
 \b
 Examples:
@@ -179,11 +179,15 @@ def _follow(run: Run, folder: RunFolder, done: Sequence[Part], scored: Iterator[
     if done:
         print(f"Going on behind {before:,} of {run.data.rows:,} rows, which were scored before.")
     began, now = time.monotonic(), 0
-    with row_bar(run.data.rows, before) as bar:
-        for one in scored:
-            now += one.rows
-            rejected += one.rejected
-            bar(one.rows)
+    try:
+        with row_bar(run.data.rows, before) as bar:
+            for one in scored:
+                now += one.rows
+                rejected += one.rejected
+                bar(one.rows)
+    except OSError as error:
+        error.add_note("free some of it, and give the same command again: it goes on where this ended")
+        raise
     seconds = time.monotonic() - began
     n_samples, seed = run.asked["n_samples"], run.asked["seed"]
     folder.finish(run.data.parts, {"rows": run.data.rows, "rejected": rejected, "seed": seed, "n_samples": n_samples})

@@ -11,6 +11,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -69,14 +70,28 @@ def score_on_ray(run: Run, parts: Sequence[Part], *, address: str | None, worker
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
+    import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-
-    _connect(address)
+    with _silent_stderr():  # on which Ray's C++ tells of its settings, and of each try to connect
+        _connect(address)
     try:
         yield from _scored(run, parts, workers or int(ray.cluster_resources().get("CPU", 1)))
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    kept = os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _connect(address: str | None) -> None:
@@ -87,7 +102,6 @@ def _connect(address: str | None) -> None:
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         "runtime_env": {"env_vars": variables},
-        "configure_logging": True,
     }
     try:
         try:
