@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from thinned.models.errors import InputError, Problem, ThinnedError, UsageError
@@ -20,6 +21,7 @@ from thinned.service.cli.options import require_extra
 from thinned.service.cli.scoring.data_set import Part
 from thinned.service.cli.scoring.run import Run
 from thinned.service.cli.scoring.scorer import Scored, Scorer
+from thinned.service.inference.threads import set_threads
 
 __all__ = ["score_on_ray"]
 
@@ -35,6 +37,7 @@ class _Actor:
     def __init__(self, run: Run) -> None:
         self._scorer: Scorer | None = None
         self._wrong: dict[str, Any] | None = None
+        set_threads(1)  # An actor asks Ray for one CPU.
         try:
             self._scorer = Scorer(run)
         except Exception as error:
@@ -97,7 +100,7 @@ def _silent_stderr() -> Iterator[None]:
 def _connect(address: str | None) -> None:
     import ray
 
-    variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    variables = {name: _absolute(os.environ[name]) for name in _PASSED_ON if name in os.environ}
     how: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
@@ -113,6 +116,11 @@ def _connect(address: str | None) -> None:
     except Exception as error:
         what = str(error).split("\n")[0][:160]
         raise UsageError(f"no Ray cluster answers at {address or 'this machine'} ({what}); see ray start") from None
+
+
+def _absolute(paths: str) -> str:
+    """Paths as they are from any folder: that of an actor is another."""
+    return os.pathsep.join(str(Path(path).absolute()) for path in paths.split(os.pathsep) if path)
 
 
 def _scored(run: Run, parts: Sequence[Part], workers: int) -> Iterator[Scored]:

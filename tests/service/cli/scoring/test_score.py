@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow
 from pyarrow import parquet
@@ -84,13 +85,13 @@ def test_csv_arrays_and_images_have_the_answers_of_the_table(
     (images / "41.png").write_bytes(tf.io.encode_png(np.zeros((3, 2, 1), "uint8")).numpy())
     (images / "notes.txt").write_text("passed over")
     np.savez_compressed(tmp_path / "rows.npz", x=rows.x, id=np.arange(40) * 2, other=np.zeros(3))
-    with (tmp_path / "rows.csv").open("w", encoding="utf-8-sig", newline="") as file:
+    with fsspec.open("memory://scored/rows.csv", "w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*COLUMNS, "note"])
         for number, row in enumerate(rows.x.reshape(40, 6)):
             writer.writerow([*row, f"line\n{number}, say"])
     given = {
-        "csv": tmp_path / "rows.csv",
+        "csv": "memory://scored/rows.csv",
         "npz": f"file://{tmp_path}/rows.npz",
         "images": tmp_path / "images",
         "parquet": rows.file,
