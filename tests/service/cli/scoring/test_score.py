@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import random
 import resource
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import numpy as np
 import pyarrow
+import pytest
 from pyarrow import parquet
 
 import thinned as public
 from tests.service.cli.conftest import Run
 from tests.service.cli.scoring.conftest import COLUMNS, Rows
+from tests.service.conftest import Served
 
 ASKED = ("--n-samples", "40", "--seed", "7")
 
@@ -35,9 +42,9 @@ def rejects(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_row_has_its_own_answer_whatever_its_place_and_all_see_the_same_networks(
-    thinned: Run, rowwise: str, rows: Rows, tmp_path: Path
+    thinned: Run, rowwise: str, rows: Rows, serve: Callable[..., Served], tmp_path: Path
 ) -> None:
-    """In parts of 7 rows; once more in another order and in other parts; and as `/predict_mc` answers all of them."""
+    """In parts of 7 rows; in another order and in other parts; as `/predict_mc` answers all of them, and some alone."""
     status, out, err = thinned(
         "score", rowwise, "--input", rows.file, "--output", tmp_path / "a", *ASKED, "--samples", "--part-rows", 7
     )
@@ -49,11 +56,14 @@ def test_a_row_has_its_own_answer_whatever_its_place_and_all_see_the_same_networ
         rows.table["größe"].to_pylist(),
         list(range(40)),
     )
+    service = serve(rowwise)
+    for asked in (range(40), [3], [21], [39]):
+        body = {"inputs": rows.x[list(asked)].tolist(), "n_samples": 40, "seed": 7}
+        expected = service.ask("POST", "/predict_mc", json=body).json()
+        for field in ("mean", "variance", "standard_error"):
+            scored = values(found, f"{field}_0", f"{field}_1")[list(asked)]
+            np.testing.assert_allclose(scored, expected[field], rtol=1e-5, atol=1e-9)
     loaded = public.load(rowwise)
-    expected = loaded.summary(rows.x, n_samples=40, seed=7)
-    for field in ("mean", "variance", "standard_error"):
-        scored = values(found, f"{field}_0", f"{field}_1")
-        np.testing.assert_allclose(scored, np.asarray(expected[field]), rtol=1e-5, atol=1e-9)
     # What rows have in common: the sum over rows that are in different parts, pass by pass.
     passes = np.asarray(found["samples"].to_pylist())  # rows, passes, numbers
     together = loaded.sample(rows.x, n_samples=40, seed=7)
@@ -71,9 +81,7 @@ def test_a_row_has_its_own_answer_whatever_its_place_and_all_see_the_same_networ
         assert fact in said
 
 
-def test_csv_arrays_and_images_have_the_answers_of_the_table(
-    thinned: Run, rowwise: str, rows: Rows, tmp_path: Path
-) -> None:
+def test_csv_arrays_and_images_have_the_same_answers(thinned: Run, rowwise: str, rows: Rows, tmp_path: Path) -> None:
     import tensorflow as tf
 
     images = tmp_path / "images" / "in"
@@ -94,7 +102,6 @@ def test_csv_arrays_and_images_have_the_answers_of_the_table(
         "csv": "memory://scored/rows.csv",
         "npz": f"file://{tmp_path}/rows.npz",
         "images": tmp_path / "images",
-        "parquet": rows.file,
     }
     found = {}
     for kind, place in given.items():
@@ -219,3 +226,30 @@ def test_a_disk_that_is_full_ends_a_run_and_the_same_command_goes_on(
     assert not list((tmp_path / "out").glob("part-*"))
     assert thinned(*asked)[0] == 0
     assert answers(tmp_path / "out").num_rows == 40
+
+
+@pytest.mark.long
+def test_a_run_killed_at_any_moment_goes_on_and_writes_the_same_bytes(rowwise: str, rows: Rows, tmp_path: Path) -> None:
+    parquet.write_table(pyarrow.concat_tables([rows.table] * 1000), rows.file)
+    begin = [sys.executable, "-m", "thinned", "score", rowwise, "--input", str(rows.file), *ASKED, "--part-rows", "400"]
+    subprocess.run([*begin, "--output", tmp_path / "whole"], check=True, stdout=subprocess.DEVNULL)
+    folder = tmp_path / "killed"
+    kills = 0
+    while not (folder / "_done.json").exists():
+        done = len(list(folder.glob("part-*")))
+        run = subprocess.Popen([*begin, "--output", folder], stdout=subprocess.DEVNULL)
+        while run.poll() is None and len(list(folder.glob("part-*"))) <= done:
+            time.sleep(0.01)
+        try:
+            run.wait(random.uniform(0, 0.4) if kills < 4 else 60)
+        except subprocess.TimeoutExpired:
+            run.kill()
+            run.wait()
+            kills += 1
+    assert kills
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("part-*")}
+    assert len(whole) == 100
+    assert {path.name: path.read_bytes() for path in folder.glob("part-*.parquet")} == whole
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        path.name for path in (tmp_path / "whole").iterdir()
+    )
