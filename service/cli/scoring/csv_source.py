@@ -57,6 +57,8 @@ def csv_set(
             first = next(found, None)
             if first is None:
                 continue
+            if first.wrong is not None:
+                raise wrong_file(file.path, f"line {first.line}: {first.wrong}")
             if head is None:
                 named = columns is not None or key is not None or len(specs) > 1 or is_head([first.cells], specs[0])
                 head = [cell.strip() for cell in first.cells] if named else _numbers(len(first.cells))
@@ -147,9 +149,12 @@ class CsvReader:
 
 
 def _records(file: IO[bytes], offset: int, line: int, *, text: bool) -> Iterator[_Record]:
-    """The records from a place on, but for empty ones; of text an empty cell counts."""
+    """The records from a place on, but for empty ones; of text an empty cell counts.
+
+    A quote that is never closed takes all lines behind it: strictly read, that is told and not kept quiet.
+    """
     lines = _Lines(file, offset, line)
-    reader = csv.reader(lines)
+    reader = csv.reader(lines, strict=True)
     while True:
         lines.wrong = None
         try:
@@ -158,7 +163,7 @@ def _records(file: IO[bytes], offset: int, line: int, *, text: bool) -> Iterator
             return
         except csv.Error as error:
             yield _Record([], lines.number, lines.end, f"expected values separated by commas ({first_line(error)})")
-            reader = csv.reader(lines)
+            reader = csv.reader(lines, strict=True)
             continue
         if any(map(str.strip, cells)) or (text and cells):
             yield _Record(cells, lines.number, lines.end, lines.wrong)

@@ -148,18 +148,20 @@ def test_rows_that_cannot_be_answered_are_told_by_themselves(
     lines = [[*map(str, row), f"k{i}"] for i, row in enumerate(rows.x.reshape(40, 6))]
     lines[2][1], lines[3][2], lines[5][0], lines[8] = "", "nan", "many", lines[8][:4]
     text = "\n".join([",".join([*COLUMNS, "name"]), *map(",".join, lines)])
-    (tmp_path / "rows.csv").write_bytes(text.encode().replace(b"k11", b"\xff11"))
+    open_quote = b'\n1,2,3,4,5,6,"k40\n1,2,3,4,5,6,k41\n'
+    (tmp_path / "rows.csv").write_bytes(text.encode().replace(b"k11", b"\xff11") + open_quote)
     asked = ("score", rowwise, "--input", tmp_path / "rows.csv", "--output", tmp_path / "out", "--key", "name", *ASKED)
     status, out, _ = thinned(*asked)
     assert status == 3
     assert "35 rows scored" in out
-    assert "5 rows rejected, with the reason: " in out
+    assert "6 rows rejected, with the reason: " in out
     told = rejects(tmp_path / "out")
     assert [(reject["row"], reject["key"]) for reject in told[:3]] == [("2", "k2"), ("3", "k3"), ("5", "k5")]
     assert told[0]["reason"] == "column 'x_1': expected a finite float32 number, received nothing"
     assert [reject["reason"] for reject in told[3:]] == [
         "expected 7 values, received 4",
         "expected text in UTF-8 (invalid start byte)",
+        "expected values separated by commas (unexpected end of data)",
     ]
     assert told[3]["place"].endswith("rows.csv: line 10")
     assert len(set(answers(tmp_path / "out")["row"].to_pylist())) == 35
