@@ -8,11 +8,13 @@
 #   make bench-service    what the HTTP path costs and joining requests gains (QUICK=--quick for a short run)
 #   make bench-sampling   what a stratified pass is worth, on trained networks
 #   make bench-estimators what closed forms over the last masks, and more last masks, are worth
+#   make bench-score      row-passes a second of `thinned score`, here and on Ray, beside a loop (ARGS='--models mine')
 #   make zoo              import some 200 models and compare each with Keras: hours (ARGS='--only vision' for a part)
 #   make zoo-hub          the same for KerasHub's models, in an environment of their own (.zoo-hub)
 #   make faults           attack a service for an hour: slow clients, floods, overload, a soak (ONLY=overload for one)
 #   make clients          clients by openapi-python-client and openapi-typescript, made and tried (needs npm)
 #   make conformance      the Open Inference Protocol by Triton's and KServe's clients and by schemathesis
+#   make score-ray        `thinned score` on a Ray cluster of two nodes, one of which is killed (Ray in .score-ray)
 #   make format           what ruff can mend by itself
 #   make readme           write the answers that a service gives today into README.md
 #   make reference        write docs/reference.md from docstrings and --help
@@ -41,7 +43,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators zoo zoo-hub faults clients conformance readme reference docs lock clean
+.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators bench-score zoo zoo-hub faults clients conformance score-ray readme reference docs lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -95,6 +97,9 @@ bench-sampling: $(STAMP)
 bench-estimators: $(STAMP)
 	@exec $(BIN)/python -m thinned.loadtest.benchmarks.last_masks $(ARGS)
 
+bench-score: $(STAMP) .score-ray/ray
+	@PYTHONPATH=.:.score-ray $(BIN)/python -m thinned.loadtest.benchmarks.scoring $(ARGS)
+
 zoo: $(STAMP)
 	@$(BIN)/python -m tests.zoo_run $(ARGS)
 
@@ -129,6 +134,14 @@ PROTOCOL := https://raw.githubusercontent.com/kserve/open-inference-protocol/d49
 conformance: $(STAMP) .conformance/open_inference_rest.yaml
 	@PROTOCOL_CLIENTS=$(CURDIR)/.conformance $(BIN)/python -m pytest -rP tests/clients/test_protocol_clients.py
 
+# Ray, and what of its dependencies is not locked, beside the locked packages.
+.score-ray/ray: $(LOCKED)
+	@$(PIP) --no-deps --upgrade --target .score-ray ray==2.60.0 filelock
+	@touch $@
+
+score-ray: $(STAMP) .score-ray/ray
+	@PYTHONPATH=.:.score-ray $(BIN)/python -m pytest -rs tests/service/cli/scoring/test_ray.py
+
 faults: $(STAMP) .faults/bin/st
 	@$(BIN)/python -m tests.faults --soak-minutes $(SOAK_MINUTES) $(addprefix --only ,$(ONLY)) $(ARGS)
 
@@ -155,5 +168,5 @@ lock: $(STAMP)
 		--quiet --constraint requirements.lock --output-file requirements-serving.lock
 
 clean:
-	rm -rf $(VENV) .zoo-hub .faults .clients .conformance .docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .score-ray .zoo-hub .faults .clients .conformance .docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from thinned.models.card import ModelCard, OutputSpec
 from thinned.models.errors import UsageError
 from thinned.service.cli.options import require_extra
+from thinned.service.schema.response_body import ClassSets
 
-__all__ = ["answer_columns", "check_output", "units_of", "write_answers"]
+__all__ = ["answer_columns", "answer_fields", "check_output", "units_of", "write_answers"]
 
 Array = npt.NDArray[Any]
 SUFFIXES = (".parquet", ".csv", ".npz")
@@ -65,7 +66,7 @@ def write_answers(document: Mapping[str, Any], card: ModelCard, path: Path) -> N
         UsageError: A table would have too many columns.
         OSError: It cannot be written; nothing is left of it then.
     """
-    fields = dict(_fields(document, card))
+    fields = dict(answer_fields(document, card))
     if path.suffix.lower() == ".npz":
         content = io.BytesIO()
         arrays: dict[str, Any] = {name: _array(name, values) for name, (values, _) in fields.items()}
@@ -85,11 +86,16 @@ def answer_columns(document: Mapping[str, Any], card: ModelCard) -> dict[str, li
         document: What the service would answer.
         card: The model's card.
     """
-    return dict(_columns(dict(_fields(document, card))))
+    return dict(_columns(dict(answer_fields(document, card))))
 
 
-def _fields(document: Mapping[str, Any], card: ModelCard) -> Iterator[tuple[str, tuple[Any, OutputSpec | None]]]:
-    """What is said of each row, by name, with the output that it is said of."""
+def answer_fields(document: Mapping[str, Any], card: ModelCard) -> Iterator[tuple[str, tuple[Any, OutputSpec | None]]]:
+    """What is said of each row, by name, with the output that it is said of.
+
+    Args:
+        document: What the service would answer, of lists or of arrays.
+        card: The model's card.
+    """
     outputs = {spec.name: spec for spec in card.outputs}
     for field, value in document.items():
         if field in ("model", "quantiles", "samples"):
@@ -99,7 +105,7 @@ def _fields(document: Mapping[str, Any], card: ModelCard) -> Iterator[tuple[str,
             prefix = f"{output}." if named else ""
             ends = part.items() if isinstance(part, dict) else [("", part)]  # the lower and upper ends of an interval
             for end, values in ends:
-                if isinstance(values, list):
+                if isinstance(values, list | np.ndarray | ClassSets):
                     yield f"{prefix}{end or field}", (values, outputs.get(output))
 
 

@@ -15,9 +15,20 @@ from thinned.models.errors import InputError, Problem
 from thinned.service.cli.options import require_extra
 from thinned.service.schema.records import transpose
 
-__all__ = ["Frame", "first_line", "read_csv", "read_lines_of_json", "read_parquet", "records_frame", "wrong_file"]
+__all__ = [
+    "INDEX",
+    "Frame",
+    "first_line",
+    "plain_value",
+    "read_csv",
+    "read_lines_of_json",
+    "read_parquet",
+    "records_frame",
+    "wrong_file",
+]
 
-_INDEX = re.compile(r"__index_level_\d+__")
+INDEX = re.compile(r"__index_level_\d+__")
+"""The name of an index that pandas has written."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class Frame:
         lines: Where there are none, the values of each line.
         numbers: The number of each row's line in the file; None where rows are counted from 0.
         text: Whether values are still text, of which numbers are to be made.
+        first: The number of its first row, where rows are counted.
     """
 
     where: str
@@ -39,10 +51,11 @@ class Frame:
     lines: list[list[str]]
     numbers: list[int] | None = None
     text: bool = False
+    first: int = 0
 
     def place(self, row: int) -> str:
         """Where a row stands, in words."""
-        return f"row {row}" if self.numbers is None else f"line {self.numbers[row]}"
+        return f"row {self.first + row}" if self.numbers is None else f"line {self.numbers[row]}"
 
     def with_head(self) -> Frame:
         """The same with the first line as names.
@@ -108,16 +121,16 @@ def read_parquet(file: IO[bytes], where: str) -> Frame:
 
     try:
         read = parquet.read_table(file)
-        names = [name for name in read.column_names if not _INDEX.fullmatch(name)]
+        names = [name for name in read.column_names if not INDEX.fullmatch(name)]
         if len(set(names)) < len(names):
             raise wrong_file(where, "expected columns of different names")
-        columns = [list(map(_plain, read.column(name).to_pylist())) for name in names]
+        columns = [list(map(plain_value, read.column(name).to_pylist())) for name in names]
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise wrong_file(where, f"expected a Parquet file ({first_line(error)})") from error
     return Frame(where, names, columns, [])
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A decimal number as a number."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)

@@ -39,7 +39,8 @@ def ending(error: BaseException) -> Ending:
             return _ending("stopped", 130)
         case OSError() if is_full_disk(error):
             where = f"{error.filename} could not be written" if error.filename else "nothing more can be written"
-            remedy = "free some of it, or have BENTOML_HOME and TMPDIR name folders on another"
+            usual = "free some of it, or have BENTOML_HOME and TMPDIR name folders on another"
+            remedy = " ".join(getattr(error, "__notes__", [usual]))
             return _ending(f"the disk is full: {where}; {remedy}", 1)
         case OSError():
             return _ending(f"{error.filename or 'the system'}: {error.strerror or error}", 1)

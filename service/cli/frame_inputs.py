@@ -17,7 +17,7 @@ from thinned.service.cli.column_files import Frame, wrong_file
 from thinned.service.schema.input_arrays import check_inputs
 from thinned.service.schema.records import check_columns, columns_of, named_columns, numbered
 
-__all__ = ["INPUT_NAMES", "inputs_of", "number_of"]
+__all__ = ["INPUT_NAMES", "inputs_of", "is_head", "number_of"]
 
 Array = npt.NDArray[Any]
 INPUT_NAMES = ("x", "X", "inputs", "x_test")
@@ -39,7 +39,7 @@ def inputs_of(frame: Frame, specs: Sequence[InputSpec], others: Sequence[str] = 
     Raises:
         InputError: A column is missing or unknown, or a value does not fit; names the row and the column.
     """
-    if frame.names is None and (len(specs) > 1 or others or _is_head(frame.lines[:1], specs[0])):
+    if frame.names is None and (len(specs) > 1 or others or is_head(frame.lines[:1], specs[0])):
         frame = frame.with_head()
     if frame.names is None:
         if specs[0].numbers != 1 and frame.lines:
@@ -116,7 +116,7 @@ def _folded(frame: Frame, rows: list[list[Any]], spec: InputSpec) -> Any:
     return np.asarray(rows, object).reshape(shape).tolist()
 
 
-def _is_head(lines: Sequence[Sequence[str]], spec: InputSpec) -> bool:
+def is_head(lines: Sequence[Sequence[str]], spec: InputSpec) -> bool:
     """Whether the first line names columns: it holds a name of theirs, or nothing that could be a value."""
     cells = [cell.strip() for cell in (lines[0] if lines else ())]
     own = set(columns_of(spec) or numbered(spec))

@@ -24,6 +24,7 @@ from thinned.service.cli import (
     help_texts,
     import_model,
     load,
+    score,
     stored_models,
     token,
 )
@@ -214,6 +215,7 @@ calibrate.register(app)
 build.register(app)
 doctor.register(app)
 load.register(app)
+score.register(app)
 token.register(app)
 
 

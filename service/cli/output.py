@@ -12,11 +12,20 @@ from typing import Any, Literal
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["console", "print_json", "progress_line", "table"]
+__all__ = ["console", "print_json", "progress_line", "row_bar", "table"]
 
 PIPED_WIDTH = 160
 _BETWEEN = 3
@@ -136,6 +145,38 @@ def progress_line(first: str) -> Iterator[Callable[[str], None]]:
     ) as line:
         task = line.add_task(first, total=None)
         yield lambda text: line.update(task, description=text)
+
+
+@contextmanager
+def row_bar(total: int, done: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal's stderr with rows, rows a second and the time left; gives what tells of further rows.
+
+    Without a terminal nothing is written.
+
+    Args:
+        total: Rows in all.
+        done: Rows that were done before.
+    """
+    out = console(stderr=True)
+    if not out.is_terminal:
+        yield lambda _: None
+        return
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed("{task.speed}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task("rows", total=total, completed=done)
+        yield lambda rows: bar.advance(task, rows)
+
+
+class _Speed(TextColumn):
+    """Rows a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f} rows/s")
 
 
 def print_json(document: Any) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 import orjson
 
@@ -21,7 +22,7 @@ from thinned.service.schema.npy_arrays import NpyArray, NpzMember, members_of_np
 from thinned.service.schema.option_texts import options_of, pairs_of_query
 from thinned.service.settings import Settings
 
-__all__ = ["FORM", "JSON", "KINDS", "NPY", "NPZ", "Decoder", "Form", "RawBody", "open_body"]
+__all__ = ["FORM", "JSON", "KINDS", "NPY", "NPZ", "Decoder", "Form", "RawBody", "open_body", "open_image"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Loc: TypeAlias = tuple[str | int, ...]
@@ -124,6 +125,32 @@ def open_body(body: bytes, form: Form, card: ModelCard, settings: Settings) -> R
             "send fewer rows"
         )
     return opened
+
+
+def open_image(data: bytes, kind: str, spec: InputSpec, decode: Decoder, *, most: int) -> Array:
+    """The pixels of one image as a row of an input, (1, ...), as a body that holds nothing else is read.
+
+    Args:
+        data: The file.
+        kind: Its content type, PNG's or JPEG's.
+        spec: The input.
+        decode: Gives the pixels.
+        most: Bytes that the file, and its pixels, may have.
+
+    Raises:
+        MisnamedBodyError: It is no such image, or a broken one.
+        BodyTooLargeError: It is too large.
+        InputError: It does not fit the input.
+    """
+    if len(data) > most:
+        raise BodyTooLargeError(f"expected an image of at most {most} bytes")
+    settings = Settings.model_construct(max_rows=1, max_length=most)
+    image = read_image(kind, memoryview(data), spec.name)
+    _check_image(image, spec, ("inputs",), settings)
+    if image.size > most:
+        raise BodyTooLargeError(f"expected an image of at most {most} bytes of pixels, this one has {image.size}")
+    rows = _rows(image, spec, ("inputs",), settings, decode)
+    return np.asarray(rows)
 
 
 def _named(part: Part, inputs: Mapping[str, InputSpec]) -> Part:
