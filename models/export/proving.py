@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from thinned.models.dropout.stochastic_model import StochasticModel
 from thinned.models.errors import ExportError
 from thinned.models.export import bare_process
 from thinned.models.export.signatures import PASSES, PREDICT, SAMPLE, ExportedFunctions
 from thinned.models.uncertainty.answer import answer_output
 
-__all__ = ["Agreement", "BareAnswers", "BareCall", "call_bare", "prove"]
+__all__ = [
+    "MANY",
+    "SEED",
+    "Agreement",
+    "BareAnswers",
+    "BareCall",
+    "allowed_error",
+    "call_bare",
+    "engine_answers",
+    "gap",
+    "prove",
+    "run_bare",
+]
 
 Array = npt.NDArray[Any]
 ROWS, FEW, MANY, SEED = 3, 4, 72, 20261128
@@ -27,7 +40,6 @@ ROWS, FEW, MANY, SEED = 3, 4, 72, 20261128
 TOLERANCE, HALF_TOLERANCE, MOST_TOLERANCE = 1e-4, 3e-2, 1e-2
 MARGIN = 4.0
 SECONDS = 600.0
-_HERE = Path(bare_process.__file__)
 
 
 @dataclass(frozen=True)
@@ -65,8 +77,31 @@ class BareAnswers:
     modules: list[str]
 
 
-def call_bare(calls: Sequence[BareCall]) -> BareAnswers:
+def run_bare(folder: Path) -> None:
+    """Start the process that answers what is in a folder.
+
+    Raises:
+        ExportError: It ended without answers; the text says what it said.
+    """
+    command = [sys.executable, "-I", bare_process.__file__, str(folder)]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(f"a process with TensorFlow alone gave no answer in {SECONDS:.0f} s") from error
+    if done.returncode or not (folder / "errors.json").is_file():
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        last = said[-1] if said else f"exit status {done.returncode}"
+        raise ExportError(f"a process with TensorFlow alone cannot load the file: {last}")
+
+
+def call_bare(calls: Sequence[BareCall], run: Callable[[Path], None] = run_bare) -> BareAnswers:
     """Call signatures in a process of their own, which imports TensorFlow and NumPy alone.
+
+    Args:
+        calls: The calls.
+        run: Has such a process answer what is in a folder.
 
     Raises:
         ExportError: The process ended without answers; the text says what it said.
@@ -84,7 +119,7 @@ def call_bare(calls: Sequence[BareCall]) -> BareAnswers:
             )
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]
-        _run(folder)
+        run(folder)
         refused = json.loads((folder / "errors.json").read_text(encoding="utf-8"))
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         answers: list[dict[str, Array]] = [{} for _ in calls]
@@ -93,20 +128,6 @@ def call_bare(calls: Sequence[BareCall]) -> BareAnswers:
                 number, _, output = key.partition(":")
                 answers[int(number)][output] = found[key]
     return BareAnswers(answers, {int(place): text for place, text in refused.items()}, modules)
-
-
-def _run(folder: Path) -> None:
-    command = [sys.executable, "-I", str(_HERE), str(folder)]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ExportError(f"a process with TensorFlow alone gave no answer in {SECONDS:.0f} s") from error
-    if done.returncode or not (folder / "errors.json").is_file():
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        last = said[-1] if said else f"exit status {done.returncode}"
-        raise ExportError(f"a process with TensorFlow alone cannot load the file: {last}")
 
 
 def prove(functions: ExportedFunctions, folder: Path) -> Agreement:
@@ -128,15 +149,15 @@ def prove(functions: ExportedFunctions, folder: Path) -> Agreement:
         raise ExportError(f"TensorFlow alone refuses the signature {calls[place].signature!r}: {text[:400]}")
     expected: list[dict[str, Array]] = [dict(model.predict(rows))]
     if model.has_passes:
-        expected.append(_engine_answers(functions, rows))
+        expected.append(engine_answers(functions, rows))
     if model.sites:
         passes = model.sample(rows, n_samples=FEW, seed=SEED, sampling=functions.sampling)
         expected.append(dict(passes))
     errors: dict[str, float] = {}
     for call, own, found in zip(calls, expected, bare.answers, strict=True):
         for name, x in own.items():
-            errors[f"{call.signature}: {name}"] = _gap(x, found.get(name))
-    allowed = max(HALF_TOLERANCE if model.half_precision else TOLERANCE, min(MOST_TOLERANCE, MARGIN * model.rounding))
+            errors[f"{call.signature}: {name}"] = gap(x, found.get(name))
+    allowed = allowed_error(model)
     wrong = [f"{name} by {error:.2g}" for name, error in errors.items() if not error <= allowed]
     if wrong:
         raise ExportError(
@@ -146,8 +167,13 @@ def prove(functions: ExportedFunctions, folder: Path) -> Agreement:
     return Agreement(errors, allowed)
 
 
-def _engine_answers(functions: ExportedFunctions, rows: Mapping[str, Array]) -> dict[str, Array]:
-    """What the API would say, by the names of the signature."""
+def allowed_error(model: StochasticModel) -> float:
+    """How far answers may lie from the engine's, relative to the largest number: rounding in another order."""
+    return max(HALF_TOLERANCE if model.half_precision else TOLERANCE, min(MOST_TOLERANCE, MARGIN * model.rounding))
+
+
+def engine_answers(functions: ExportedFunctions, rows: Mapping[str, Array]) -> dict[str, Array]:
+    """What the API would say of MANY passes, by the names of the signature."""
     model = functions.model
     statistics = model.summary(
         rows, n_samples=MANY, seed=SEED, sampling=functions.sampling, estimator=functions.estimator
@@ -177,7 +203,7 @@ _FIELDS = (
 )
 
 
-def _gap(own: Array, found: Array | None) -> float:
+def gap(own: Array, found: Array | None) -> float:
     """The largest difference, relative to the largest number; infinite where shapes differ or one is no number."""
     if found is None or found.shape != own.shape:
         return float("inf")

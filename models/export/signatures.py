@@ -77,8 +77,7 @@ class ExportedFunctions:
     def _function(self, body: Callable[..., dict[str, Tensor]], *, passes: bool) -> Any:
         keys = list(self.keys.values())
         specs = [
-            tf.TensorSpec(spec.shape, spec.dtype, name=key)
-            for spec, key in zip(self.model.tensors, keys, strict=True)
+            tf.TensorSpec(spec.shape, spec.dtype, name=key) for spec, key in zip(self.model.tensors, keys, strict=True)
         ]
         parameters = [inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD) for key in keys]
         if passes:
@@ -160,4 +159,3 @@ def _member_by_member(passes: Sequence[Tensor]) -> Tensor:
         return tf.identity(passes[0])
     laid = tf.stack(passes, axis=1)
     return tf.reshape(laid, tf.concat([[-1], tf.shape(passes[0])[1:]], axis=0))
-

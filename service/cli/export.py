@@ -15,11 +15,11 @@ __all__ = ["register"]
 
 HELP = """Write a model as a file that other programs serve, passes included.
 
-A SavedModel has three signatures. serving_default takes the inputs, n_samples and seed, and answers mean, variance and,
-of a classification, entropies; predict answers without noise; sample gives the passes themselves. The same seed gives
-the same passes as here. TensorFlow Serving, or any runtime of SavedModels, needs nothing of Thinned to run it.
+A SavedModel has three signatures. serving_default takes the inputs, n_samples and seed, and answers mean, variance
+and, of a classification, entropies; predict answers without noise; sample gives the passes themselves. The same seed
+gives the same passes as here. TensorFlow Serving, or any runtime of SavedModels, needs nothing of Thinned to run it.
 
-The file is loaded by a process that imports TensorFlow alone and compared with the engine before it is put in its place.
+A process that imports TensorFlow alone loads it, and is compared with the engine, before the file is in its place.
 
 \b
 Examples:
