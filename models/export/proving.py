@@ -1,4 +1,4 @@
-"""Hold an exported file against the engine: the same rows, in a process that imports TensorFlow alone."""
+"""Hold an exported file against the engine: the same rows, in a process that imports the file's runtime alone."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SECONDS = 600.0
 class BareCall:
     """One call of a signature: arrays by its own names of inputs, and `n_samples` and `seed` where it takes them."""
 
-    saved_model: Path
+    exported: Path
     signature: str
     inputs: Mapping[str, Array]
     numbers: Mapping[str, int]
@@ -68,8 +68,8 @@ class Agreement:
 class BareAnswers:
     """What signatures answered, by name of output, an entry for each call; what was refused; what was imported.
 
-    A call that was refused has no outputs: `refused` says by its place what TensorFlow said. `modules` are all that the
-    process had imported in the end.
+    A call that was refused has no outputs: `refused` says by its place what the runtime said. `modules` are all that
+    the process had imported in the end.
     """
 
     answers: list[dict[str, Array]]
@@ -89,15 +89,15 @@ def run_bare(folder: Path) -> None:
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise ExportError(f"a process with TensorFlow alone gave no answer in {SECONDS:.0f} s") from error
+        raise ExportError(f"a process with its runtime alone gave no answer in {SECONDS:.0f} s") from error
     if done.returncode or not (folder / "errors.json").is_file():
         said = [line for line in done.stderr.splitlines() if line.strip()]
         last = said[-1] if said else f"exit status {done.returncode}"
-        raise ExportError(f"a process with TensorFlow alone cannot load the file: {last}")
+        raise ExportError(f"a process with its runtime alone cannot load the file: {last}")
 
 
 def call_bare(calls: Sequence[BareCall], run: Callable[[Path], None] = run_bare) -> BareAnswers:
-    """Call signatures in a process of their own, which imports TensorFlow and NumPy alone.
+    """Call signatures in a process of their own, which imports their runtime and NumPy alone.
 
     Args:
         calls: The calls.
@@ -113,9 +113,9 @@ def call_bare(calls: Sequence[BareCall], run: Callable[[Path], None] = run_bare)
         for place, call in enumerate(calls):
             held = {key: f"{place}-{i}" for i, key in enumerate(call.inputs)}
             arrays |= {held[key]: x.astype(str) if x.dtype == object else x for key, x in call.inputs.items()}
-            path = str(call.saved_model.absolute())
+            path = str(call.exported.absolute())
             request.append(
-                {"saved_model": path, "signature": call.signature, "inputs": held, "numbers": dict(call.numbers)}
+                {"exported": path, "signature": call.signature, "inputs": held, "numbers": dict(call.numbers)}
             )
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]
@@ -130,8 +130,16 @@ def call_bare(calls: Sequence[BareCall], run: Callable[[Path], None] = run_bare)
     return BareAnswers(answers, {int(place): text for place, text in refused.items()}, modules)
 
 
-def prove(functions: ExportedFunctions, folder: Path) -> Agreement:
+def prove(
+    functions: ExportedFunctions, folder: Path, *, passes: str = PASSES, runtime: str = "TensorFlow"
+) -> Agreement:
     """Compare what a file answers with what the engine does: the plain answer, passes one by one, and statistics.
+
+    Args:
+        functions: What was exported.
+        folder: Where it is.
+        passes: What the signature of statistics is called there.
+        runtime: What runs it, in words.
 
     Raises:
         ExportError: The file cannot be loaded without Thinned, or answers otherwise; the text says what and how far.
@@ -141,18 +149,17 @@ def prove(functions: ExportedFunctions, folder: Path) -> Agreement:
     inputs = {key: model.flat(rows)[i] for i, key in enumerate(keys.values())}
     calls = [BareCall(folder, PREDICT, inputs, {})]
     if model.has_passes:
-        calls.append(BareCall(folder, PASSES, inputs, {"n_samples": MANY, "seed": SEED}))
+        calls.append(BareCall(folder, passes, inputs, {"n_samples": MANY, "seed": SEED}))
     if model.sites:
         calls.append(BareCall(folder, SAMPLE, inputs, {"n_samples": FEW, "seed": SEED}))
     bare = call_bare(calls)
     for place, text in bare.refused.items():
-        raise ExportError(f"TensorFlow alone refuses the signature {calls[place].signature!r}: {text[:400]}")
+        raise ExportError(f"{runtime} alone refuses the signature {calls[place].signature!r}: {text[:400]}")
     expected: list[dict[str, Array]] = [dict(model.predict(rows))]
     if model.has_passes:
         expected.append(engine_answers(functions, rows))
     if model.sites:
-        passes = model.sample(rows, n_samples=FEW, seed=SEED, sampling=functions.sampling)
-        expected.append(dict(passes))
+        expected.append(dict(model.sample(rows, n_samples=FEW, seed=SEED, sampling=functions.sampling)))
     errors: dict[str, float] = {}
     for call, own, found in zip(calls, expected, bare.answers, strict=True):
         for name, x in own.items():

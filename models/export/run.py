@@ -6,22 +6,24 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from thinned.models.errors import UsageError
+from thinned.models.export.onnx_files import ONNX_PASSES, write_onnx
 from thinned.models.export.proving import Agreement, prove
 from thinned.models.export.saved_model import write_saved_model
-from thinned.models.export.signatures import DEFAULT_PASSES, DEFAULT_SEED, ExportedFunctions
+from thinned.models.export.signatures import DEFAULT_PASSES, DEFAULT_SEED, PASSES, ExportedFunctions
 from thinned.models.loading import load_stored
 from thinned.models.run_facts import date, versions
 from thinned.models.sampling import Estimator, Sampling
 from thinned.models.storage.stored_model import StoredModel
 from thinned.models.storage.temporary_folders import STAGING, sweep, temporary_folder
 
-__all__ = ["CARD", "Exported", "check_place", "export_saved_model"]
+__all__ = ["CARDS", "Exported", "Form", "check_place", "export_model"]
 
-CARD = "assets.extra/thinned.json"
-"""Where an exported file says what it is; a folder that TensorFlow Serving leaves to others."""
+Form = Literal["saved-model", "onnx"]
+CARDS: dict[Form, str] = {"saved-model": "assets.extra/thinned.json", "onnx": "thinned.json"}
+"""Where an export says what it is: of a SavedModel in a folder that TensorFlow Serving leaves to others."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Exported:
     signatures: dict[str, list[str]]
     bytes: int
     agreement: Agreement
+    runtime: str
 
 
 def check_place(folder: Path) -> None:
@@ -50,26 +53,28 @@ def check_place(folder: Path) -> None:
         raise UsageError(f"--output {folder}: it cannot be written ({error.strerror}); name another") from error
 
 
-def export_saved_model(
+def export_model(
     stored: StoredModel,
     folder: Path,
     *,
+    form: Form = "saved-model",
     sampling: Sampling = "stratified",
     estimator: Estimator = "best",
     on_step: Callable[[str], None] = lambda _: None,
 ) -> Exported:
-    """Write a stored model as a SavedModel.
+    """Write a stored model as a SavedModel, or as ONNX.
 
     Args:
         stored: The model.
         folder: Where to; it must not be there, or be empty.
+        form: What it is written as.
         sampling: How passes relate to each other.
         estimator: How mean and variance are made of them.
         on_step: Told what is being done.
 
     Raises:
         UsageError: The folder cannot be written, or is not empty.
-        ExportError: TensorFlow cannot write the model, or what was written does not answer as the engine does.
+        ExportError: The model cannot be written so, or what was written does not answer as the engine does.
     """
     check_place(folder)
     on_step(f"Loading {stored.tag}")
@@ -77,20 +82,27 @@ def export_saved_model(
     parent = folder.absolute().parent
     sweep(parent)
     with temporary_folder(parent, STAGING) as staging:
-        place = staging / "saved_model"
-        on_step("Tracing its passes")
-        traced = functions.traced()
+        place = staging / "exported"
         on_step("Writing it")
-        write_saved_model(traced, functions.model.keras_model, place)
-        on_step("Loading it with TensorFlow alone, and comparing it with the engine")
-        agreement = prove(functions, place)
-        card = _card(stored, functions, agreement)
-        (place / CARD).parent.mkdir(exist_ok=True)
-        (place / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        if form == "onnx":
+            signatures, runtime = write_onnx(functions, place), "ONNX Runtime"
+        else:
+            signatures, runtime = _write_saved_model(functions, place), "TensorFlow"
+        on_step(f"Loading it with {runtime} alone, and comparing it with the engine")
+        passes = ONNX_PASSES if form == "onnx" else PASSES
+        agreement = prove(functions, place, passes=passes, runtime=runtime)
+        card = place / CARDS[form]
+        card.parent.mkdir(exist_ok=True)
+        card.write_text(json.dumps(_card(stored, functions, agreement), indent=2) + "\n", encoding="utf-8")
         place.rename(folder.absolute())  # an empty folder gives way
-    signatures = {name: list(function.get_concrete_function().structured_outputs) for name, function in traced.items()}
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Exported(folder, signatures, size, agreement)
+    return Exported(folder, signatures, size, agreement, runtime)
+
+
+def _write_saved_model(functions: ExportedFunctions, place: Path) -> dict[str, list[str]]:
+    traced = functions.traced()
+    write_saved_model(traced, functions.model.keras_model, place)
+    return {name: list(function.get_concrete_function().structured_outputs) for name, function in traced.items()}
 
 
 def _card(stored: StoredModel, functions: ExportedFunctions, agreement: Agreement) -> dict[str, Any]:
@@ -99,7 +111,7 @@ def _card(stored: StoredModel, functions: ExportedFunctions, agreement: Agreemen
         "model": stored.tag,
         "sha256": stored.card.sha256,
         "exported": date(),
-        "versions": versions(("tensorflow", "keras", "numpy")),
+        "versions": versions(("tensorflow", "keras", "numpy", "tf2onnx", "onnxruntime")),
         "inputs": functions.keys,
         "defaults": defaults,
         "sampling": functions.sampling,

@@ -17,7 +17,7 @@ from thinned.models.dropout.stochastic_model import StochasticModel
 from thinned.models.errors import ExportError
 from thinned.models.export.answers import answers_of, named, pooled_answer, still_moments
 from thinned.models.export.streamed_passes import streamed_moments, streamed_samples
-from thinned.models.sampling import SEEDS, Estimator, Sampling
+from thinned.models.sampling import SEEDS, Estimator, Made, Sampling
 
 __all__ = ["DEFAULT_PASSES", "DEFAULT_SEED", "LEAST_PASSES", "PASSES", "PREDICT", "SAMPLE", "ExportedFunctions"]
 
@@ -37,12 +37,14 @@ class ExportedFunctions:
         outputs: Its outputs, with what calibration has found.
         sampling: How passes relate to each other.
         estimator: How mean and variance are made of them.
+        asserts: Whether a run with a wrong number of passes, or seed, is refused; else it answers NaN.
     """
 
     model: StochasticModel
     outputs: Sequence[OutputSpec]
     sampling: Sampling = "stratified"
     estimator: Estimator = "best"
+    asserts: bool = True
 
     @property
     def keys(self) -> dict[str, str]:
@@ -88,7 +90,12 @@ class ExportedFunctions:
                 parameters.append(inspect.Parameter(name, kind, default=tf.constant(default, dtype)))
 
         def function(*tensors: Tensor) -> dict[str, Tensor]:
-            return body(*_checked(tensors) if passes else tensors)
+            if not passes:
+                return body(*tensors)
+            *inputs, count, seed = tensors
+            with tf.control_dependencies(_checks(count, seed) if self.asserts else []):
+                answers = body(*inputs, tf.cast(count, tf.int64), tf.identity(seed))
+            return answers if self.asserts else _nan_unless(_fits(count, seed), answers)
 
         function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         found = tf.function(function, input_signature=specs, autograph=False)
@@ -110,7 +117,7 @@ class ExportedFunctions:
             count = tf.ones_like(count)
             each = zip(model.deterministic(*inputs), model.graphs.classes, strict=True)
             moments = [still_moments(answer, classes) for answer, classes in each]
-            made = ["exact"] * len(moments)
+            made: list[Made] = ["exact"] * len(moments)
         else:
             key = GraphKey("from_frontier", self.sampling)
             if self.estimator == "best" and model.closed_forms:
@@ -138,19 +145,26 @@ def _key(name: str) -> str:
     return key if key[:1].isalpha() else f"input_{key}"
 
 
-def _checked(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors, with the number of passes as int64; a run with other numbers than the API takes is refused."""
-    *inputs, count, seed = tensors
-    checks = [
-        tf.debugging.assert_greater_equal(
-            count, LEAST_PASSES, f"n_samples: expected an integer of {LEAST_PASSES} or more", summarize=1
-        ),
+def _fits(count: Tensor, seed: Tensor) -> Tensor:
+    return (count >= LEAST_PASSES) & (seed >= 0) & (seed < SEEDS)
+
+
+def _checks(count: Tensor, seed: Tensor) -> list[Any]:
+    """Operations that end a run with numbers that the API does not take."""
+    passes = f"n_samples: expected an integer of {LEAST_PASSES} or more"
+    return [
+        tf.debugging.assert_greater_equal(count, LEAST_PASSES, passes, summarize=1),
         tf.debugging.assert_equal(
             (seed >= 0) & (seed < SEEDS), True, "seed: expected an integer from 0 to 2**53 - 1", summarize=1
         ),
     ]
-    with tf.control_dependencies(checks):
-        return [*inputs, tf.cast(count, tf.int64), tf.identity(seed)]
+
+
+def _nan_unless(fits: Tensor, answers: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: tf.where(fits, x, tf.constant(float("nan"), x.dtype)) if x.dtype.is_floating else x
+        for name, x in answers.items()
+    }
 
 
 def _member_by_member(passes: Sequence[Tensor]) -> Tensor:

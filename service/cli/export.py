@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from thinned.models.sampling import Estimator, Sampling
-from thinned.service.cli.options import StoredName
+from thinned.service.cli.options import StoredName, require_extra
 
 __all__ = ["register"]
 
@@ -19,11 +19,14 @@ A SavedModel has three signatures. serving_default takes the inputs, n_samples a
 and, of a classification, entropies; predict answers without noise; sample gives the passes themselves. The same seed
 gives the same passes as here. TensorFlow Serving, or any runtime of SavedModels, needs nothing of Thinned to run it.
 
-A process that imports TensorFlow alone loads it, and is compared with the engine, before the file is in its place.
+ONNX is the same in three files: passes.onnx, predict.onnx and sample.onnx, for ONNX Runtime.
+
+A process that imports the runtime alone loads it, and is compared with the engine, before it is put in its place.
 
 \b
 Examples:
   thinned export digits --to saved-model --output served/digits/1
+  thinned export digits --to onnx --output digits-onnx
   thinned export house@live --to saved-model --output house --sampling independent --estimator passes
 """
 
@@ -32,6 +35,7 @@ class Form(StrEnum):
     """What a model can be written as."""
 
     saved_model = "saved-model"
+    onnx = "onnx"
 
 
 def register(app: typer.Typer) -> None:
@@ -58,21 +62,23 @@ def _export(
     from thinned.models.storage.model_store import find
     from thinned.service.cli.output import progress_line
 
+    if to is Form.onnx:
+        require_extra("onnx", "tf2onnx", "onnx", "onnxruntime")
     stored = find(name)
     with progress_line("Starting TensorFlow") as on_step:
         from thinned.models.compat.tensorflow import import_tensorflow
 
         import_tensorflow()
-        from thinned.models.export.run import export_saved_model
+        from thinned.models.export.run import export_model
 
-        done = export_saved_model(stored, output, sampling=sampling, estimator=estimator, on_step=on_step)
-    typer.echo(f"Wrote {stored.tag} to {output} ({done.bytes / 2**20:.1f} MiB). Its signatures answer:")
+        done = export_model(stored, output, form=to.value, sampling=sampling, estimator=estimator, on_step=on_step)
+    typer.echo(f"Wrote {stored.tag} to {output} ({done.bytes / 2**20:.1f} MiB). What it has answers:")
     for signature, fields in done.signatures.items():
         typer.echo(f"  {signature}: {', '.join(fields)}")
-    worst = max(done.agreement.errors, key=done.agreement.errors.__getitem__)
+    worst, error = max(done.agreement.errors.items(), key=lambda item: item[1])
     typer.echo(
-        f"TensorFlow alone answers as the engine does: the largest difference is {done.agreement.errors[worst]:.1e} of "
-        f"the largest number ({worst}); {done.agreement.tolerance:.1e} is allowed."
+        f"{done.runtime} alone answers as the engine does: the largest difference is {error:.1e} of the largest number "
+        f"({worst}); {done.agreement.tolerance:.1e} is allowed."
     )
     if not stored.card.has_passes:
-        typer.echo("The model draws no noise: serving_default is its plain answer.")
+        typer.echo("The model draws no noise: all that it has is its plain answer.")
