@@ -41,6 +41,7 @@ from pathlib import Path
 spec = importlib.util.spec_from_file_location("bare_process", sys.argv[1])
 bare = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(bare)
+__import__(sys.argv[2])
 for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for. The exit status is 1 where a file is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.zoo_run.exported", description=__doc__)
     parser.add_argument("--only", action="append", default=[], help="members whose name begins so; may be repeated")
+    parser.add_argument("--to", choices=("saved-model", "onnx"), default="saved-model", help="the form of the file")
     parser.add_argument("--new", action="store_true", help="only members that have no result yet")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the results are kept")
     parser.add_argument("--write-docs", action="store_true", help="write the table of docs/export.md, and run nothing")
@@ -67,12 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     preload()
     chosen = [m for m in members().values() if not asked.only or m.name.startswith(tuple(asked.only))]
-    server = Server()
+    server = Server(asked.to)
     for member in chosen:
         if asked.new and member.name in kept:
             continue
         began = time.monotonic()
-        record = {"name": member.name, "group": member.group, **_run(member, server)}
+        record = {"name": member.name, "group": member.group, **_run(member, asked.to, server)}
         kept[member.name] = record | {"seconds": round(time.monotonic() - began, 1)}
         asked.results.write_text(json.dumps({**_origin(), "members": kept}, indent=1))
         text = " ".join(record.get("text", "").split())[-200:]
@@ -84,7 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class Server:
     """A process with TensorFlow and NumPy alone that is forked for each file; started anew where it got stuck."""
 
-    process: subprocess.Popen[str] | None = None
+    def __init__(self, form: str) -> None:
+        self.process: subprocess.Popen[str] | None = None
+        self.runtime = "tensorflow" if form == "saved-model" else "onnxruntime"
 
     def answer(self, folder: str) -> int:
         """Have what is in a folder answered; the status of the process that did."""
@@ -92,7 +96,7 @@ class Server:
 
         if self.process is None:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-c", SERVER, bare_process.__file__],
+                [sys.executable, "-I", "-c", SERVER, bare_process.__file__, self.runtime],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -115,10 +119,10 @@ class Server:
         self.process = None
 
 
-def _run(member: Member, server: Server) -> dict[str, Any]:
+def _run(member: Member, form: str, server: Server) -> dict[str, Any]:
     """The verdict on one member."""
     try:
-        with _process(export_member, member.name) as child:
+        with _process(export_member, member.name, form) as child:
             while child.poll(SECONDS):
                 said = child.recv()
                 if isinstance(said, str):
@@ -131,13 +135,13 @@ def _run(member: Member, server: Server) -> dict[str, Any]:
         return {"verdict": "not made", "text": "the process ended without an answer"}
 
 
-def export_member(connection: Connection, name: str) -> None:
+def export_member(connection: Connection, name: str, form: str) -> None:
     """Build a member, export it and compare; the verdict goes through the pipe."""
     from thinned.models.errors import ExportError, ThinnedError
 
     member = find(name)
     try:
-        connection.send(_exported(member, connection))
+        connection.send(_exported(member, form, connection))
     except ExportError as error:
         connection.send({"verdict": "refused", "text": str(error)})
     except ThinnedError as error:
@@ -145,16 +149,17 @@ def export_member(connection: Connection, name: str) -> None:
         connection.send({"verdict": "rightly refused", "text": str(error)})
 
 
-def _exported(member: Member, connection: Connection) -> dict[str, Any]:
+def _exported(member: Member, form: str, connection: Connection) -> dict[str, Any]:
     import keras
 
     from tests.zoo_run.keras_side import SEED, describe
     from thinned.models.card import OutputSpec
     from thinned.models.dropout import check_rows, enable_mc_dropout
     from thinned.models.errors import ExportError
+    from thinned.models.export.onnx_files import ONNX_PASSES, write_onnx
     from thinned.models.export.proving import call_bare
     from thinned.models.export.saved_model import write_saved_model
-    from thinned.models.export.signatures import ExportedFunctions
+    from thinned.models.export.signatures import PASSES, ExportedFunctions
     from thinned.service.cli.options import input_specs
 
     keras.utils.set_random_seed(SEED)
@@ -184,19 +189,23 @@ def _exported(member: Member, connection: Connection) -> dict[str, Any]:
     def run(folder: Path) -> None:
         connection.send({"folder": str(folder)})
         if connection.recv():
-            raise ExportError("a process with TensorFlow alone ended without an answer")
+            raise ExportError("a process with the runtime alone ended without an answer")
 
     with tempfile.TemporaryDirectory(prefix="thinned-zoo-export-") as home:
         folder = Path(home) / "saved_model"
-        write_saved_model(functions.traced(), keras_model, folder)
+        if form == "onnx":
+            write_onnx(functions, folder)
+        else:
+            write_saved_model(functions.traced(), keras_model, folder)
+        passes = ONNX_PASSES if form == "onnx" else PASSES
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        return {"bytes": size, **_compared(functions, folder, lambda calls: call_bare(calls, run))}
+        return {"bytes": size, **_compared(functions, folder, passes, lambda calls: call_bare(calls, run))}
 
 
-def _compared(functions: Any, folder: Path, call: Any) -> dict[str, Any]:
+def _compared(functions: Any, folder: Path, passes: str, call: Any) -> dict[str, Any]:
     from thinned.models.errors import ExportError
     from thinned.models.export.proving import MANY, SEED, BareCall, allowed_error, engine_answers, gap
-    from thinned.models.export.signatures import PASSES, PREDICT, SAMPLE
+    from thinned.models.export.signatures import PREDICT, SAMPLE
 
     model = functions.model
     rows = model.examples.rows(3)
@@ -206,10 +215,10 @@ def _compared(functions: Any, folder: Path, call: Any) -> dict[str, Any]:
     if model.sites:
         calls += [BareCall(folder, SAMPLE, flat, {"n_samples": n, "seed": SEED}) for n in (FEW, FEW, LONGER)]
         calls += [BareCall(folder, SAMPLE, one, {"n_samples": FEW, "seed": SEED})]
-        calls += [BareCall(folder, PASSES, flat, {"n_samples": MANY, "seed": SEED})]
+        calls += [BareCall(folder, passes, flat, {"n_samples": MANY, "seed": SEED})]
     bare = call(calls)
     for place, text in bare.refused.items():
-        raise ExportError(f"TensorFlow alone refuses the signature {calls[place].signature!r}: {text[:400]}")
+        raise ExportError(f"the runtime alone refuses the signature {calls[place].signature!r}: {text[:400]}")
     plain = bare.answers[0]
     errors = {"plain": _worst(model.predict(rows), plain)}
     if not any(site.forced for site in model.sites):
