@@ -90,6 +90,8 @@ class ExportedFunctions:
                 parameters.append(inspect.Parameter(name, kind, default=tf.constant(default, dtype)))
 
         def function(*tensors: Tensor) -> dict[str, Tensor]:
+            if self.asserts:  # TensorFlow itself does not look, and a convolution answers images of any size
+                tensors = tuple(tf.ensure_shape(x, spec.shape) for x, spec in zip(tensors, specs, strict=True))
             if not passes:
                 return body(*tensors)
             *inputs, count, seed = tensors

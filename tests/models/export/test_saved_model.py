@@ -31,6 +31,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     calls = [(name, law, call) for name, file in files.items() for law, call in file.calls().items()]
     one = files["perceptron"]
     wrong = [one.call(PASSES, 1, SEED), one.call(SAMPLE, 10, -1), one.call(PASSES, 10, 2**53)]
+    image = files["convolutional"]
+    wrong.append(
+        replace(image.call(PREDICT), inputs={key: np.zeros((1, 9, 9, 1)) for key in image.call(PREDICT).inputs})
+    )
     bare = call_bare([call for *_, call in calls] + wrong)
     answers: dict[str, dict[str, Answers]] = {name: {} for name in files}
     for (name, law, _), found in zip(calls, bare.answers, strict=False):
@@ -124,8 +128,9 @@ def test_a_linear_network_meets_its_closed_form(run: Run) -> None:
     np.testing.assert_allclose(passes.var(axis=0, ddof=1), variance, rtol=0.5)
 
 
-def test_numbers_that_the_api_refuses_are_refused(run: Run) -> None:
-    passes, negative, large = run.refused
+def test_what_the_api_refuses_is_refused(run: Run) -> None:
+    passes, negative, large, shape = run.refused
+    assert "Shape of tensor" in shape
     assert "n_samples: expected an integer of 2 or more" in passes
     assert "seed: expected an integer from 0 to 2**53 - 1" in negative
     assert "seed: expected an integer from 0 to 2**53 - 1" in large
