@@ -65,6 +65,8 @@ def _write(function: Any, path: Path) -> list[str]:
     # tf2onnx makes inputs of constants that are in no graph, such as tables of masks.
     known = {place.name: x for place, x in zip(concrete.graph.inputs[-len(captured) :], captured, strict=False)}
     for given in [given for given in model.graph.input if given.name in known]:
+        if not (known[given.name].dtype.is_floating or known[given.name].dtype.is_integer):
+            raise ExportError(f"{path.name} would need a table of text, which tf2onnx does not write")
         model.graph.input.remove(given)
         if any(given.name in node.input for node in model.graph.node) or _nested(model.graph, given.name):
             model.graph.initializer.append(onnx.numpy_helper.from_array(known[given.name].numpy(), given.name))

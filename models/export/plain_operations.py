@@ -40,6 +40,8 @@ def plain_operation(kind: str, inputs: Sequence[Tensor], attributes: Any) -> Ten
     if kind == "MulNoNan":
         x, y = inputs
         return tf.where(tf.equal(y, tf.zeros([], y.dtype)), tf.zeros([], x.dtype), x * y)
+    if kind == "Erfc":
+        return 1.0 - tf.math.erf(inputs[0])
     return None
 
 

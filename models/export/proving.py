@@ -30,6 +30,7 @@ __all__ = [
     "call_bare",
     "engine_answers",
     "gap",
+    "least_scale",
     "prove",
     "run_bare",
 ]
@@ -56,8 +57,8 @@ class BareCall:
 class Agreement:
     """How far an exported file lies from the engine.
 
-    `errors` are the largest differences by signature and field, relative to the largest number of the engine's; of
-    entropies in nats. None of them is above `tolerance`.
+    `errors` are the largest differences by signature and field, relative to the largest number of the engine's, or to
+    a nat where an entropy is below it. None of them is above `tolerance`.
     """
 
     errors: dict[str, float]
@@ -163,7 +164,7 @@ def prove(
     errors: dict[str, float] = {}
     for call, own, found in zip(calls, expected, bare.answers, strict=True):
         for name, x in own.items():
-            errors[f"{call.signature}: {name}"] = gap(x, found.get(name))
+            errors[f"{call.signature}: {name}"] = gap(x, found.get(name), least=least_scale(name))
     allowed = allowed_error(model)
     wrong = [f"{name} by {error:.2g}" for name, error in errors.items() if not error <= allowed]
     if wrong:
@@ -210,8 +211,13 @@ _FIELDS = (
 )
 
 
-def gap(own: Array, found: Array | None) -> float:
-    """The largest difference, relative to the largest number; infinite where shapes differ or one is no number."""
+def least_scale(field: str) -> float:
+    """What differences of a field are told of, at least: entropies are of a nat, as their own differences are."""
+    return 1.0 if field.endswith(("entropy", "information")) else 1e-30
+
+
+def gap(own: Array, found: Array | None, *, least: float = 1e-30) -> float:
+    """The largest difference over the largest number, or `least`; infinite where shapes or what is finite differ."""
     if found is None or found.shape != own.shape:
         return float("inf")
     if own.dtype.kind not in "biuf":
@@ -220,5 +226,5 @@ def gap(own: Array, found: Array | None) -> float:
     finite = np.isfinite(x)
     if not np.array_equal(finite, np.isfinite(y)):
         return float("inf")
-    scale = max(float(np.abs(x[finite]).max(initial=0.0)), 1e-30)
+    scale = max(float(np.abs(x[finite]).max(initial=0.0)), least)
     return float(np.abs(x[finite] - y[finite]).max(initial=0.0)) / scale

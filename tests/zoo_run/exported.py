@@ -204,7 +204,7 @@ def _exported(member: Member, form: str, connection: Connection) -> dict[str, An
 
 def _compared(functions: Any, folder: Path, passes: str, call: Any) -> dict[str, Any]:
     from thinned.models.errors import ExportError
-    from thinned.models.export.proving import MANY, SEED, BareCall, allowed_error, engine_answers, gap
+    from thinned.models.export.proving import MANY, SEED, BareCall, allowed_error, engine_answers, gap, least_scale
     from thinned.models.export.signatures import PREDICT, SAMPLE
 
     model = functions.model
@@ -240,7 +240,7 @@ def _compared(functions: Any, folder: Path, passes: str, call: Any) -> dict[str,
         told = engine_answers(functions, rows)
         for key, x in told.items():
             field = key.rpartition("/")[2]
-            errors[field] = max(errors.get(field, 0.0), gap(x, moments.get(key)))
+            errors[field] = max(errors.get(field, 0.0), gap(x, moments.get(key), least=least_scale(field)))
     allowed = allowed_error(model)
     wrong = [f"{name} off by {error:.2g}" for name, error in errors.items() if not error <= allowed]
     return {
