@@ -22,7 +22,7 @@ from thinned.models.storage.temporary_folders import STAGING, sweep, temporary_f
 __all__ = ["CARDS", "Exported", "Form", "check_place", "export_model"]
 
 Form = Literal["saved-model", "onnx"]
-CARDS: dict[Form, str] = {"saved-model": "assets.extra/thinned.json", "onnx": "thinned.json"}
+CARDS: dict[Form, str] = {"saved-model": "assets.extra/export.json", "onnx": "export.json"}
 """Where an export says what it is: of a SavedModel in a folder that TensorFlow Serving leaves to others."""
 
 

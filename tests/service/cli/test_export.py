@@ -54,7 +54,7 @@ def test_a_model_is_exported_with_its_card(stored: StoredModel, thinned: Run, tm
     assert "serving_default: mean, variance, predictive_entropy, expected_entropy, mutual_information" in out
     assert "TensorFlow alone answers as the engine does: the largest difference is " in out
     assert names(tmp_path / "served") == ["1"]
-    written: dict[str, Any] = json.loads((tmp_path / "served" / "1" / "assets.extra" / "thinned.json").read_text())
+    written: dict[str, Any] = json.loads((tmp_path / "served" / "1" / "assets.extra" / "export.json").read_text())
     assert written["model"] == stored.tag
     assert written["sha256"] == stored.card.sha256
     assert written["card"]["outputs"][0]["task"] == "classification"
