@@ -80,6 +80,7 @@ def test_what_cannot_be_written_to_is_refused_before_the_work(
     assert names(tmp_path) == ["file"]
 
 
+@pytest.mark.long
 def test_a_file_that_needs_our_process_is_removed(thinned: Run, tmp_path: Path) -> None:
     layers = tmp_path / "own_layers.py"
     layers.write_text(IN_PYTHON)
