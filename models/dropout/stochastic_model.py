@@ -363,6 +363,10 @@ class StochasticModel:
         """The concrete function of the Keras model without noise: flat inputs to the outputs of all members."""
         return self._predict
 
+    def trace_deterministic(self) -> Any:
+        """The same, traced anew."""
+        return self._trace_predict()
+
     @property
     def made(self) -> dict[str, Made]:
         """By output name, what the best mean and variance are made of."""

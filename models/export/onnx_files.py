@@ -42,7 +42,8 @@ def write_onnx(functions: ExportedFunctions, folder: Path) -> dict[str, list[str
     graphs = functions.model.graphs
     functions.model.closed_forms, functions.model.row_passes  # noqa: B018  they run graphs as they are
     with graphs.traced_anew(), replaced_operations(plain_operation):
-        traced = replace(functions, asserts=False).traced()
+        plain = functions.model.trace_deterministic()
+        traced = replace(functions, asserts=False, deterministic=plain).traced()
     folder.mkdir()
     written = {}
     for signature, function in traced.items():

@@ -38,6 +38,7 @@ class ExportedFunctions:
         sampling: How passes relate to each other.
         estimator: How mean and variance are made of them.
         asserts: Whether a run with a wrong number of passes, or seed, is refused; else it answers NaN.
+        deterministic: The concrete function of the model without noise, where it is not the model's own.
     """
 
     model: StochasticModel
@@ -45,6 +46,7 @@ class ExportedFunctions:
     sampling: Sampling = "stratified"
     estimator: Estimator = "best"
     asserts: bool = True
+    deterministic: Any = None
 
     @property
     def keys(self) -> dict[str, str]:
@@ -63,6 +65,10 @@ class ExportedFunctions:
                     "the model and import it again."
                 )
         return keys
+
+    @property
+    def _plain(self) -> Any:
+        return self.model.deterministic if self.deterministic is None else self.deterministic
 
     def traced(self) -> dict[str, Any]:
         """The functions by name of their signature, each traced. A model without passes has the plain answer alone."""
@@ -105,7 +111,7 @@ class ExportedFunctions:
         return found
 
     def _predict(self, *inputs: Tensor) -> dict[str, Tensor]:
-        answers = list(self.model.deterministic(*inputs))
+        answers = list(self._plain(*inputs))
         pooling = self.model.pooling
         if pooling is not None:
             several = len(pooling.rules)
@@ -117,7 +123,7 @@ class ExportedFunctions:
         model, several = self.model, len(self.outputs)
         if not model.sites:
             count = tf.ones_like(count)
-            each = zip(model.deterministic(*inputs), model.graphs.classes, strict=True)
+            each = zip(self._plain(*inputs), model.graphs.classes, strict=True)
             moments = [still_moments(answer, classes) for answer, classes in each]
             made: list[Made] = ["exact"] * len(moments)
         else:

@@ -143,9 +143,9 @@ def export_member(connection: Connection, name: str, form: str) -> None:
     try:
         connection.send(_exported(member, form, connection))
     except ExportError as error:
-        connection.send({"verdict": "refused", "text": str(error)})
+        connection.send({"verdict": "rightly refused" if member.refused else "refused", "text": str(error)})
     except ThinnedError as error:
-        # Such a model is not in the store: there is nothing to export.
+        # The import refuses it too: there is nothing in the store to export.
         connection.send({"verdict": "rightly refused", "text": str(error)})
 
 
