@@ -10,6 +10,7 @@
 #   make bench-estimators what closed forms over the last masks, and more last masks, are worth
 #   make bench-score      row-passes a second of `thinned score`, here and on Ray, beside a loop (ARGS='--models mine')
 #   make zoo              import some 200 models and compare each with Keras: hours (ARGS='--only vision' for a part)
+#   make zoo-export       export them as SavedModels, and hold the laws of passes against each file (ARGS as above)
 #   make zoo-hub          the same for KerasHub's models, in an environment of their own (.zoo-hub)
 #   make faults           attack a service for an hour: slow clients, floods, overload, a soak (ONLY=overload for one)
 #   make clients          clients by openapi-python-client and openapi-typescript, made and tried (needs npm)
@@ -43,7 +44,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators bench-score zoo zoo-hub faults clients conformance score-ray readme reference docs lock clean
+.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators bench-score zoo zoo-hub faults clients conformance score-ray readme reference docs lock clean zoo-export
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -102,6 +103,9 @@ bench-score: $(STAMP) .score-ray/ray
 
 zoo: $(STAMP)
 	@$(BIN)/python -m tests.zoo_run $(ARGS)
+
+zoo-export: $(STAMP)
+	@$(BIN)/python -m tests.zoo_run.exported $(ARGS)
 
 # KerasHub and what it imports, beside the locked packages and not among them.
 zoo-hub: $(STAMP)

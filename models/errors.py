@@ -8,6 +8,7 @@ ThinnedError
 ├── UnsupportedModelError       the model cannot be served as it is
 │   ├── UnknownNoiseError       a layer draws noise, and nobody said how
 │   └── WarmUpError             the loaded model does not do what its card says
+├── ExportError                 the model cannot be written as such a file, or the file does not answer as it should
 ├── ModelFileError              the file is not a model that may be loaded
 ├── StoreError                  the model store
 │   ├── ModelNotFoundError      it has no such model
@@ -54,6 +55,7 @@ __all__ = [
     "CalibrationError",
     "ClientGoneError",
     "DeadlineError",
+    "ExportError",
     "InputError",
     "MalformedBodyError",
     "MemoryLimitError",
@@ -125,6 +127,10 @@ class UnknownNoiseError(UnsupportedModelError):
 
 class WarmUpError(UnsupportedModelError):
     """The loaded model does not do what its card says."""
+
+
+class ExportError(ThinnedError):
+    """The model cannot be written as a file for others, or the file that was written does not answer as it should."""
 
 
 class ModelFileError(ThinnedError):

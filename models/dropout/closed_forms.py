@@ -165,7 +165,7 @@ class _Search:
                 np.eye(last, dtype=np.float32).reshape(last, *[1] * (len(lengths) - 1), last), (last, *lengths)
             )
             got = self._run(call, 0, np.concatenate([zero, eye]))[output]
-            weights = (got[1:] - got[0]).reshape(last, -1, answer[-1])[:, 0]
+            weights = (got[1:] - got[0]).reshape(last, -1, answer[-1])[:, 0].astype(np.float32)
             form = ClosedForm(call, weights, met.variance, met.shared)
             if self._bears_out(output, form, lengths):
                 return form
@@ -176,7 +176,7 @@ class _Search:
         got = self._run(call, 0, np.concatenate([zero, np.eye(units, dtype=np.float32).reshape(units, *lengths)]))[
             output
         ]
-        weights = (got[1:] - got[0]).reshape(units, -1)
+        weights = (got[1:] - got[0]).reshape(units, -1).astype(np.float32)
         form = ClosedForm(call, weights, met.variance, met.shared, answer, lengths)
         if self._bears_out(output, form, lengths):
             return form

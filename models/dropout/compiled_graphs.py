@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -99,6 +100,16 @@ class CompiledGraphs:
     def forget_forms(self) -> None:
         """Trace the graphs that hold closed forms anew when they are next asked for."""
         self._compiled = {key: graph for key, graph in self._compiled.items() if key.masks == "all"}
+
+    @contextmanager
+    def traced_anew(self) -> Iterator[None]:
+        """Within it graphs are traced anew, and forgotten afterwards: whoever asks may change what they are made of."""
+        kept = self._compiled, self.drawn
+        self._compiled, self.drawn = {}, {}
+        try:
+            yield
+        finally:
+            self._compiled, self.drawn = kept
 
     def widest_row(self, key: GraphKey) -> int:
         """Bytes that one row takes in the widest tensor of a graph, as far as lengths are known."""

@@ -349,6 +349,25 @@ class StochasticModel:
             )
 
     @property
+    def tensors(self) -> tuple[tf.TensorSpec, ...]:
+        """Shape and type of each input, in the order in which the graphs take them."""
+        return self._signature.tensors
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How the outputs of an ensemble's members become one; None of a model by itself."""
+        return self._pooling
+
+    @property
+    def deterministic(self) -> Any:
+        """The concrete function of the Keras model without noise: flat inputs to the outputs of all members."""
+        return self._predict
+
+    def trace_deterministic(self) -> Any:
+        """The same, traced anew."""
+        return self._trace_predict()
+
+    @property
     def made(self) -> dict[str, Made]:
         """By output name, what the best mean and variance are made of."""
         own = self.closed_forms.made

@@ -21,6 +21,7 @@ from thinned.service.cli import (
     doctor,
     ensemble,
     evaluate,
+    export,
     help_texts,
     import_model,
     load,
@@ -213,6 +214,7 @@ audit.register(app)
 evaluate.register(app)
 calibrate.register(app)
 build.register(app)
+export.register(app)
 doctor.register(app)
 load.register(app)
 score.register(app)

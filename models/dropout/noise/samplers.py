@@ -194,8 +194,12 @@ def _bits(octets: Tensor, few: bool) -> Tensor:
     return tf.concat([tf.bitwise.bitwise_and(laid, tf.constant(mask)) for mask in masks], axis=1)
 
 
+@lru_cache(maxsize=64)
 def _table(counts: tuple[int, ...]) -> Tensor:
-    """The words for each number of bits in turn, the bits of uint32 in int32 (len(counts) * 65536,)."""
+    """The words for each number of bits in turn, the bits of uint32 in int32 (len(counts) * 65536,).
+
+    All graphs share one: in memory, and in a file that holds several.
+    """
     with tf.init_scope():
         return tf.constant(np.concatenate([_words_with(k) for k in counts]).view(np.int32))
 
@@ -218,6 +222,7 @@ def _orders_array() -> npt.NDArray[np.uint8]:
     return np.concatenate([np.roll(order, shift, axis=1) for shift in range(BLOCK)]).astype(np.uint8)
 
 
+@lru_cache(maxsize=1)
 def _orders() -> Tensor:
     """65,536 orders of 32 slices, all rotations of each among them: int64 (65536, 4), each of its bytes a slice."""
     with tf.init_scope():

@@ -129,6 +129,22 @@ def test_a_linear_network_is_exact_and_draws_nothing() -> None:
     assert_array_equal(run.converged(), np.ones(4, bool))
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-6), ("float16", 1e-2)])
+def test_numbers_of_any_precision(dtype: str, tolerance: float) -> None:
+    def linear() -> Any:
+        x = keras.Input((4,), name="x", dtype=dtype)
+        h = keras.layers.Dropout(0.25, dtype=dtype)(x)
+        return keras.Model(x, keras.layers.Dense(2, name="y", dtype=dtype)(h))
+
+    model = made(linear)
+    weights, bias = (w.astype(np.float64) for w in model.keras_model.get_weights())
+    x = {name: values.astype(dtype) for name, values in rows(model, 3).items()}
+    told = model.summary(x, n_samples=4, seed=0)["y"]
+    assert told.made == "exact"
+    assert_allclose(told.mean, x["x"] @ weights + bias, atol=tolerance)
+    assert_allclose(told.variance, 0.25 / 0.75 * x["x"].astype(np.float64) ** 2 @ weights**2, atol=tolerance)
+
+
 def spatial_then_flat() -> Any:
     x = inputs = keras.Input((6, 4), name="x")
     x = L.SpatialDropout1D(0.3)(L.Conv1D(3, 3, activation="relu")(x))

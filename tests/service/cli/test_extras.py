@@ -19,7 +19,7 @@ import sys
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"sklearn", "matplotlib", "locust", "gevent", "pytest", "hypothesis"}:
+        if name.partition(".")[0] in {"sklearn", "matplotlib", "locust", "gevent", "pytest", "hypothesis", "tf2onnx"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())
@@ -77,6 +77,7 @@ def test_the_service_and_most_commands_need_no_extra(digits: str, rows: Path, tm
         (("evaluate", "digits", "--data", "rows.npz"), "report"),
         (("load", "digits"), "load"),
         (("compare", "a.json", "b.json"), "load"),
+        (("export", "digits", "--to", "onnx", "--output", "out"), "onnx"),
     ],
 )
 def test_others_say_what_to_install(arguments: tuple[str, ...], extra: str) -> None:

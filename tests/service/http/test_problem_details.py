@@ -54,6 +54,7 @@ NOT_OF_REQUESTS = {
     errors.UnsupportedModelError,
     errors.UnknownNoiseError,
     errors.WarmUpError,
+    errors.ExportError,
     errors.ModelFileError,
     errors.ModelNotFoundError,
     errors.ModelExistsError,

@@ -1,0 +1,1 @@
+"""A stored model as a file that other programs run: passes and deterministic answers with no code of ours."""
