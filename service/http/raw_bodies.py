@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from thinned.models.card import ModelCard
 from thinned.service.http.body_parsing import MEDIUM_BYTES, Asked, hold_inputs, read_in_turn, read_request
-from thinned.service.inference.image_pixels import decode_image
+from thinned.service.inference.image_pixels import decode_image, resize_image
 from thinned.service.schema.input_arrays import numpy_dtype
-from thinned.service.schema.raw_body import JSON, open_body
+from thinned.service.schema.raw_body import JSON, ImageReader, open_body
 from thinned.service.schema.request_fields import PredictRequest, SampleRequest
 from thinned.service.settings import Settings
 
@@ -17,6 +17,7 @@ __all__ = ["read_any"]
 
 R = TypeVar("R", PredictRequest, SampleRequest)
 
+_IMAGES = ImageReader(decode_image, resize_image)
 _TEXT_BYTES = 4096
 """Bodies of a model that reads text, up to which they are read in the event loop."""
 
@@ -35,7 +36,7 @@ async def read_any(
     opened = open_body(body, form, card, settings)
 
     def read() -> R:
-        return check(opened.fields(card.inputs, settings, decode_image))
+        return check(opened.fields(card.inputs, settings, _IMAGES))
 
     most = _TEXT_BYTES if any(numpy_dtype(spec.dtype).kind == "O" for spec in card.inputs) else MEDIUM_BYTES
     size = max(len(body), opened.size)
