@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from tests.serving import ROOT, Service, free_port, start_service
+from tests.test_readme import blocks
 from thinned.service.http.tokens import new_token
 
 TOOLS = os.environ.get("PROTOCOL_CLIENTS")
@@ -329,6 +330,22 @@ def test_tritons_client_gets_the_same_by_grpc(digits: str, tmp_path: Path) -> No
         }
         assert said["after"] < 5  # Eight calls that were cancelled are not in its way.
         assert "Traceback" not in service.log()
+
+
+def test_the_python_of_the_documents_runs_as_it_stands(small: Service, grpc_address: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "protocol.md").read_text()
+    by_http, by_grpc = (block.text for block in blocks(page) if block.language == "python")
+    image = f"import json, numpy as np\nimage = np.array(json.load(open({str(ROOT / 'docs' / 'eight.json')!r})))\n"
+    address = small.url.removeprefix("http://")
+    said = {}
+    for text, meant in ((by_http, address), (by_grpc, grpc_address)):
+        script = tmp_path / "page.py"
+        asked = text.replace("127.0.0.1:3000", meant).replace("127.0.0.1:8001", meant).replace(": 100,", ": 40,")
+        script.write_text(f"{image}{asked}print(json.dumps(mean.tolist()))\n")
+        said[meant] = json.loads(run(f"{TOOLS}/bin/python", script, cwd=tmp_path))
+    drawn = httpx.post(f"{small.url}/predict_mc", json={"inputs": IMAGE.tolist(), "n_samples": 40, "seed": 7}).json()
+    for mean in said.values():
+        np.testing.assert_allclose(mean, drawn["mean"], rtol=1e-6)
 
 
 def test_kserves_client_gets_what_predict_answers(small: Service, tmp_path: Path) -> None:
