@@ -14,7 +14,7 @@
 #   make zoo-hub          the same for KerasHub's models, in an environment of their own (.zoo-hub)
 #   make faults           attack a service for an hour: slow clients, floods, overload, a soak (ONLY=overload for one)
 #   make clients          clients by openapi-python-client and openapi-typescript, made and tried (needs npm)
-#   make conformance      the Open Inference Protocol by Triton's and KServe's clients and by schemathesis
+#   make conformance      the Open Inference Protocol by Triton's, KServe's and MLServer's clients and by schemathesis
 #   make score-ray        `thinned score` on a Ray cluster of two nodes, one of which is killed (Ray in .score-ray)
 #   make format           what ruff can mend by itself
 #   make readme           write the answers that a service gives today into README.md
@@ -126,13 +126,15 @@ zoo-hub: $(STAMP)
 clients: $(STAMP) .clients/node_modules/.bin/tsc
 	@OPENAPI_CLIENTS=$(CURDIR)/.clients $(BIN)/python -m pytest -rs tests/clients
 
-# So have Triton's client, KServe's client and schemathesis. The protocol's description of itself is one commit of its repository.
+# So have Triton's, KServe's and MLServer's clients and schemathesis. The protocol's description of itself is one commit of its repository.
 PROTOCOL := https://raw.githubusercontent.com/kserve/open-inference-protocol/d49cc23f89d709d87b210ef9449e273ae243984e
 .conformance/open_inference_rest.yaml:
 	@$(PYTHON) -m venv .conformance
 	@.conformance/bin/python -m pip install --quiet --disable-pip-version-check "tritonclient[http,grpc]==2.73.0" schemathesis==4.32.5
 	@$(PYTHON) -m venv .conformance/kserve
 	@.conformance/kserve/bin/python -m pip install --quiet --disable-pip-version-check kserve==0.21.0
+	@$(PYTHON) -m venv .conformance/mlserver
+	@.conformance/mlserver/bin/python -m pip install --quiet --disable-pip-version-check mlserver==1.7.1
 	@curl --fail --silent --show-error --output $@ $(PROTOCOL)/specification/protocol/open_inference_rest.yaml
 
 conformance: $(STAMP) .conformance/open_inference_rest.yaml

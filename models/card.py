@@ -23,6 +23,7 @@ __all__ = [
     "AuditedSite",
     "Calibration",
     "Finding",
+    "ImageResize",
     "InputSpec",
     "Level",
     "MemberSpec",
@@ -43,6 +44,8 @@ __all__ = [
 
 Task = Literal["regression", "gaussian", "quantile", "classification", "multilabel"]
 Scale = Literal["values", "probabilities", "logits"]
+ImageResize = Literal["nearest", "bilinear", "bicubic", "area", "bilinear-antialias", "bicubic-antialias"]
+"""How an image is brought to an input's size: the methods of `tf.image.resize`, the last two with its antialias."""
 
 
 class InputSpec(Frozen):
@@ -70,6 +73,11 @@ class InputSpec(Frozen):
     padding: bool | int | float | str | None = Field(
         default=None,
         description="What shorter rows of a request are filled up with at their end; null where all must be as long.",
+    )
+    image_resize: ImageResize | None = Field(
+        default=None,
+        description="How a PNG or JPEG of another size is brought to this input's height and width: by the method of "
+        "tf.image.resize; null where it is refused.",
     )
 
     @property

@@ -22,6 +22,7 @@ NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?(?![\w])")
 WORD = re.compile(r"[A-Za-z][A-Za-z-]{2,}")
 VERSION = re.compile(r"\b(?=\w*\d)[a-z2-7]{16}\b")
 PORT = 3210
+LONG = pytest.mark.long
 # The numbers of these come from draws that are the same everywhere; elsewhere they are those of a trained network.
 REPEATED = {"dropout", "traps"}
 
@@ -74,9 +75,10 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
         yield Reader(tmp_path, until)
 
 
-@pytest.mark.long
 @pytest.mark.filterwarnings("default")  # A reader's Python shows warnings and goes on.
-@pytest.mark.parametrize("name", ["dropout", "traps", "tutorial", "howto"])
+@pytest.mark.parametrize(
+    "name", ["dropout", "traps", pytest.param("tutorial", marks=LONG), pytest.param("howto", marks=LONG)]
+)
 def test_a_page_does_what_it_says(reader: Reader, name: str) -> None:
     for block in blocks(name):
         printed = reader.run(block)

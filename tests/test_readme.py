@@ -37,7 +37,7 @@ class Block(NamedTuple):
 
 def blocks(text: str) -> list[Block]:
     found = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    following = [*found[1:], ("", "")]
+    following = [*found[1:], ("", "")] if found else []
     return [
         Block(language, body, after[1] if after[0] == "json" else None)
         for (language, body), after in zip(found, following, strict=True)

@@ -157,7 +157,7 @@ def _input(specs: Sequence[InputSpec]) -> InputSpec:
     known = [spec.table_size for spec in specs if spec.table_size is not None]
     same = {
         field: getattr(specs[0], field) if all(getattr(s, field) == getattr(specs[0], field) for s in specs) else None
-        for field in ("missing", "padding")
+        for field in ("missing", "padding", "image_resize")
     }
     columns = next((spec.columns for spec in specs if spec.columns is not None), None)
     return specs[0].model_copy(update={**same, "columns": columns, "table_size": min(known, default=None)})

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy.typing as npt
 
 from thinned._version import __version__
-from thinned.models.card import InputSpec, ModelCard, Scale, Task
+from thinned.models.card import ImageResize, InputSpec, ModelCard, Scale, Task
 from thinned.models.errors import UnsupportedModelError
 from thinned.models.gaussian_heads import GaussianHeads
 from thinned.models.storage.bounded_building import refuse_wide_layers
 from thinned.models.storage.difference import refuse_if_different
 from thinned.models.storage.expectation import read_expectation
 from thinned.models.storage.import_request import ImportRequest, current_version
-from thinned.models.storage.input_choices import check_padding, with_columns, with_padding
+from thinned.models.storage.input_choices import check_padding, with_columns, with_image_resize, with_padding
 from thinned.models.storage.keras_archive import check_format, read_keras
 from thinned.models.storage.legacy.conversion import CurrentArchive, archive_of, current_archive
 from thinned.models.storage.model_store import StoredModel, check_name, digest, store
@@ -58,6 +58,7 @@ def import_model(
     on_step: Callable[[str], None] = lambda _: None,
     columns: Mapping[str | None, Sequence[str]] | None = None,
     padding: Mapping[str | None, str] | None = None,
+    image_resize: Mapping[str | None, ImageResize] | None = None,
     insert: Mapping[str, float] | None = None,
     gaussian: Sequence[GaussianHeads] = (),
     levels: PerOutput[Sequence[float]] | None = None,
@@ -80,6 +81,7 @@ def import_model(
         data_sha256: Digest of the file of those rows; without it the same import is not known again.
         columns: Names of the columns of tables that hold an input, by input name, or under None of the only one.
         padding: What shorter rows of an input are filled up with, likewise; 0 where an embedding masks it.
+        image_resize: How images of another size are brought to that of an input, likewise; they are refused by default.
         insert: Rates of dropout to put behind layers of a model that was trained without, by the layers' names.
         gaussian: Pairs of outputs, a mean and its spread, that become one output each, whose task is gaussian.
         levels: Of an output of quantiles the level of each entry of its last axis, by output name, or under None.
@@ -97,7 +99,8 @@ def import_model(
         ModelExistsError: The name is not a valid name.
         ModelDiffersError: It takes or answers something else than the version before, and may not `replace` it.
         InputError: The rows of `data` do not fit the model.
-        UsageError: The columns or the padding do not fit an input, or there is no layer to `insert` dropout behind.
+        UsageError: The columns, the padding or the resizing do not fit an input, or there is no layer to `insert`
+            dropout behind.
         UnsupportedModelError: The model cannot be served, breaks a law that answers rest on, or has an output that does
             not fit its task, labels, levels or scale.
     """
@@ -121,6 +124,7 @@ def import_model(
             data_sha256 if data is not None else "made up",
             *([levels] if levels else []),
             *([gaussian] if gaussian else []),
+            *([image_resize] if image_resize else []),
         ),
     )
     before = current_version(name)
@@ -151,6 +155,7 @@ def import_model(
     with as_refusals():
         on_step("Looking for what draws noise, and for rows to try the model on")
         examples, specs = _examples(keras_model, input_specs, data, columns or {}, padding or {})
+        specs = with_image_resize(specs, image_resize or {})
         model = enable_mc_dropout(keras_model, input_specs=input_specs, examples=examples)
         outputs = output_specs(
             model.outputs, tasks=tasks, labels=_by_output(labels), scale=_by_output(scale), levels=levels

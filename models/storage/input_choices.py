@@ -1,4 +1,4 @@
-"""What a user says of a model's inputs at import: the columns of tables, and what shorter rows are filled up with."""
+"""What a user says of a model's inputs at import: columns of tables, what fills rows up, how images are resized."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thinned.models.card import InputSpec
+from thinned.models.card import ImageResize, InputSpec
 from thinned.models.errors import ThinnedError, UsageError
 
 if TYPE_CHECKING:
     from thinned.models.dropout import StochasticModel
 
-__all__ = ["check_padding", "with_columns", "with_padding"]
+__all__ = ["check_padding", "with_columns", "with_image_resize", "with_padding"]
 
 _ROWS, _SHORT, _MORE = 8, 2, 3
 """So many values are filled up, of rows as short as the second, to see whether they change an answer."""
@@ -64,6 +64,32 @@ def with_padding(specs: Sequence[InputSpec], padding: Mapping[str | None, str]) 
             spec = spec.model_copy(update={"padding": _value(chosen[spec.name], spec)})
         found.append(spec)
     return tuple(found)
+
+
+def with_image_resize(specs: Sequence[InputSpec], chosen: Mapping[str | None, ImageResize]) -> tuple[InputSpec, ...]:
+    """The inputs with how images of another size are brought to theirs.
+
+    Raises:
+        UsageError: There is no such input, or it takes no images of one size.
+    """
+    methods = _by_input("--image-resize", specs, chosen)
+    for spec in specs:
+        if spec.name not in methods:
+            continue
+        sides, channels = spec.shape[:2], spec.shape[2:]
+        if len(sides) < 2 or channels not in ((), (1,), (3,)) or spec.dtype in ("string", "bool"):
+            raise UsageError(
+                "--image-resize expects an input of numbers of shape (height, width), (height, width, 1) or (height, "
+                f"width, 3); {spec.name!r} takes {spec.dtype} of shape {spec.shape}"
+            )
+        if None in sides:
+            raise UsageError(
+                f"--image-resize: input {spec.name!r} takes images of any size, {spec.shape}; nothing is resized. Give "
+                "it one size: --input-shape"
+            )
+    return tuple(
+        spec.model_copy(update={"image_resize": methods[spec.name]}) if spec.name in methods else spec for spec in specs
+    )
 
 
 def _value(text: str, spec: InputSpec) -> int | float | str:

@@ -122,6 +122,16 @@ def _import(
             show_default=False,
         ),
     ] = None,
+    image_resize: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[INPUT=]METHOD",
+            help="How a PNG or JPEG of another size is brought to the input's: nearest, bilinear, bicubic, area, "
+            "bilinear-antialias or bicubic-antialias, as tf.image.resize does it. Choose what the model was trained "
+            "with. none: such an image is refused, which is the default.",
+            show_default=False,
+        ),
+    ] = None,
     insert_dropout: Annotated[
         list[str] | None,
         typer.Option(
@@ -193,6 +203,7 @@ def _import(
             expect=expect,
             columns=columns,
             padding=filled,
+            image_resize=options.image_resize(image_resize or ()),
             insert=rates,
             gaussian=options.gaussian_heads(gaussian or ()),
             levels=options.levels(levels or ()),

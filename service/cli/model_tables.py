@@ -225,6 +225,8 @@ def _print_input(spec: InputSpec) -> None:
         said.append(f"integers from 0 to {spec.table_size - 1}")
     if spec.padding is not None:
         said.append(f"shorter rows are filled up with {spec.padding!r}")
+    if spec.image_resize is not None:
+        said.append(f"images of another size are resized, {spec.image_resize}")
     if said:
         console().print(Text(f"{spec.name}: {'; '.join(said)}"), soft_wrap=True)
 

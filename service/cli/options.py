@@ -10,7 +10,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from thinned.models.card import InputSpec, ModelCard, OutputSpec, Scale, Task
+from thinned.models.card import ImageResize, InputSpec, ModelCard, OutputSpec, Scale, Task
 from thinned.models.errors import UsageError
 from thinned.models.gaussian_heads import SPREADS, GaussianHeads
 from thinned.service.cli.completion import stored_names
@@ -24,6 +24,7 @@ __all__ = [
     "columns",
     "dropout_rates",
     "gaussian_heads",
+    "image_resize",
     "input_specs",
     "labels",
     "levels",
@@ -197,6 +198,24 @@ def padding(values: Sequence[str]) -> dict[str | None, str]:
         UsageError: One input is named twice.
     """
     return _by_output("--padding", values, each="input")
+
+
+def image_resize(values: Sequence[str]) -> dict[str | None, ImageResize]:
+    """Read `--image-resize METHOD` and `--image-resize INPUT=METHOD`; `none` is none.
+
+    Raises:
+        UsageError: A value is no method, or one input is named twice.
+    """
+    chosen: dict[str | None, ImageResize] = {}
+    for name, method in _by_output("--image-resize", values, each="input").items():
+        if method == "none":
+            continue
+        if method not in get_args(ImageResize):
+            raise UsageError(
+                f"--image-resize expects {', '.join(get_args(ImageResize))} or none (or INPUT=...), received {method!r}"
+            )
+        chosen[name] = cast(ImageResize, method)
+    return chosen
 
 
 def input_specs(shapes: Sequence[str], dtypes: Sequence[str]) -> tuple[InputSpec, ...] | None:

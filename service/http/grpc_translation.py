@@ -56,7 +56,8 @@ def inference_body(request: Any, left_ms: float | None) -> tuple[bytes, int]:
     for i, tensor in enumerate(request.inputs):
         given: dict[str, object] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
         parameters = _values(tensor.parameters)
-        if raws and tensor.HasField("contents"):
+        # A message of contents that holds nothing is set by some clients whatever they send.
+        if raws and tensor.contents.ListFields():
             raise InputError([Problem(("inputs", tensor.name), "expected contents or raw contents, received both")])
         found = raws[i] if raws else _elements(tensor)
         if isinstance(found, bytes):

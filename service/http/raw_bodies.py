@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from thinned.models.card import ModelCard
 from thinned.service.http.body_parsing import MEDIUM_BYTES, Asked, hold_inputs, read_in_turn, read_request
-from thinned.service.inference.image_pixels import decode_image
+from thinned.service.inference.image_pixels import IMAGES
 from thinned.service.schema.input_arrays import numpy_dtype
 from thinned.service.schema.raw_body import JSON, open_body
 from thinned.service.schema.request_fields import PredictRequest, SampleRequest
@@ -35,7 +35,7 @@ async def read_any(
     opened = open_body(body, form, card, settings)
 
     def read() -> R:
-        return check(opened.fields(card.inputs, settings, decode_image))
+        return check(opened.fields(card.inputs, settings, IMAGES))
 
     most = _TEXT_BYTES if any(numpy_dtype(spec.dtype).kind == "O" for spec in card.inputs) else MEDIUM_BYTES
     size = max(len(body), opened.size)

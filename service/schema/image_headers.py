@@ -34,7 +34,7 @@ class Image:
     """An image that was not decoded yet.
 
     `kind` is `PNG` or `JPEG`. `channels` are 1 (grey) or 3 (red, green, blue), without alpha; `bits` those of one.
-    `data` is the file, or what of it holds pixels.
+    `data` is the file, or what of it holds pixels. `wanted` is the height and width that it is resized to, if it is.
     """
 
     kind: str
@@ -44,11 +44,21 @@ class Image:
     bits: int
     data: tuple[memoryview, ...]
     alpha: bool = False
+    wanted: tuple[int, int] | None = None
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of what comes of it."""
+        return self.wanted or (self.height, self.width)
 
     @property
     def size(self) -> int:
-        """Bytes of its pixels as a decoder gives them."""
-        return self.width * self.height * (self.channels + self.alpha)
+        """Bytes of its pixels as a decoder gives them.
+
+        Resizing goes over one side after the other: what is as high as one picture and as wide as the other counts.
+        """
+        height, width = self.sides
+        return max(self.height, height) * max(self.width, width) * (self.channels + self.alpha)
 
 
 def read_image(kind: str, data: memoryview, where: str) -> Image:

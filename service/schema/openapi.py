@@ -123,7 +123,7 @@ def _predict(card: ModelCard, settings: Settings) -> dict[str, Any]:
     return {
         "operationId": "predict",
         "summary": "The deterministic answer, dropout off",
-        "description": _OTHER_FORMS,
+        "description": _other_forms(card),
         "requestBody": _body("PredictRequest", _example(card)),
         "responses": _answers("PredictAnswer", card, _PREDICT_REFUSALS),
     }
@@ -141,7 +141,7 @@ def _predict_mc(card: ModelCard, settings: Settings) -> dict[str, Any]:
         "tolerance or a budget_ms the answer may stand on fewer passes than n_samples; it is then the very answer "
         "that this many passes of its seed give when they are asked for. A request that stops on its own estimate of "
         "its error has an estimate that is small a little too often: read its standard errors as somewhat optimistic. "
-        + _OTHER_FORMS,
+        + _other_forms(card),
         "requestBody": _body("PredictMcRequest", example and {**example, "n_samples": passes}),
         "responses": _answers("PredictMcAnswer", card, _POST_REFUSALS),
     }
@@ -246,6 +246,13 @@ def _example(card: ModelCard) -> dict[str, Any] | None:
     return {"inputs": rows if len(rows) > 1 else next(iter(rows.values()))}
 
 
+def _other_forms(card: ModelCard) -> str:
+    """What bodies and answers there are besides JSON, and what becomes of images."""
+    resized = [f"{spec.name} ({spec.image_resize})" for spec in card.inputs if spec.image_resize is not None]
+    images = f" Images of another size are resized as tf.image.resize does it: {', '.join(resized)}." if resized else ""
+    return _OTHER_FORMS + images
+
+
 def _get(operation: str, summary: str, content: Mapping[str, Any], *, refusals: Sequence[int] = ()) -> dict[str, Any]:
     return {"operationId": operation, "summary": summary, "responses": _responses(content, refusals)}
 
@@ -256,6 +263,7 @@ _SERVER_TIMING = {
 }
 _STRING = {"type": "string"}
 _NOT_THERE = Meaning(HTTPStatus.NOT_FOUND, HTTPStatus.NOT_FOUND.phrase)
+
 # Generators of clients know no other kinds of bodies, and warn of each.
 _OTHER_FORMS = (
     f"Other bodies than JSON are taken too: {', '.join(kind for kind in KINDS if kind != JSON)}; the fields beside "

@@ -6,28 +6,37 @@ What is wrong with a body's form, and how much it unpacks to, is known when it w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from thinned.models.card import InputSpec, ModelCard
+from thinned.models.card import ImageResize, InputSpec, ModelCard
 from thinned.models.errors import BodyTooLargeError, InputError, MisnamedBodyError, Problem
 from thinned.service.schema.form_parts import Part, parts_of
 from thinned.service.schema.image_headers import JPEG, PNG, Image, read_image
-from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_shape
+from thinned.service.schema.input_arrays import MAX_PROBLEMS, check_shape, numpy_dtype
 from thinned.service.schema.npy_arrays import NpyArray, NpzMember, members_of_npz, read_npy
 from thinned.service.schema.option_texts import options_of, pairs_of_query
 from thinned.service.settings import Settings
 
-__all__ = ["FORM", "JSON", "KINDS", "NPY", "NPZ", "Decoder", "Form", "RawBody", "open_body", "open_image"]
+__all__ = ["FORM", "JSON", "KINDS", "NPY", "NPZ", "Form", "ImageReader", "RawBody", "open_body", "open_image"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Loc: TypeAlias = tuple[str | int, ...]
-Decoder: TypeAlias = Callable[[Image], Array]
-"""Gives the pixels of an image, (height, width, channels) of bytes, with a channel more where it has alpha."""
+
+
+class ImageReader(NamedTuple):
+    """What is done with images: `decode` gives the pixels, `resize` brings them to a height and width by a method.
+
+    Pixels are (height, width, channels), 0 to 255, bytes unless they were resized; with alpha there is a channel more.
+    """
+
+    decode: Callable[[Image], Array]
+    resize: Callable[[Array, tuple[int, int], ImageResize], Array]
+
 
 JSON, NPY, NPZ, FORM = "application/json", "application/x-npy", "application/x-npz", "multipart/form-data"
 KINDS = (JSON, NPY, NPZ, PNG, JPEG, FORM)
@@ -70,7 +79,12 @@ class RawBody:
         """Whether there is something to be unpacked, which takes longer than to copy it."""
         return any(isinstance(source, NpzMember | Image) for source in self.sources.values())
 
-    def fields(self, specs: Sequence[InputSpec], settings: Settings, decode: Decoder) -> dict[str, object]:
+    @property
+    def pictured(self) -> bool:
+        """Whether an input is an image."""
+        return any(isinstance(source, Image) for source in self.sources.values())
+
+    def fields(self, specs: Sequence[InputSpec], settings: Settings, images: ImageReader) -> dict[str, object]:
         """The fields of a request, with arrays for the inputs.
 
         Raises:
@@ -83,7 +97,7 @@ class RawBody:
             for spec in specs:
                 loc = ("inputs", spec.name) if self.named else ("inputs",)
                 try:
-                    arrays[spec.name] = _rows(self.sources[spec.name], spec, loc, settings, decode)
+                    arrays[spec.name] = _rows(self.sources[spec.name], spec, loc, settings, images)
                 except InputError as error:
                     problems += error.problems
         if problems:
@@ -122,19 +136,19 @@ def open_body(body: bytes, form: Form, card: ModelCard, settings: Settings) -> R
     if opened.size > settings.max_body_bytes:
         raise BodyTooLargeError(
             f"expected a body of at most {settings.max_body_bytes} bytes, unpacked, received one of {opened.size}; "
-            "send fewer rows"
+            f"send {'a smaller image' if opened.pictured else 'fewer rows'}"
         )
     return opened
 
 
-def open_image(data: bytes, kind: str, spec: InputSpec, decode: Decoder, *, most: int) -> Array:
+def open_image(data: bytes, kind: str, spec: InputSpec, images: ImageReader, *, most: int) -> Array:
     """The pixels of one image as a row of an input, (1, ...), as a body that holds nothing else is read.
 
     Args:
         data: The file.
         kind: Its content type, PNG's or JPEG's.
         spec: The input.
-        decode: Gives the pixels.
+        images: What is done with images.
         most: Bytes that the file, and its pixels, may have.
 
     Raises:
@@ -149,7 +163,7 @@ def open_image(data: bytes, kind: str, spec: InputSpec, decode: Decoder, *, most
     _check_image(image, spec, ("inputs",), settings)
     if image.size > most:
         raise BodyTooLargeError(f"expected an image of at most {most} bytes of pixels, this one has {image.size}")
-    rows = _rows(image, spec, ("inputs",), settings, decode)
+    rows = _rows(image, spec, ("inputs",), settings, images)
     return np.asarray(rows)
 
 
@@ -186,6 +200,9 @@ def _source(kind: str, data: memoryview, loc: Loc, spec: InputSpec | None, setti
         return npy
     image = read_image(kind, data, ".".join(map(str, loc))[:100])
     if spec is not None:
+        height, width = spec.shape[:2] if spec.image_resize is not None else (None, None)
+        if height is not None and width is not None and (height, width) != (image.height, image.width):
+            image = replace(image, wanted=(height, width))
         _check_image(image, spec, loc, settings)
     return image
 
@@ -201,22 +218,33 @@ def _lists(data: memoryview, loc: Loc) -> list[Any]:
 
 
 def _check_image(image: Image, spec: InputSpec, loc: Loc, settings: Settings) -> None:
-    """Refuse an image that is not as large as the input, or has other channels: none is resized or converted."""
+    """Refuse an image that is not as large as the input, unless it is resized, or has other channels."""
     try:
         check_shape(_shape(image, spec), spec, loc, settings.max_rows, settings.max_length)
     except InputError as error:
         received = f"the image has {image.width} × {image.height} pixels, {'grey' if image.channels == 1 else 'RGB'}"
-        hint = f"{received}, and is taken as it is: resize and convert it before it is sent, as in training"
+        remedy = "and is taken as it is: resize and convert it before it is sent, as in training"
+        if spec.image_resize is not None:
+            remedy = "and is resized, but not converted: convert it before it is sent"
+        elif _could_be_resized(image, spec):
+            remedy += ", or import the model with --image-resize METHOD"
+        hint = f"{received}, {remedy}"
         raise InputError([Problem(p.loc, f"{p.msg}; {hint}") for p in error.problems]) from None
+
+
+def _could_be_resized(image: Image, spec: InputSpec) -> bool:
+    """Whether only its size is another one than the input's."""
+    shape = _shape(image, spec)[1:]
+    return len(shape) == len(spec.shape) and None not in spec.shape[:2] and shape[2:] == spec.shape[2:]
 
 
 def _shape(image: Image, spec: InputSpec) -> tuple[int, ...]:
     """The shape of one row: an input of two axes takes grey images without an axis of channels."""
     flat = len(spec.shape) == 2 and image.channels == 1
-    return (1, image.height, image.width) if flat else (1, image.height, image.width, image.channels)
+    return (1, *image.sides) if flat else (1, *image.sides, image.channels)
 
 
-def _rows(source: Source, spec: InputSpec, loc: Loc, settings: Settings, decode: Decoder) -> Array | list[Any]:
+def _rows(source: Source, spec: InputSpec, loc: Loc, settings: Settings, images: ImageReader) -> Array | list[Any]:
     """What the checks of JSON take for an input."""
     if isinstance(source, NpzMember):
         source = source.read(loc)
@@ -225,9 +253,13 @@ def _rows(source: Source, spec: InputSpec, loc: Loc, settings: Settings, decode:
         return source.array(loc)
     if isinstance(source, list):
         return source
-    pixels = decode(source)
+    pixels = images.decode(source)
     if source.alpha:
         if pixels[..., -1].min() < _OPAQUE:
             raise InputError([Problem(loc, "expected an opaque image, received one with transparent pixels")])
         pixels = pixels[..., :-1]
+    if source.wanted is not None and spec.image_resize is not None:
+        pixels = images.resize(pixels, source.wanted, spec.image_resize)
+        if numpy_dtype(spec.dtype).kind in "iu":
+            pixels = np.clip(np.rint(pixels), 0, _OPAQUE).astype(np.uint8)
     return pixels.reshape(_shape(source, spec))

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol by other hands: Triton's client, KServe's, and schemathesis with its own file.
+"""The Open Inference Protocol by other hands: Triton's, KServe's and MLServer's clients, and schemathesis.
 
 `make conformance` installs them in environments of their own, since their dependencies are not the locked ones,
 and gets the file; docs/conformance.md holds what a run gave.
@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from tests.serving import ROOT, Service, free_port, start_service
+from tests.test_readme import blocks
 from thinned.service.http.tokens import new_token
 
 TOOLS = os.environ.get("PROTOCOL_CLIENTS")
@@ -186,6 +187,58 @@ print(json.dumps(asyncio.run(call())))
 """
 
 
+MLSERVER = """
+import json, sys
+from urllib.request import Request, urlopen
+
+import grpc
+import numpy as np
+from mlserver.codecs import NumpyCodec, NumpyRequestCodec
+from mlserver.grpc import converters, dataplane_pb2_grpc
+from mlserver.types import InferenceRequest, InferenceResponse, MetadataModelResponse, Parameters, RequestOutput
+
+url, address = sys.argv[1:3]
+image = np.array(json.load(open(sys.argv[3])), np.float32)
+metadata = MetadataModelResponse.model_validate_json(urlopen(f"{url}/v2/models/digits").read())
+one, out = metadata.inputs[0].name, metadata.outputs[0].name
+
+def request(rows, outputs=(), **parameters):
+    made = NumpyRequestCodec.encode_request(rows)
+    made.inputs[0].name, made.id = one, "abc"
+    made.outputs = [RequestOutput(name=name) for name in outputs] or None
+    made.parameters = Parameters(**made.parameters.model_dump(), **parameters)
+    return made
+
+def infer(made):
+    posted = Request(f"{url}/v2/models/digits/infer", made.model_dump_json().encode(),
+                     {"content-type": "application/json"})
+    return InferenceResponse.model_validate_json(urlopen(posted).read())
+
+stub = dataplane_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(address))
+
+def infer_by_grpc(made):
+    message = converters.ModelInferRequestConverter.from_types(made, model_name="digits", use_raw=made.id == "raw")
+    return converters.ModelInferResponseConverter.to_types(stub.ModelInfer(message))
+
+def arrays(answer):
+    return {output.name: NumpyCodec.decode_output(output).tolist() for output in answer.outputs}
+
+said = {"plain": {}, "drawn": {}}
+for way, ask in (("rest", infer), ("grpc", infer_by_grpc)):
+    for kind in ("f4", "f8", "i4"):
+        rows = image if kind[0] == "f" else np.ones_like(image)
+        said["plain"][f"{way} {kind}"] = arrays(ask(request(rows.astype(kind))))[out]
+    wanted = [out, f"{out}.variance", f"{out}.mutual_information"]
+    answer = ask(request(image, wanted, n_samples=20, seed=7))
+    assert (answer.id, answer.parameters.n_samples, answer.parameters.seed) == ("abc", 20, 7)
+    said["drawn"][way] = [arrays(answer)[name] for name in wanted]
+raw = request(image)
+raw.id = "raw"
+said["plain"]["grpc f4 raw"] = arrays(infer_by_grpc(raw))[out]
+print(json.dumps(said))
+"""
+
+
 def run(*command: Any, cwd: Path) -> str:
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=600, check=False
@@ -200,8 +253,14 @@ def plain(service: Service, rows: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def small(digits: str) -> Iterator[Service]:
-    with start_service(digits, {"THINNED_MAX_ROWS": "4", "THINNED_MAX_SAMPLES": "40"}) as running:
+def grpc_address() -> str:
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="module")
+def small(digits: str, grpc_address: str) -> Iterator[Service]:
+    limits = {"THINNED_MAX_ROWS": "4", "THINNED_MAX_SAMPLES": "40"}
+    with start_service(digits, {**limits, "THINNED_GRPC_ADDRESS": grpc_address}) as running:
         yield running
 
 
@@ -273,6 +332,22 @@ def test_tritons_client_gets_the_same_by_grpc(digits: str, tmp_path: Path) -> No
         assert "Traceback" not in service.log()
 
 
+def test_the_python_of_the_documents_runs_as_it_stands(small: Service, grpc_address: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "protocol.md").read_text()
+    by_http, by_grpc = (block.text for block in blocks(page) if block.language == "python")
+    image = f"import json, numpy as np\nimage = np.array(json.load(open({str(ROOT / 'docs' / 'eight.json')!r})))\n"
+    address = small.url.removeprefix("http://")
+    said = {}
+    for text, meant in ((by_http, address), (by_grpc, grpc_address)):
+        script = tmp_path / "page.py"
+        asked = text.replace("127.0.0.1:3000", meant).replace("127.0.0.1:8001", meant).replace(": 100,", ": 40,")
+        script.write_text(f"{image}{asked}print(json.dumps(mean.tolist()))\n")
+        said[meant] = json.loads(run(f"{TOOLS}/bin/python", script, cwd=tmp_path))
+    drawn = httpx.post(f"{small.url}/predict_mc", json={"inputs": IMAGE.tolist(), "n_samples": 40, "seed": 7}).json()
+    for mean in said.values():
+        np.testing.assert_allclose(mean, drawn["mean"], rtol=1e-6)
+
+
 def test_kserves_client_gets_what_predict_answers(small: Service, tmp_path: Path) -> None:
     script = tmp_path / "call.py"
     script.write_text(KSERVE)
@@ -286,6 +361,44 @@ def test_kserves_client_gets_what_predict_answers(small: Service, tmp_path: Path
     drawn = httpx.post(f"{small.url}/predict_mc", json={"inputs": IMAGE.tolist(), "n_samples": 20, "seed": 7}).json()
     np.testing.assert_allclose(said["variance"], drawn["variance"], rtol=1e-9)
     assert "unknown parameter" in said["error"]
+
+
+def test_mlservers_types_and_codecs_read_what_the_service_answers(
+    small: Service, grpc_address: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "call.py"
+    script.write_text(MLSERVER)
+    command = (f"{TOOLS}/mlserver/bin/python", script, small.url, grpc_address, ROOT / "docs" / "eight.json")
+    said = json.loads(run(*command, cwd=tmp_path))
+    for name, answer in said["plain"].items():
+        rows = np.ones_like(IMAGE) if name.endswith("i4") else IMAGE
+        np.testing.assert_array_equal(np.float32(answer), plain(small, rows), err_msg=name)
+    drawn = httpx.post(f"{small.url}/predict_mc", json={"inputs": IMAGE.tolist(), "n_samples": 20, "seed": 7}).json()
+    for way, found in said["drawn"].items():
+        for one, field in zip(found, ("mean", "variance", "mutual_information"), strict=True):
+            np.testing.assert_allclose(one, drawn[field], rtol=1e-6, err_msg=f"{way} {field}")
+
+
+@pytest.mark.parametrize("form", [(), ("--binary-data",)])
+def test_mlservers_infer_answers_a_file_of_requests(small: Service, form: tuple[str, ...], tmp_path: Path) -> None:
+    """It joins the requests of a file to one of several rows, and cuts the answer again."""
+    one = httpx.get(f"{small.url}/v2/models/digits").json()["inputs"][0]["name"]
+    rows = [IMAGE * share for share in (1.0, 0.5, 0.25, 0.75, 0.125)]
+    lines = [
+        {"id": str(i), "inputs": [{"name": one, "shape": list(row.shape), "datatype": "FP32", "data": row.tolist()}]}
+        for i, row in enumerate(rows)
+    ]
+    asked, answered = tmp_path / "asked.jsonl", tmp_path / "answered.jsonl"
+    asked.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = [f"{TOOLS}/mlserver/bin/mlserver", "infer", "--url", small.url.removeprefix("http://")]
+    command += ["--model-name", "digits", "--batch-size", "2", "--workers", "2", *form]
+    run(*command, "--input-data-path", asked, "--output-data-path", answered, cwd=tmp_path)
+    found = {line["id"]: line["outputs"][0]["data"] for line in map(json.loads, answered.read_text().splitlines())}
+    assert sorted(found) == ["0", "1", "2", "3", "4"]
+    for name, answer in found.items():
+        expected = plain(small, rows[int(name)].astype(np.float32).astype(float))
+        # Rows in one graph call are rounded otherwise than each by itself.
+        np.testing.assert_allclose(np.float32(answer), expected.ravel(), rtol=1e-5, atol=1e-8)
 
 
 def test_schemathesis_finds_nothing_against_the_protocols_own_file(small: Service, tmp_path: Path) -> None:

@@ -93,11 +93,11 @@ class _Images:
 
 def _decoded(address: str, file: DataFile, spec: InputSpec) -> Array:
     """The pixels of an image as one row, (1, ...)."""
-    from thinned.service.inference.image_pixels import decode_image
+    from thinned.service.inference.image_pixels import IMAGES
     from thinned.service.schema.image_headers import JPEG, PNG
     from thinned.service.schema.raw_body import open_image
 
     with open_file(address, file) as opened:
         content = opened.read(_LARGEST + 1)
     kind = PNG if PurePosixPath(file.name).suffix.lower() == ".png" else JPEG
-    return open_image(content, kind, spec, decode_image, most=_LARGEST)
+    return open_image(content, kind, spec, IMAGES, most=_LARGEST)

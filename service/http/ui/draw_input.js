@@ -124,8 +124,10 @@ export class DrawInput {
     }
     const { columns, rows } = this.picture;
     const context = element("canvas", { width: columns, height: rows }).getContext("2d", { willReadFrequently: true });
-    const size = Math.min(columns / image.width, rows / image.height);
-    context.drawImage(image, (columns - image.width * size) / 2, (rows - image.height * size) / 2, image.width * size, image.height * size);
+    const fit = Math.min(columns / image.width, rows / image.height);
+    // What the service resizes it stretches too.
+    const [width, height] = this.spec.image_resize === null ? [image.width * fit, image.height * fit] : [columns, rows];
+    context.drawImage(image, (columns - width) / 2, (rows - height) / 2, width, height);
     this.picture.take(context.getImageData(0, 0, columns, rows).data);
     this.#update();
   }

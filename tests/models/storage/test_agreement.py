@@ -32,6 +32,9 @@ def test_what_one_member_knows_otherwise_is_not_promised() -> None:
     other = PADDED.model_copy(update={"padding": 1, "table_size": 5})
     (found,) = of([PADDED], [other]).inputs
     assert (found.padding, found.table_size) == (None, 5)
+    resized = IMAGE.model_copy(update={"image_resize": "area"})
+    assert of([resized], [resized]).inputs == (resized,)
+    assert of([resized], [IMAGE]).inputs == of([IMAGE], [resized]).inputs == (IMAGE,)
     (code,) = of([CODE], [CODE.model_copy(update={"missing": None})]).inputs
     assert code.missing is None
 

@@ -41,6 +41,14 @@ def test_scales() -> None:
             cli_options.scales([wrong])
 
 
+def test_image_resize() -> None:
+    assert cli_options.image_resize(["area"]) == {None: "area"}
+    assert cli_options.image_resize(["a=bilinear-antialias", "b=none"]) == {"a": "bilinear-antialias"}
+    for wrong in (["lanczos"], ["a="], [""], ["Bilinear"], ["area", "area"]):
+        with pytest.raises(UsageError, match="--image-resize"):
+            cli_options.image_resize(wrong)
+
+
 def test_labels(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text("cat\ndog, small\n\n  eel=1 \n", encoding="utf-8")

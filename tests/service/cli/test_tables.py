@@ -359,11 +359,26 @@ def test_the_names_that_are_given_must_fit(thinned: Run, folder: Path) -> None:
         (tokens, "--feature-names", "a,b"): "input 'tokens' takes rows of any length",
         (tokens, "--padding", "20"): "expects an integer from 0 to 19 for input 'tokens', received '20'",
         (tokens, "--padding", "none"): "received 'none'",
+        (house, "--image-resize", "area"): "expects an input of numbers of shape (height, width), (height, width, 1)",
+        (house, "--image-resize", "best"): "expects nearest, bilinear, bicubic, area, bilinear-antialias",
     }
     for arguments, said in cases.items():
         status, _, err = thinned("import", arguments[0], "--name", "table-none", "--task", "regression", *arguments[1:])
         assert status == 2
         assert said in err
+
+
+def test_how_images_are_resized_is_shown(thinned: Run, tmp_path: Path) -> None:
+    import keras
+    from keras import layers as L
+
+    path = tmp_path / "table-image.keras"
+    keras.Sequential([keras.Input((4, 5)), L.Flatten(), L.Dropout(0.5), L.Dense(1)]).save(path)
+    for method, shown in (("none", False), ("bilinear-antialias", True)):
+        status, _, err = thinned("import", path, "--task", "regression", "--image-resize", method)
+        assert status == 0, err
+        said = "images of another size are resized, bilinear-antialias"
+        assert (said in thinned("show", "table-image")[1]) is shown
 
 
 def test_what_is_missing_for_parquet_is_named(

@@ -11,7 +11,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -23,16 +23,17 @@ from PIL import Image
 from tests.service.cards import COLOUR as WORDS
 from tests.service.cards import card
 from tests.service.conftest import Served
-from thinned.models.card import InputSpec
+from thinned.models.card import ImageResize, InputSpec
 from thinned.models.errors import BodyTooLargeError, InputError
 from thinned.models.storage.importing import import_model
-from thinned.service.inference.image_pixels import decode_image
-from thinned.service.schema.raw_body import Form, open_body
+from thinned.service.inference.image_pixels import decode_image, resize_image
+from thinned.service.schema.raw_body import Form, ImageReader, open_body
 from thinned.service.schema.request_fields import read_predict
 from thinned.service.settings import Settings
 
 Serve = Callable[..., Served]
 NPY, NPZ = "application/x-npy", "application/x-npz"
+IMAGES = ImageReader(decode_image, resize_image)
 ROWS = np.array([[0.5, -1, 2], [1, 0, 0.25]], np.float32)
 TOKENS = np.array([[1, 2, 3], [4, 5, 6]], np.int32)
 GREY = np.random.default_rng(0).integers(0, 256, (6, 8), np.uint8)
@@ -55,6 +56,8 @@ def pictures(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     for name, model in made.items():
         model.save(folder / f"{name}.keras")
         import_model(folder / f"{name}.keras", name=f"raw-{name}", tasks=tasks[name])
+    made["resized"], tasks["resized"] = made["colour"], tasks["colour"]
+    import_model(folder / "colour.keras", name="raw-resized", tasks=tasks["colour"], image_resize={None: "bilinear"})
     return {name: serve(f"raw-{name}") for name in made}
 
 
@@ -236,7 +239,7 @@ def test_a_broken_npy_is_refused_with_the_cause(classes: Served, name: str) -> N
 def test_text_comes_as_text() -> None:
     def read(array: Any) -> Any:
         opened = open_body(npy(array), Form(NPY), of, Settings())
-        return read_predict(opened.fields(of.inputs, Settings(), decode_image), of, Settings()).inputs["colour"]
+        return read_predict(opened.fields(of.inputs, Settings(), IMAGES), of, Settings()).inputs["colour"]
 
     of = card([WORDS])
     words = np.array([["red"], ["blüe"]])
@@ -380,6 +383,83 @@ def test_an_image_of_any_size_is_bounded_by_its_pixels() -> None:
         open_body(image(np.zeros((60, 60, 3), np.uint8)), Form("image/png"), of, small)
     with pytest.raises(InputError, match="with n from 1 to 100"):
         open_body(image(np.zeros((2, 101, 3), np.uint8)), Form("image/png"), of, small)
+
+
+# Images of another size
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("size", [(12, 16), (5, 9), (6, 7), (61, 3)])
+def test_an_image_of_another_size_is_resized_as_the_card_says(
+    pictures: dict[str, Served], size: tuple[int, int], kind: str
+) -> None:
+    import tensorflow as tf
+
+    served = pictures["resized"]
+    body = image(np.random.default_rng(3).integers(0, 256, (*size, 3), np.uint8), kind)
+    rows = tf.image.resize(np.asarray(Image.open(io.BytesIO(body))), (6, 8), method="bilinear").numpy()[np.newaxis]
+    expected = served.ask("POST", "/predict", json={"inputs": rows.tolist()}).json()["outputs"]
+    name = f"image/{kind.lower()}"
+    parts = form(("colour", name, body))
+    for response in (send(served, body, name), served.ask("POST", "/predict", **parts)):
+        assert response.status_code == 200, response.text
+        np.testing.assert_allclose(response.json()["outputs"], expected, atol=0.02 if kind == "JPEG" else 1e-6)
+    assert served.manager.memory.total == 0
+
+
+def test_what_is_resized_is_told(pictures: dict[str, Served]) -> None:
+    served = pictures["resized"]
+    assert served.ask("GET", "/model").json()["inputs"][0]["image_resize"] == "bilinear"
+    said = "resized as tf.image.resize does it: colour (bilinear)"
+    for name, there in (("resized", True), ("colour", False)):
+        paths = pictures[name].ask("GET", "/docs.json").json()["paths"]
+        assert all((said in paths[path]["post"]["description"]) is there for path in ("/predict", "/predict_mc"))
+    wrong = image(np.zeros((9, 8, 3), np.uint8))
+    refused(send(pictures["colour"], wrong, "image/png"), 422, "or import the model with --image-resize METHOD")
+    refused(
+        send(served, image(np.zeros((9, 8), np.uint8)), "image/png"), 422, "8 × 9 pixels, grey, and is resized, but"
+    )
+    same = image(COLOUR)
+    assert send(served, same, "image/png").content != send(pictures["colour"], wrong, "image/png").content
+    same_as_json(served, send(served, same, "image/png"), inputs=COLOUR[np.newaxis])
+
+
+def test_an_image_is_judged_by_its_declared_size_before_it_is_decoded(pictures: dict[str, Served]) -> None:
+    served = pictures["resized"]
+    began = time.monotonic()
+    for width, height in ((5000, 5000), (16_000_000, 1), (1, 16_000_000), (2**31 - 1, 2**31 - 1)):
+        body = png_of(width, height, colour=2)
+        refused(send(served, body, "image/png"), 413, "unpacked, received one of", "send a smaller image")
+    assert time.monotonic() - began < 2
+    # The larger of both heights and of both widths: each side is resized for itself.
+    of = card([InputSpec(name="wide", shape=(100, 4, 3), dtype="float32", image_resize="area")])
+    assert open_body(image(np.zeros((2, 50, 3), np.uint8)), Form("image/png"), of, Settings()).size == 100 * 50 * 3
+    assert served.manager.memory.total == 0
+
+
+@pytest.mark.parametrize("method", get_args(ImageResize))
+def test_methods_are_those_of_tensorflow_and_of_pillow(method: Any) -> None:
+    import tensorflow as tf
+
+    smooth = np.add.outer(np.arange(50), np.arange(70))[:, :, np.newaxis] + np.array([40, 60, 80])
+    pixels = (smooth + np.random.default_rng(0).integers(0, 10, (50, 70, 3))).astype(np.uint8)
+    name, antialias = method.removesuffix("-antialias"), method.endswith("-antialias")
+    for sides in ((20, 30), (90, 80)):
+        found = resize_image(pixels, sides, method)
+        np.testing.assert_array_equal(found, tf.image.resize(pixels, sides, name, antialias=antialias).numpy())
+        if antialias:
+            theirs = Image.fromarray(pixels).resize(sides[::-1], getattr(Image.Resampling, name.upper()))
+            np.testing.assert_allclose(found, np.asarray(theirs), atol=1.1)
+
+
+def test_what_takes_integers_gets_whole_values() -> None:
+    of = card([InputSpec(name="colour", shape=(20, 30, 3), dtype="uint8", image_resize="bicubic")])
+    pixels = np.random.default_rng(0).integers(0, 2, (50, 70, 3), np.uint8) * 255
+    opened = open_body(image(pixels), Form("image/png"), of, Settings())
+    found = read_predict(opened.fields(of.inputs, Settings(), IMAGES), of, Settings()).inputs["colour"]
+    exact = resize_image(pixels, (20, 30), "bicubic")
+    assert exact.min() < 0 < 255 < exact.max()
+    np.testing.assert_array_equal(found[0], np.clip(np.rint(exact), 0, 255))
 
 
 # Forms

@@ -20,6 +20,8 @@ TEXT = (ROOT / "docs" / "python.md").read_text()
 @pytest.mark.usefixtures("digits")
 def test_the_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (command,) = (block.text for block in blocks(TEXT) if block.language == "bash")
+    assert command == "thinned train digits\n"  # As the fixture does it.
     first, frames = (block.text for block in blocks(TEXT) if block.language == "python")
     names: dict[str, Any] = {}
     exec(first, names)
