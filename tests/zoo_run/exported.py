@@ -274,9 +274,10 @@ def table(results: Mapping[str, Any]) -> str:
             lines.append(f"| {words} | " + " | ".join(str(own[verdict]) for verdict in VERDICTS) + " |")
     counts = Counter(record["verdict"] for record in run)
     lines.append("| all | " + " | ".join(str(counts[verdict]) for verdict in VERDICTS) + " |")
-    lines += ["", "| not right | verdict | what was said |", "| --- | --- | --- |"]
-    for record in run:
-        if record["verdict"] not in ("right", "rightly refused"):
+    bad = [record for record in run if record["verdict"] not in ("right", "rightly refused")]
+    if bad:
+        lines += ["", "| not right | verdict | what was said |", "| --- | --- | --- |"]
+        for record in bad:
             said = re.sub(r"\s+", " ", record["text"]).replace("|", "/").replace("<", "&lt;")[:240]
             lines.append(f"| {record['name']} | {record['verdict']} | {said} |")
     return "\n".join(lines) + "\n"
