@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from tests.service.conftest import Served
-from thinned.models.errors import NotReadyError, SettingsError
+from thinned.models.errors import NotReadyError, ReloadError, SettingsError
 from thinned.models.storage.importing import import_model
 from thinned.models.storage.model_store import find
+from thinned.service.http.problem_details import answer_to
 from thinned.service.inference.model_room import ModelRoom
 from thinned.service.settings import Settings
 
@@ -148,7 +149,9 @@ def test_one_thread_computes_for_all_and_a_flood_of_one_model_delays_another_by_
 
 
 @pytest.mark.long
-def test_each_is_exchanged_for_its_newer_version(serve: Serve, tmp_path: Any) -> None:
+def test_each_is_exchanged_for_its_newer_version_if_that_fits(
+    serve: Serve, models: dict[str, str], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import keras
     from keras import layers
 
@@ -160,11 +163,23 @@ def test_each_is_exchanged_for_its_newer_version(serve: Serve, tmp_path: Any) ->
     before = version(4)
     served = serve("classes renewed")
     after = version(5)
+
+    def answering() -> str:
+        answer = served.ask("POST", "/models/renewed/predict", json={"inputs": ROWS}).json()
+        return f"renewed:{answer['model']['version']}"
+
+    # While there is no memory for both, the older one goes on.
+    room = next(manager for name, manager in served.models.items() if name == "renewed")._resources.room
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "_share", 0)
+        with pytest.raises(ReloadError, match=rf"{before} goes on: {after} takes .* once it is loaded") as refused:
+            served.models.reload()
+    assert answer_to(refused.value, "/admin/reload").status_code == 409
+    assert answering() == before
     done = served.models.reload()
     assert [(stored.tag, changed) for stored, changed in done] == [(find("classes").tag, False), (after, True)]
     assert before != after
-    answer = served.ask("POST", "/models/renewed/predict", json={"inputs": ROWS}).json()
-    assert answer["model"]["version"] == after.partition(":")[2]
+    assert answering() == after
 
 
 def test_models_that_do_not_fit_are_refused_with_their_size(
