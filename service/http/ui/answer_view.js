@@ -3,6 +3,7 @@
 import { draw, lines } from "./charts.js";
 import { ClassesView } from "./classes_view.js";
 import { element, facts, number } from "./elements.js";
+import { isMap, MapsView } from "./maps_view.js";
 import { NumbersView } from "./numbers_view.js";
 
 /** Fields of one value for a row, with their names for a reader. */
@@ -77,7 +78,7 @@ class OutputView {
     if (samples && fresh) this.passes.push(...samples.map((pass) => flat(pass[0])));
     else if (samples) this.passes = samples.map((pass) => flat(pass[0]));
     const classes = ["classification", "multilabel"].includes(this.spec.task) && flatList(row);
-    this.view ??= classes ? new ClassesView(this.spec) : new NumbersView(this.spec);
+    this.view ??= classes ? new ClassesView(this.spec) : isMap(row) ? new MapsView(this.spec) : new NumbersView(this.spec);
     if (!this.view.element.isConnected) this.place.append(this.view.element);
     this.view.show(of, this.passes);
     this.told.replaceChildren(facts(TOLD.map(([field, name]) => [name, told(first(of(field)), field)])));

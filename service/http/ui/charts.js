@@ -125,6 +125,27 @@ function label(context, colours, texts, y) {
   }
 }
 
+/** Numbers of a map, its lines one after the other, as colours: from those of the panel, at `low`, to full, at `high`. */
+export function heat(values, rows, columns, [low, high]) {
+  return (context, width, height, colours) => {
+    const [from, to] = [colours.panel, colours.dot].map(rgb);
+    const share = placer(low, high, 0, 1);
+    const small = new ImageData(columns, rows);
+    values.forEach((value, i) => {
+      small.data.set([...from.map((start, part) => start + share(value) * (to[part] - start)), 255], 4 * i);
+    });
+    const picture = new OffscreenCanvas(columns, rows);
+    picture.getContext("2d").putImageData(small, 0, 0);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(picture, 0, 0, width, height);
+  };
+}
+
+/** Red, green and blue of a colour such as #0b5cad. */
+function rgb(colour) {
+  return [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16));
+}
+
 function repaint(canvas) {
   const paint = drawings.get(canvas);
   const { clientWidth: width, clientHeight: height } = canvas;
@@ -137,7 +158,7 @@ function repaint(canvas) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
   paint(context, width, height, {
-    dot: colour("accent"), mark: colour("text"), line: colour("line"), band: colour("band"), text: colour("muted"), other: colour("other"),
+    dot: colour("accent"), mark: colour("text"), line: colour("line"), band: colour("band"), text: colour("muted"), other: colour("other"), panel: colour("panel"),
   });
 }
 

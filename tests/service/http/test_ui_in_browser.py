@@ -364,6 +364,50 @@ def test_anything_else_is_json_and_histograms(opened: Any, several: Served) -> N
         tab.wait("document.querySelector('#problem').textContent.includes('tokens')")
 
 
+@pytest.fixture(scope="module")
+def mask(serve: Callable[..., Served], tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """A segmentation into three classes with names."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(2)
+    x = keras.Input((6, 8, 3), name="image")
+    y = layers.SpatialDropout2D(0.4)(layers.Conv2D(8, 3, padding="same", activation="relu")(x))
+    path = tmp_path_factory.mktemp("mask") / "mask.keras"
+    keras.Model(x, layers.Conv2D(3, 1, activation="softmax", name="mask")(y)).save(path)
+    labels: Any = {"mask": ("sky", "road", "tree")}
+    import_model(path, name="page-mask", tasks={"mask": "classification"}, labels=labels)
+    return serve("page-mask")
+
+
+def test_a_map_is_shown_as_pictures_with_their_ends(opened: Any, mask: Served) -> None:
+    with on_a_port(create_app(mask.manager)) as url:
+        tab = opened(url)
+        after(tab, lambda: tab.drag("#drawing", [(0.2, y / 10) for y in range(1, 7)]))
+        answer = httpx.post(f"{url}/predict_mc", json=body_of(tab)).json()
+        mean, spread = np.array(answer["mean"][0]), np.sqrt(np.array(answer["variance"][0]))
+        told = {"mean": mean, "standard_deviation": spread}
+        told |= {field: np.array(answer[field][0])[..., None] for field in ("predictive_entropy", "mutual_information")}
+        numbers = shown(tab)
+        for field, maps in told.items():
+            for end, of in (("least", np.min), ("largest", np.max), ("average", np.mean)):
+                np.testing.assert_allclose(numbers[f"{field}-{end}"], of(maps, axis=(0, 1)), rtol=1e-4, atol=1e-6)
+        labels = tab.run("[...document.querySelectorAll('canvas.map')].map(e => e.getAttribute('aria-label'))")
+        assert [label.partition(":")[0] for label in labels[:2]] == ["Mean of sky", "Standard deviation of sky"]
+        assert len(labels) == 8
+        # The lines of the map lie as those of the picture: the largest and the least number have the ends' colours.
+        pixel = (
+            "(c => [...c.getContext('2d').getImageData({x} * c.width, {y} * c.height, 1, 1).data])"
+            "(document.querySelector('canvas.map'))"
+        )
+        for find, colour in ((np.argmax, [11, 92, 173, 255]), (np.argmin, [255, 255, 255, 255])):
+            row, column = np.unravel_index(find(mean[..., 0]), (6, 8))
+            assert tab.run(pixel.format(x=(column + 0.5) / 8, y=(row + 0.5) / 6)) == colour
+        assert tab.run("(b => Math.abs(b.width / b.height - 8 / 6) < 0.05)"
+                       "(document.querySelector('canvas.map').getBoundingClientRect())")  # fmt: skip
+        assert tab.complaints == []
+
+
 def test_a_model_without_noise_is_asked_for_its_answer(opened: Any, serve: Any, models: dict[str, str]) -> None:
     with on_a_port(create_app(serve(models["fixed"]).manager)) as url:
         tab = opened(url)
