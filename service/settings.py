@@ -110,8 +110,8 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _serve_what_was_packed(cls, values: dict[str, object]) -> dict[str, object]:
-        """In a bento the model that it was built with is served, whatever else the store holds."""
-        packed = [model for source in SOURCES if (model := model_of_bento(source)) is not None]
+        """In a bento the models that it was built with are served, whatever else the store holds."""
+        packed = [models for source in SOURCES if (models := models_of_bento(source)) is not None]
         return {"model": packed[0], **values} if packed else values
 
     @model_validator(mode="before")
@@ -186,8 +186,10 @@ class Settings(BaseSettings):
 
 
 @cache
-def model_of_bento(source: Path) -> str | None:
-    """The first model of ours, name:version, that a bento was built with; None outside of bentos.
+def models_of_bento(source: Path) -> str | None:
+    """What a bento was built to serve, as `model` names it; None outside of bentos.
+
+    It is what its environment names, where `thinned build` packed several models; else its first model of ours.
 
     Args:
         source: The folder of the code, which is `src` in a bento, beside its `bento.yaml`.
@@ -199,7 +201,11 @@ def model_of_bento(source: Path) -> str | None:
             described = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, yaml.YAMLError):
         return None
-    packed = described.get("models") if isinstance(described, dict) else None
+    described = described if isinstance(described, dict) else {}
+    for given in described.get("envs") or ():
+        if isinstance(given, dict) and given.get("name") == variable("model") and given.get("value"):
+            return str(given["value"])
+    packed = described.get("models")
     return next((model["tag"] for model in packed or () if str(model.get("module", "")).startswith("thinned.")), None)
 
 

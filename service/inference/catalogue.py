@@ -15,9 +15,10 @@ from thinned.service.inference.resources import Resources
 from thinned.service.inference.shadow import Shadow, check_comparable
 from thinned.service.inference.siblings import Siblings
 from thinned.service.inference.threads import give_way
+from thinned.service.references import Reference
 from thinned.service.settings import Settings
 
-__all__ = ["Catalogue", "check_models"]
+__all__ = ["Catalogue", "check_models", "check_shadows"]
 
 log = logging.getLogger("bentoml.thinned")
 
@@ -180,8 +181,17 @@ def check_models(settings: Settings, found: Sequence[StoredModel]) -> None:
         SettingsError: They do not fit into the memory, or a shadow cannot be compared with its model.
     """
     ModelRoom(settings).check(found)
+    check_shadows(settings.references, found)
+
+
+def check_shadows(references: Sequence[Reference], found: Sequence[StoredModel]) -> None:
+    """Find out whether each shadow can be compared with its model; `found` is what the store has for each reference.
+
+    Raises:
+        SettingsError: It takes or answers something else.
+    """
     answering: dict[str, StoredModel] = {}
-    for reference, stored in zip(settings.references, found, strict=True):
+    for reference, stored in zip(references, found, strict=True):
         if reference.shadow_of is None:
             answering[reference.name] = stored
         else:

@@ -15,7 +15,7 @@ from tests.serving import ROOT, free_port, run_cli
 from thinned.loadtest.service_process import serving
 from thinned.models.storage import model_store
 from thinned.models.storage.importing import import_model
-from thinned.service.settings import Settings, model_of_bento
+from thinned.service.settings import Settings, models_of_bento
 
 
 def test_the_bento_of_the_example_holds_what_serving_needs(digits: str) -> None:
@@ -31,19 +31,20 @@ def test_the_bento_of_the_example_holds_what_serving_needs(digits: str) -> None:
     assert "--hash=sha256:" in requirements
     for tool in ("pytest", "hypothesis", "locust", "matplotlib", "scikit-learn", "mypy"):
         assert f"\n{tool}==" not in requirements
-    assert model_of_bento(Path(bento.path, "src")) == model_store.find(digits).tag
+    assert models_of_bento(Path(bento.path, "src")) == model_store.find(digits).tag
 
 
 @pytest.mark.long
-def test_a_bento_serves_the_model_that_it_was_built_with(digits: str, tmp_path: Path) -> None:
+def test_a_bento_serves_the_models_that_it_was_built_with(digits: str, tmp_path: Path) -> None:
     """Whatever else is in the store: the example, and a newer version of the same name."""
     import keras
 
     x = keras.Input((2,), name="x")
     keras.Model(x, keras.layers.Dense(3, name="y")(keras.layers.Dropout(0.5)(x))).save(tmp_path / "packed.keras")
     packed = import_model(tmp_path / "packed.keras", name="packed", tasks={None: "regression"})
-    built = run_cli("build", "packed").stdout
-    assert f"which serves {packed.tag}. Next: bentoml serve thinned-packed:" in built
+    built = run_cli("build", "packed", "packed@shadow", digits).stdout
+    served = f"{packed.tag} {packed.tag}@shadow {model_store.find(digits).tag}"
+    assert f"which serves {served}. Next: bentoml serve thinned-packed:" in built
     newer = model_store.store(packed.path / "model.keras", packed.card)
     assert model_store.find("packed") == newer
 
@@ -55,21 +56,34 @@ def test_a_bento_serves_the_model_that_it_was_built_with(digits: str, tmp_path: 
         assert answer["model"] == {"name": "packed", "version": packed.version}
         assert (len(answer["mean"][0]), answer["estimator"]) == (3, "exact")
         assert httpx.get(service.url + "/model").json()["sha256"] == packed.card.sha256
+        models = httpx.get(service.url + "/models").json()["models"]
+        assert [(one["name"], one["shadow"]) for one in models] == [("packed", packed.tag), (digits, None)]
         assert {httpx.get(service.url + path).status_code for path in ("/ui", "/ui/main.js", "/ui/style.css")} == {200}
 
 
 def test_what_a_bento_says_of_its_models(tmp_path: Path) -> None:
     source = tmp_path / "src"
     source.mkdir()
-    assert model_of_bento(source) is None
+    assert models_of_bento(source) is None
     theirs = {"tag": "theirs:1", "module": "bentoml.sklearn"}
     ours = {"tag": "ours:1", "module": "thinned.models.storage.model_store"}
     for number, (described, expected) in enumerate(
-        [({"models": [theirs, ours]}, "ours:1"), ({"models": [theirs]}, None), ({}, None), ([], None), ("a: [", None)]
+        [
+            ({"models": [theirs, ours]}, "ours:1"),
+            ({"models": [theirs]}, None),
+            ({}, None),
+            ([], None),
+            ("a: [", None),
+            (
+                {"models": [theirs, ours], "envs": [{"name": "THINNED_MODEL", "value": "b:2 ours:1@shadow"}]},
+                "b:2 ours:1@shadow",
+            ),
+            ({"models": [ours], "envs": [{"name": "OTHER", "value": "x"}, "?"]}, "ours:1"),
+        ]
     ):
         source = tmp_path / str(number) / "src"
         source.mkdir(parents=True)
         text = described if isinstance(described, str) else yaml.safe_dump(described)
         (source.parent / "bento.yaml").write_text(text)
-        assert model_of_bento(source) == expected
+        assert models_of_bento(source) == expected
     assert Settings().model == "digits"
