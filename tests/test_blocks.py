@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,16 @@ EXCEPTED = {
     ("protocol", "import numpy as np"): TRITON,
     ("protocol", "import tritonclient.grpc as triton"): TRITON,
 }
+EXCEPTED |= {
+    (
+        "score",
+        'pip install "thinned[ray]"',
+    ): "needs a Ray cluster: tests/service/cli/scoring/test_ray.py starts one, by `make score-ray`",
+    (
+        "score",
+        "python -m thinned.loadtest.benchmarks.scoring --models diabetes --row-passes 12000000",
+    ): "is a benchmark of minutes, which needs Ray",
+}
 LANGUAGES = {"python", "bash", "json", "text"}
 """`text` is what a block or a command prints, or a measurement's result."""
 
@@ -65,7 +77,7 @@ def of(page: str, language: str, but: str = "\0") -> list[Any]:
 
 
 RUN_HERE = {("api", "bash"), ("api", "python"), ("api", "json"), ("protocol", "bash"), ("several_models", "json")}
-RUN_HERE |= {("ensembles", "bash"), ("load", "bash")}
+RUN_HERE |= {("ensembles", "bash"), ("load", "bash"), ("export", "bash"), ("export", "python"), ("score", "bash")}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -198,3 +210,27 @@ def test_an_ensemble_is_made_and_served(block: Block, tmp_path: Path) -> None:
         body = {"inputs": [[1, 2, 3, 4]], "n_samples": 8}
         answer = httpx.post(f"{service.url}/predict_mc", json=body).json()
         assert np.shape(answer["variance_between"]) == (1, 1)
+
+
+@pytest.mark.long
+def test_an_exported_file_answers(digits: str, tmp_path: Path) -> None:
+    (exported,), (loaded,) = of("export", "bash"), of("export", "python")
+    assert "served/digits/1" in bash(exported.values[0].text, tmp_path, path_with_thinned(tmp_path))
+    command = [sys.executable, "-c", loaded.values[0].text]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.count("tf.Tensor") == 3
+
+
+@pytest.mark.long
+def test_a_data_set_is_scored(tmp_path: Path) -> None:
+    import keras
+    import pandas
+    from keras import layers
+
+    inputs = keras.Input((2,), name="house")
+    keras.Model(inputs, layers.Dense(1)(layers.Dropout(0.5)(layers.Dense(8)(inputs)))).save(tmp_path / "house.keras")
+    run_cli("import", str(tmp_path / "house.keras"), "--task", "regression", "--feature-names", "area,rooms")
+    pandas.DataFrame({"area": [50.0, 90.0], "rooms": [2.0, 4.0]}).to_parquet(tmp_path / "houses.parquet")
+    (block,) = of("score", "bash")
+    bash(block.values[0].text, tmp_path, path_with_thinned(tmp_path))
+    assert {"row", "mean", "variance"} <= set(pandas.read_parquet(tmp_path / "scored").columns)
