@@ -33,7 +33,7 @@ class MemoryBudget:
         self.own_arriving = 0
         """Bodies that are on their way."""
         self._all = [self]
-        self._used = [0]
+        self._used = [0]  # The sum of all that they hold, in one place: every request asks for it several times.
 
     def beside(self, metrics: Metrics) -> MemoryBudget:
         """The same budget for the requests of another model: what either holds is held of the limit."""
