@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 __all__ = [
+    "as_tensor",
     "call_concrete",
     "floating_point_operations",
     "import_tensorflow",
@@ -27,15 +28,32 @@ def call_concrete(concrete: Any, args: Sequence[Any]) -> list[Any]:
     """Call a concrete function on its flat arguments, arrays or tensors.
 
     Its own call binds them to its signature, which takes as long as a small network. `_inference_function` goes past
-    that; where it is gone, the public call is used.
+    that; where it is gone, the public call is used. Arrays are read where they lie: whatever the function gives may
+    share their memory, until they are copied.
     """
     import tensorflow as tf
 
-    tensors = [arg if isinstance(arg, tf.Tensor) else tf.constant(arg) for arg in args]
+    tensors = [arg if isinstance(arg, tf.Tensor) else as_tensor(arg) for arg in args]
     inner = getattr(getattr(concrete, "_inference_function", None), "call_preflattened", None)
     if inner is None:
         return list(concrete(*tensors))
     return list(inner(tensors + concrete.captured_inputs))
+
+
+def as_tensor(array: Any) -> Any:
+    """A tensor in the memory of the processor that shares that of the array, where it may.
+
+    `tf.constant` runs an operation, `_EagerConst`, to copy it, which takes ten times as long, and as long as a layer of
+    a small network. Nothing public leaves that out but `dlpack`, which takes neither text nor arrays that are
+    read-only. Where the private class is gone, `tf.constant` is used.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework import ops
+
+    eager = getattr(ops, "EagerTensor", None)
+    if eager is None or not tf.executing_eagerly():
+        return tf.constant(array)
+    return eager(array, None, None)
 
 
 def floating_point_operations(graph: Any) -> int:

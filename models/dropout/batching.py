@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from thinned.models.dropout.noise.draws import DrawnNoise
 from thinned.models.sampling import BLOCK
 
 __all__ = ["BatchItem", "Frontier", "GraphArguments", "RowOwners", "block_counts", "graph_arguments", "run_arguments"]
@@ -38,6 +39,7 @@ class BatchItem:
         inputs: For each input its array (B, *input_shape); or
         frontier: what the prefix made of them, to draw further passes without running it again.
         keep_passes: Whether the passes themselves are wanted, not their statistics alone.
+        noise: What its seed draws, where that has been drawn ahead.
 
     Raises:
         ValueError: There are not exactly one of `inputs` and `frontier`.
@@ -50,6 +52,7 @@ class BatchItem:
     inputs: Mapping[str, Array] | None = None
     frontier: Frontier | None = None
     keep_passes: bool = False
+    noise: DrawnNoise | None = None
 
     def __post_init__(self) -> None:
         if (self.inputs is None) == (self.frontier is None):
@@ -92,6 +95,6 @@ def run_arguments(rows: int, count: int, seed: int, first: int) -> npt.NDArray[n
 
 def block_counts(first: int, count: int) -> npt.NDArray[np.int64]:
     """How many of passes first to first + count - 1 lie in each block of 32 that they touch."""
-    borders = np.arange(first // BLOCK, -(-(first + count) // BLOCK) + 1) * BLOCK
-    inside = np.clip(borders, first, first + count)
-    return inside[1:] - inside[:-1]
+    end = first + count
+    starts = range(first // BLOCK * BLOCK, end, BLOCK)
+    return np.array([min(start + BLOCK, end) - max(start, first) for start in starts], np.int64)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from thinned.models.dropout.batching import BatchItem, RowOwners, block_counts
 from thinned.models.dropout.block_reduction import ClassScale, Closed, ReducedBlocks, reduce_blocks
 from thinned.models.dropout.graph_calls import call_model, varies
+from thinned.models.dropout.noise.draws import Draws, Given, Recorded
 from thinned.models.dropout.noise.factors import Call, Factors
 from thinned.models.dropout.noise.noise_context import Draw, NoiseContext
 from thinned.models.dropout.noise.philox import RandomWords
@@ -28,9 +29,10 @@ from thinned.models.dropout.sites.trace_checks import refuse_leftover_noise
 from thinned.models.sampling import Sampling
 from thinned.models.uncertainty import BlockStatistics
 
-__all__ = ["CompiledGraphs", "GraphKey"]
+__all__ = ["CompiledGraphs", "GraphKey", "Masks"]
 
 Tensor = Any
+Masks = Literal["all", "not the last", "all and forms"]
 _WIDTHS: Mapping[RowOwners, int] = {"one": 1, "same draw": 2, "several": 3}  # arguments before the rows
 _HEAD = 4  # rows, passes, seed, first pass
 
@@ -43,14 +45,16 @@ class GraphKey(NamedTuple):
     tensors of varying lengths hold), or "tail" (frontier and what comes of `call` to outputs).
 
     `masks` says which are drawn: all; none of those whose moments are closed forms, as far as nothing else needs them;
-    or all, closed forms beside them.
+    or all, closed forms beside them. `given` says that they are not drawn in the graph, but are arguments behind the
+    first ones; "noise" gives these (of any frontier).
     """
 
-    body: Literal["prefix", "suffix", "from_inputs", "from_frontier", "spread", "sizes", "tail"]
+    body: Literal["prefix", "suffix", "from_inputs", "from_frontier", "spread", "sizes", "tail", "noise"]
     sampling: Sampling = "stratified"
     owners: RowOwners = "one"
-    masks: Literal["all", "not the last", "all and forms"] = "all"
+    masks: Masks = "all"
     call: Call | None = None
+    given: bool = False
 
 
 class CompiledGraphs:
@@ -188,7 +192,9 @@ class CompiledGraphs:
             head += [tf.TensorSpec([None], tf.int32)]
         if key.owners == "several":
             head += [tf.TensorSpec([3, None], tf.int64), tf.TensorSpec([None], tf.int32)]
-        if key.body in ("suffix", "from_frontier", "tail"):
+        if key.given:
+            head += [tf.TensorSpec(noise.shape, noise.dtype) for noise in self._noise_of(key).outputs]
+        if key.body in ("suffix", "from_frontier", "tail", "noise"):
             head += [tf.TensorSpec(x.shape, x.dtype) for x in self.get(GraphKey("prefix")).outputs]
             if key.call is not None:
                 given = self.drawn[GraphKey("suffix")][0].factors.met[key.call][0].after
@@ -196,12 +202,25 @@ class CompiledGraphs:
             return head
         return head + list(self.signature.tensors)
 
+    def _noise_of(self, key: GraphKey) -> Any:
+        """The graph that draws what this one is given."""
+        return self.get(GraphKey("noise", key.sampling, masks=key.masks))
+
     def _body(self, key: GraphKey, providers: Sequence[_PassNoise]) -> Callable[..., list[Tensor]]:
-        width = _WIDTHS[key.owners]
+        own = _WIDTHS[key.owners]
+        width = own + (len(self._noise_of(key).outputs) if key.given else 0)
 
         def suffix(*args: Tensor) -> list[Tensor]:
+            return drawn(args, Given(args[own:width]) if key.given else None)
+
+        def noise(*args: Tensor) -> list[Tensor]:
+            recorded = Recorded()
+            drawn(args, recorded)
+            return recorded.tensors
+
+        def drawn(args: Sequence[Tensor], draws: Draws | None) -> list[Tensor]:
             factors = Factors(off=self._closed(key).off if key.masks == "not the last" else frozenset())
-            context, outputs = self.drawn[key] = self._draw(key, providers, args[:width], args[width:], factors)
+            context, outputs = self.drawn[key] = self._draw(key, providers, args[:own], args[width:], factors, draws)
             closed = self._closed(key)
             targets = [target_of(x)[0] if f else x for x, f in zip(outputs, closed.functions, strict=True)]
             return outputs + closed.moments(targets, context.factors, context)
@@ -216,9 +235,9 @@ class CompiledGraphs:
             return list(self.get(key._replace(body="from_frontier"))(*args[:width], *frontier))
 
         def from_frontier(*args: Tensor) -> list[Tensor]:
-            drawn = self.get(key._replace(body="suffix"))(*args)
+            outputs = self.get(key._replace(body="suffix"))(*args)
             rows, count, _, first = tf.unstack(args[0])
-            laid = iter([_by_pass(output, count, rows) for output in drawn])
+            laid = iter([_by_pass(output, count, rows) for output in outputs])
             passes = list(islice(laid, len(self.classes)))
             limits = _limits(key, args)
             closed = self._closed(key)
@@ -255,6 +274,7 @@ class CompiledGraphs:
             "spread": spread,
             "sizes": sizes,
             "tail": tail,
+            "noise": noise,
         }
         return bodies[key.body]
 
@@ -265,6 +285,7 @@ class CompiledGraphs:
         head: Sequence[Tensor],
         frontier: Sequence[Tensor],
         factors: Factors | None = None,
+        draws: Draws | None = None,
     ) -> tuple[NoiseContext, list[Tensor]]:
         """Draw the passes that `head` names, and run the suffix on them."""
         rows, count = tf.cast(head[0][0], tf.int32), tf.cast(head[0][1], tf.int32)
@@ -272,7 +293,7 @@ class CompiledGraphs:
         seeds, first = (head[1][0], head[1][1]) if several else (head[0][2:3], head[0][3:4])
         words = RandomWords(seeds, head[2] if several else None)
 
-        def drawn(first: Tensor, count: Tensor, one_pass: bool) -> tuple[NoiseContext, list[Tensor]]:
+        def passes_of(first: Tensor, count: Tensor, one_pass: bool) -> tuple[NoiseContext, list[Tensor]]:
             context = NoiseContext(
                 words,
                 first=first,
@@ -282,18 +303,19 @@ class CompiledGraphs:
                 layouts=self.sites.layouts,
                 one_pass=one_pass,
                 factors=factors,
+                draws=draws,
             )
             for provider in providers:
                 provider.context = context
             return context, self.runner.suffix(context, frontier)
 
         if not self.sites.rowless:
-            return drawn(first, count, one_pass=False)
+            return passes_of(first, count, one_pass=False)
         # Noise on a kernel or a table has no rows to be laid beside: each pass is a call of the suffix by itself.
         contexts: list[NoiseContext] = []
 
         def one(index: Tensor) -> list[Tensor]:
-            context, outputs = drawn(first + index, tf.constant(1), one_pass=True)
+            context, outputs = passes_of(first + index, tf.constant(1), one_pass=True)
             contexts.append(context)
             return outputs
 

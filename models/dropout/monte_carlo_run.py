@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.models.dropout.batching import BatchItem, Frontier
+from thinned.models.dropout.noise.draws import DrawnNoise
 from thinned.models.dropout.refused_values import placed
 from thinned.models.errors import InputError
 from thinned.models.sampling import BLOCK, Estimator, Sampling
@@ -129,6 +130,8 @@ class MonteCarloRun:
         self.estimator: Estimator = estimator
         self.exact = exact
         self.seed = seed
+        self.noise: DrawnNoise | None = None
+        """What that seed draws, where whoever chose it has drawn it ahead."""
         self.sampling: Sampling = sampling
         self.keeps_passes = keep_passes
         self.tolerance = tolerance
@@ -185,6 +188,7 @@ class MonteCarloRun:
             inputs=piece.inputs if item.whole else None,
             frontier=piece.frontier,
             keep_passes=self.keeps_passes,
+            noise=self.noise,
         )
 
     def take(self, part: Part) -> None:

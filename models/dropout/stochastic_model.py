@@ -21,11 +21,12 @@ from thinned.models.dropout.batching import BatchItem, Frontier, graph_arguments
 from thinned.models.dropout.block_reduction import ClassScale
 from thinned.models.dropout.call_memory import CALL_BYTES, SizeLaw, measure_sizes
 from thinned.models.dropout.closed_forms import NO_SITE, find_closed_forms
-from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey
+from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey, Masks
 from thinned.models.dropout.example_rows import ExampleRows, find_examples
 from thinned.models.dropout.graph_calls import call_model, row_bytes
 from thinned.models.dropout.kept_variables import kept_variables
 from thinned.models.dropout.monte_carlo_run import MonteCarloRun, complete
+from thinned.models.dropout.noise_ahead import MOST_BYTES, NoiseAhead
 from thinned.models.dropout.partition.graph_partition import Partition, forced_layers
 from thinned.models.dropout.partition.last_layer import ClosedForms
 from thinned.models.dropout.partition.partition_runner import (
@@ -169,7 +170,8 @@ class StochasticModel:
         Raises:
             InputError: The model itself refuses the values.
         """
-        flat, key = self.flat(inputs), GraphKey("prefix")
+        # Copied: the frontier stays, and may be the inputs themselves, which are not ours.
+        flat, key = [tf.constant(x) for x in self.flat(inputs)], GraphKey("prefix")
         parts = [self.graphs.run(key, *part) for part in self._pieces(flat, self._prefix_rows)]
         return Frontier(len(flat[0]), tuple(_stacked(column) for column in zip(*parts, strict=True)))
 
@@ -241,12 +243,40 @@ class StochasticModel:
             return [self._draw([item], sampling, estimator)[0] for item in items]
         else:
             rows = [np.concatenate(column) if from_inputs else tf.concat(column, axis=0) for column in columns]
-        key = GraphKey("from_inputs" if from_inputs else "from_frontier", sampling, owners)
-        if estimator == "best" and self.closed_forms:
-            keeps = any(item.keep_passes for item in items)
-            key = key._replace(masks="all and forms" if keeps else "not the last")
-        tensors = self.graphs.run(key, *arguments, *rows)
+        masks = self._masks(estimator, keep_passes=any(item.keep_passes for item in items))
+        key = GraphKey("from_inputs" if from_inputs else "from_frontier", sampling, owners, masks)
+        noise = self._given_noise(key, items)
+        tensors = self.graphs.run(key._replace(given=bool(noise)), *arguments, *noise, *rows)
         return self.graphs.statistics(key, items, [output.name for output in self._own_outputs], tensors)
+
+    def _masks(self, estimator: Estimator, *, keep_passes: bool) -> Masks:
+        """Which masks a graph draws for such an answer."""
+        if estimator == "passes" or not self.closed_forms:
+            return "all"
+        return "all and forms" if keep_passes else "not the last"
+
+    @staticmethod
+    def _given_noise(key: GraphKey, items: Sequence[BatchItem]) -> tuple[Tensor, ...]:
+        """What a call need not draw: it was drawn ahead, all of it."""
+        noise, seed, last = items[0].noise, items[0].seed, items[0].first + max(item.count for item in items)
+        if noise is None or key.owners != "one" or key.sampling != "stratified":
+            return ()
+        return noise.tensors if (noise.masks, noise.seed) == (key.masks, seed) and last <= noise.passes else ()
+
+    def draws_ahead(self, most_bytes: int = MOST_BYTES) -> NoiseAhead | None:
+        """What draws noise ahead of requests that name no seed and ask for nothing unusual; traces graphs.
+
+        Args:
+            most_bytes: What may be kept of it.
+
+        Returns:
+            None where noise is not for whole passes, hangs on the rows, or is too much to keep.
+        """
+        if not self.sites:
+            return None
+        ahead = NoiseAhead(self.graphs, self._masks("best", keep_passes=False), most_bytes)
+        rows = self.prefix(self.examples.rows(2))
+        return ahead if ahead.is_proven(rows.tensors, rows.rows) else None
 
     def sample(
         self,

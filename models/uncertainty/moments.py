@@ -76,11 +76,12 @@ class Moments:
         count = values.shape[0]
         if count == 0:
             return self
-        mean = values.mean(axis=0)
+        # `np.add.reduce` is what `sum` calls, in a third of the time where there are few numbers.
+        mean = np.add.reduce(values) / count
         gap = values - mean
         # The rounding left in the mean is worked back in: this is the corrected two-pass algorithm.
-        residue = gap.sum(axis=0)
-        return self._join(count, mean + residue / count, (gap * gap).sum(axis=0) - residue * residue / count)
+        residue = np.add.reduce(gap)
+        return self._join(count, mean + residue / count, np.add.reduce(gap * gap) - residue * residue / count)
 
     def merge(self, other: Moments) -> Self:
         """Add what another instance has seen; `other` stays as it is.

@@ -114,6 +114,8 @@ class RunningStatistics:
 
     def __init__(self) -> None:
         self._all = Moments()
+        self._full = 0
+        self._few: list[Array] = []
         self._means = Moments()
         self._open = Moments()
         self._probabilities: Array | None = None
@@ -133,23 +135,31 @@ class RunningStatistics:
         if part.first != self.count:
             raise ValueError(f"expected passes from {self.count} on, received passes from {part.first} on")
         self.members = part.members
-        whole = part.counts == BLOCK
-        self._means.update(part.mean[whole])
+        weights, whole = part.counts.astype(np.float64), part.counts == BLOCK
+        self._add_means(part.mean[whole])
         # Whole blocks are whole pieces; a block that was cut is put together from pieces that follow each other.
         for i in np.flatnonzero(~whole).tolist():
             end = part.first + int(part.counts[: i + 1].sum())
             self._open.merge(Moments.from_parts(int(part.counts[i]), part.mean[i], part.deviations[i]))
             if end % BLOCK == 0:
-                self._means.update(self._open.mean[np.newaxis])
+                self._add_means(self._open.mean[np.newaxis])
                 self._open = Moments()
-        self._all.merge(_joined(part.counts, part.mean, part.deviations))
+        self._all.merge(_joined(weights, part.mean, part.deviations))
         if part.probabilities is not None and part.entropy is not None:
-            self._probabilities = _add(self._probabilities, part.counts, part.probabilities)
-            self._entropy = _add(self._entropy, part.counts, part.entropy)
+            self._probabilities = _add(self._probabilities, weights, part.probabilities)
+            self._entropy = _add(self._entropy, weights, part.entropy)
         if part.within is not None:
-            self._within = _add(self._within, part.counts, part.within)
+            self._within = _add(self._within, weights, part.within)
             self.made = part.made
         return self
+
+    def _add_means(self, means: Array) -> None:
+        """Add means of full blocks; the first few only lie by, since their spread tells nothing yet."""
+        self._full += len(means)
+        self._few += list(means)
+        if self._full >= LEAST_BLOCKS and self._few:
+            self._means.update(np.stack(self._few))
+            self._few.clear()
 
     @classmethod
     def of_rows(cls, parts: Sequence[RunningStatistics]) -> RunningStatistics:
@@ -158,6 +168,8 @@ class RunningStatistics:
             return parts[0]
         made = cls()
         made._all = Moments.of_rows([part._all for part in parts])
+        made._full = parts[0]._full
+        made._few = [np.concatenate(few) for few in zip(*(part._few for part in parts), strict=True)]
         made._means = Moments.of_rows([part._means for part in parts])
         made._open = Moments.of_rows([part._open for part in parts])
         made._probabilities = _rows([part._probabilities for part in parts])
@@ -238,11 +250,11 @@ class RunningStatistics:
         those of further members, whose errors need not be alike.
         """
         by_blocks = sampling == "stratified" and self.enough_blocks()
-        return (self._means.count if by_blocks else self.count) - 1
+        return (self._full if by_blocks else self.count) - 1
 
     def enough_blocks(self) -> bool:
         """Whether the spread of blocks can tell the error of the mean."""
-        return self._means.count >= LEAST_BLOCKS
+        return self._full >= LEAST_BLOCKS
 
     @property
     def error_of_passes(self) -> Array:
@@ -258,7 +270,7 @@ class RunningStatistics:
         Raises:
             ValueError: There are fewer than 4 full blocks.
         """
-        blocks = self._means.count
+        blocks = self._full
         if not self.enough_blocks():
             raise ValueError(f"expected {LEAST_BLOCKS} full blocks or more, received {blocks}; use error_of_passes")
         within = blocks * BLOCK / self.count
@@ -291,19 +303,20 @@ def widening(degrees_of_freedom: int, level: float = 0.95) -> float:
     return float(stdtrit(degrees_of_freedom, upper) / ndtri(upper))
 
 
-def _joined(counts: NDArray[np.int64], means: Array, deviations: Array) -> Moments:
-    """All pieces as one, at once: Chan, Golub & LeVeque (1983) for any number of parts."""
-    total = int(counts.sum())
-    weights = counts.reshape(-1, *([1] * (means.ndim - 1))).astype(np.float64)
+def _joined(weights: Array, means: Array, deviations: Array) -> Moments:
+    """All pieces of so many passes as one, at once: Chan, Golub & LeVeque (1983) for any number of parts."""
+    total = int(weights.sum())
+    if len(weights) == 1:
+        return Moments.from_parts(total, means[0], deviations[0])
+    flat = means.reshape(len(weights), -1)
     with np.errstate(invalid="ignore", over="ignore"):  # A pass may be infinite: the answer is then refused.
-        mean = (weights * means).sum(axis=0) / total
-        squares = deviations.sum(axis=0) + (weights * (means - mean) ** 2).sum(axis=0)
-    return Moments.from_parts(total, mean, squares)
+        mean = weights @ flat / total
+        squares = np.add.reduce(deviations) + (weights @ (flat - mean) ** 2).reshape(means.shape[1:])
+    return Moments.from_parts(total, mean.reshape(means.shape[1:]), squares)
 
 
-def _add(total: Array | None, counts: NDArray[np.int64], means: Array) -> Array:
-    weighted = counts.astype(np.float64) @ means.reshape(len(means), -1)
-    added: Array = weighted.reshape(means.shape[1:])
+def _add(total: Array | None, weights: Array, means: Array) -> Array:
+    added: Array = (weights @ means.reshape(len(means), -1)).reshape(means.shape[1:])
     return added if total is None else total + added
 
 

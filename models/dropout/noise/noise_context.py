@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from thinned.models.dropout.noise.draws import Draws, Given
 from thinned.models.dropout.noise.factors import Call, Factors, Met
 from thinned.models.dropout.noise.laws import inverted_dropout
 from thinned.models.dropout.noise.philox import RandomWords
@@ -68,6 +69,7 @@ class NoiseContext:
         layouts: What is known of the calls that will come. The small masks among them are drawn together, here.
         one_pass: Whether `count` is 1: then noise may also meet tensors that have no rows.
         factors: What is to be done with factors of mean 1; by default all are drawn.
+        draws: Where noise comes from that is not drawn in this graph, or what is told of it.
     """
 
     def __init__(
@@ -81,12 +83,13 @@ class NoiseContext:
         layouts: Mapping[Call, Layout],
         one_pass: bool = False,
         factors: Factors | None = None,
+        draws: Draws | None = None,
     ) -> None:
         self.one_pass = one_pass
         self.factors = factors or Factors()
         self.count = count
         self.rows = rows
-        self._words, self._first, self._sampling = words, first, sampling
+        self._words, self._first, self._sampling, self._draws = words, first, sampling, draws
         self.row_passes = count * rows
         self.sampler = make_sampler(sampling, words, first, count)
         self.layouts = layouts
@@ -95,13 +98,17 @@ class NoiseContext:
         """What came out of each call of a site, (S, B, T, ...): looked at only to see that passes differ, and where
         noise goes."""
         self._calls: Counter[int] = Counter()
-        self.pool = self._draw_pool()
+        self.pool = {} if isinstance(draws, Given) else self._draw_pool()
 
     def draw(self, site: int) -> Draw:
         """The noise of one call of site number `site`. A layer applied twice draws twice, as Keras does."""
         call = Call(site, self._calls[site])
         self._calls[site] += 1
         return Draw(self, call, wide=self.wide)
+
+    def noise(self, draw: Callable[[], Tensor]) -> Tensor:
+        """What `draw` draws for all passes, or what stands for it: (S, 1, units), or (S, B, units)."""
+        return draw() if self._draws is None else self._draws.take(draw, self._first[0], self.count)
 
     def widen(self, x: Tensor) -> Tensor:
         """Repeat (B * T, ...) for every pass: (S * B * T, ...), pass-major."""
@@ -124,6 +131,7 @@ class NoiseContext:
             rows=tf.constant(1) if self._words.owners is None else self.rows,
             sampling=self._sampling,
             layouts={call: replace(layout, rate=None) for call, layout in self.layouts.items()},  # without a pool
+            draws=self._draws,
         )
 
     def _draw_pool(self) -> dict[Call, Tensor]:
@@ -240,13 +248,15 @@ class Draw:
         if rows is None:
             if not context.one_pass:
                 raise RuntimeError("noise without rows in a graph of several passes")
-            numbers = tf.reshape(take(self._stream(), _product(dims)), dims)
+            numbers = tf.reshape(context.noise(lambda: take(self._stream(), _product(dims))), dims)
             context.noisy.append((self._call, numbers))
             return numbers
         folded = dims[rows.axis] // context.row_passes
         tail = [*dims[: rows.axis], *dims[rows.axis + 1 :]]
         units = _product([folded, *tail])
-        drawn = tf.broadcast_to(take(self._stream(), units), [context.count, context.rows, units])
+        drawn = tf.broadcast_to(
+            context.noise(lambda: take(self._stream(), units)), [context.count, context.rows, units]
+        )
         laid = tf.reshape(drawn, [context.row_passes * folded, *tail])
         laid.set_shape([None, *static[: rows.axis], *static[rows.axis + 1 :]])
         context.noisy.append((self._call, laid))
@@ -282,7 +292,7 @@ class Draw:
         folded: Any = tf.shape(moved)[0] // rows if layout.folded is None else layout.folded
         shared, noise_tail = tail_of_noise(noise_shape, shape)
         noise_dims = [1 if shared else folded, *noise_tail]
-        noise = draw(_product(noise_dims))
+        noise = context.noise(lambda: draw(_product(noise_dims)))
         owners = context.rows if noise.shape[1] is None else noise.shape[1]
         plain = isinstance(folded, int) and folded == 1
         if plain:  # nothing is folded: an axis less
@@ -310,7 +320,7 @@ class Draw:
         shape = lengths(x)
         padded = padded_noise_shape(noise_shape, len(shape))
         dims = [full if n is None else n for n, full in zip(padded, shape, strict=True)]
-        noisy = combine(x, tf.reshape(draw(_product(dims)), dims))
+        noisy = combine(x, tf.reshape(self._context.noise(lambda: draw(_product(dims))), dims))
         self._context.noisy.append((self._call, noisy))
         noisy.set_shape(x.shape)
         return noisy

@@ -1,0 +1,159 @@
+"""Noise drawn before it is asked for: seeds that nobody has had yet, with what their first passes draw.
+
+Whoever names no seed may have any. What is drawn ahead for a seed is bit for bit what is drawn for it when it is named,
+so that such an answer can be asked for again by the seed that it tells.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from thinned.models.dropout.batching import run_arguments
+from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey, Masks
+from thinned.models.dropout.noise.draws import DrawnNoise, needs_rows
+from thinned.models.errors import ThinnedError
+from thinned.models.sampling import BLOCK, draw_seed
+
+__all__ = ["MOST_BYTES", "MOST_SEEDS", "NoiseAhead"]
+
+Tensor = Any
+MOST_BYTES = 64 << 20
+"""Of all noise that is kept of a model."""
+MOST_SEEDS = 16
+LEAST_PASSES = 4 * BLOCK
+MOST_PASSES = 32 * BLOCK
+_PIECE_S = 0.001
+"""What a piece of the drawing should take at most, where it may be cut so far."""
+
+
+class NoiseAhead:
+    """Noise of seeds that nobody has had yet. Safe to use from several threads; one fills it.
+
+    As many passes of a seed are drawn as were asked for of late, 128 at least and 1,024 at most, so far as they fit.
+
+    Args:
+        graphs: The model's.
+        masks: Of the graphs that are given it.
+        most_bytes: What may be kept.
+    """
+
+    def __init__(self, graphs: CompiledGraphs, masks: Masks, most_bytes: int = MOST_BYTES) -> None:
+        self._graphs, self._most_bytes = graphs, most_bytes
+        self._masks, self._key = masks, GraphKey("noise", masks=masks)
+        self._lock = threading.Lock()
+        self._ready: deque[DrawnNoise] = deque()
+        self._passes = LEAST_PASSES
+        self._pieces: list[Sequence[Tensor]] = []
+        self._seed, self._done, self._step = 0, 0, BLOCK
+        self.pass_bytes = self._bytes_of_a_pass()
+        """Bytes that the noise of a pass takes; 0 where it cannot be drawn ahead."""
+
+    def take(self, passes: int) -> DrawnNoise | None:
+        """Noise of a seed that nobody else will have, for this many passes; None where there is none.
+
+        Args:
+            passes: How many the request has.
+        """
+        with self._lock:
+            wanted = min(-(-max(passes, LEAST_PASSES) // BLOCK) * BLOCK, self._most_passes)
+            if wanted > self._passes:
+                self._passes = wanted
+                self._ready.clear()
+            return self._ready.popleft() if self._ready and passes <= self._passes else None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is room for more."""
+        return bool(self.pass_bytes) and len(self._ready) < self._most_seeds
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that are kept now."""
+        return sum(noise.passes * self.pass_bytes for noise in tuple(self._ready))
+
+    def fill(self) -> None:
+        """Draw a piece of what is wanted, for about a millisecond."""
+        if not self.wanted:
+            return
+        passes = self._passes
+        if not self._pieces:
+            self._seed, self._done = draw_seed(), 0
+        count = min(self._step, passes - self._done)
+        if count > 0:
+            began = time.perf_counter()
+            self._pieces.append(self._draw(self._seed, self._done, count))
+            self._done += count
+            self._adapt(count, time.perf_counter() - began)
+            if self._done < passes:
+                return
+        columns = zip(*self._pieces, strict=True)
+        whole = tuple(column[0] if len(column) == 1 else tf.concat(column, axis=0) for column in columns)
+        self._pieces = []
+        with self._lock:
+            if self._passes <= self._done:
+                self._ready.append(DrawnNoise(self._seed, self._done, self._masks, whole))
+
+    def _adapt(self, count: int, took_s: float) -> None:
+        """Draw more at once where a piece took little, less where it took long."""
+        if took_s < _PIECE_S / 2 and count == self._step:
+            self._step = min(2 * self._step, MOST_PASSES)
+        elif took_s > _PIECE_S:
+            self._step = max(BLOCK, self._step // 2 // BLOCK * BLOCK)
+
+    def is_proven(self, frontier: Sequence[Tensor], rows: int) -> bool:
+        """Whether passes made of noise drawn ahead are bit for bit those of its seed; traces the graphs that take it.
+
+        Args:
+            frontier: What the prefix made of some rows.
+            rows: How many.
+        """
+        if not self.pass_bytes:
+            return False
+        key, arguments = GraphKey("suffix", masks=self._masks), run_arguments(rows, 2, 1, 1)
+        drawn = self._graphs.run(key, arguments, *frontier)
+        given = self._graphs.run(key._replace(given=True), arguments, *self._draw(1, 0, BLOCK), *frontier)
+        return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(drawn, given, strict=True))
+
+    @property
+    def _most_passes(self) -> int:
+        """Of one seed: so many that two seeds fit."""
+        fit = self._most_bytes // 2 // max(1, self.pass_bytes)
+        return max(LEAST_PASSES, min(MOST_PASSES, fit // BLOCK * BLOCK))
+
+    @property
+    def _most_seeds(self) -> int:
+        return min(MOST_SEEDS, self._most_bytes // (self._passes * self.pass_bytes))
+
+    def _bytes_of_a_pass(self) -> int:
+        """Of the noise of one pass; 0 where it hangs on the rows, is drawn in a loop, or is too much."""
+        if self._graphs.sites.rowless or not self._graphs.sites.active:
+            return 0
+        try:
+            concrete = self._graphs.get(self._key)
+            outputs = concrete.outputs
+            rows = concrete.inputs[1 : 1 + len(self._any_row)]  # What follows them is captured: weights and tables.
+            if not outputs or needs_rows(concrete.graph, outputs, rows):
+                return 0
+            several = [len(tensor) // BLOCK for tensor in self._draw(0, 0, BLOCK)]
+        except ThinnedError:  # the model refuses the rows that stand for any: its noise is drawn when it is asked for
+            return 0
+        sizes = zip(outputs, several, strict=True)
+        size = sum(times * tensor.shape[2] * tensor.dtype.size for tensor, times in sizes)
+        return size if size * LEAST_PASSES <= self._most_bytes // 2 else 0
+
+    def _draw(self, seed: int, first: int, count: int) -> list[Tensor]:
+        return self._graphs.run(self._key, run_arguments(1, count, seed, first), *self._any_row)
+
+    @cached_property
+    def _any_row(self) -> list[Tensor]:
+        """A frontier of one row: the graph asks for one, and nothing of what it gives hangs on it."""
+        specs = self._graphs.get(GraphKey("prefix")).outputs
+        return [tf.constant("" if x.dtype == tf.string else 0, x.dtype, [n or 1 for n in x.shape]) for x in specs]
