@@ -13,7 +13,7 @@ import tensorflow as tf
 from thinned.models.dropout.batching import BatchItem, RowOwners, block_counts
 from thinned.models.dropout.block_reduction import ClassScale, Closed, ReducedBlocks, reduce_blocks
 from thinned.models.dropout.graph_calls import call_model, varies
-from thinned.models.dropout.noise.draws import Draws, Given, Recorded
+from thinned.models.dropout.noise.draws import Draws, Given, Recorded, needs_rows
 from thinned.models.dropout.noise.factors import Call, Factors
 from thinned.models.dropout.noise.noise_context import Draw, NoiseContext
 from thinned.models.dropout.noise.philox import RandomWords
@@ -100,6 +100,16 @@ class CompiledGraphs:
                 compiled = self._compiled.get(key) or self._trace(key)
                 self._compiled[key] = compiled
         return compiled
+
+    def draws_apart(self, masks: Masks) -> bool:
+        """Whether a stratified suffix draws what can be drawn without its rows: "noise" then gives it."""
+        if self.sites.rowless or not self.sites.active:
+            return False
+        key = GraphKey("suffix", masks=masks)
+        graph = self.get(key).graph
+        rows = graph.inputs[1 : 1 + len(self.get(GraphKey("prefix")).outputs)]  # Weights and tables follow them.
+        draws = self.drawn[key][0].draws
+        return isinstance(draws, Recorded) and bool(draws.tensors) and not needs_rows(graph, draws.tensors, rows)
 
     def forget_forms(self) -> None:
         """Trace the graphs that hold closed forms anew when they are next asked for."""
@@ -211,14 +221,14 @@ class CompiledGraphs:
         width = own + (len(self._noise_of(key).outputs) if key.given else 0)
 
         def suffix(*args: Tensor) -> list[Tensor]:
-            return drawn(args, Given(args[own:width]) if key.given else None)
+            return drawn(args, Given(args[own:width]) if key.given else Recorded())
 
         def noise(*args: Tensor) -> list[Tensor]:
             recorded = Recorded()
             drawn(args, recorded)
             return recorded.tensors
 
-        def drawn(args: Sequence[Tensor], draws: Draws | None) -> list[Tensor]:
+        def drawn(args: Sequence[Tensor], draws: Draws) -> list[Tensor]:
             factors = Factors(off=self._closed(key).off if key.masks == "not the last" else frozenset())
             context, outputs = self.drawn[key] = self._draw(key, providers, args[:own], args[width:], factors, draws)
             closed = self._closed(key)

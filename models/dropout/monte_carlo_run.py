@@ -162,6 +162,11 @@ class MonteCarloRun:
         return self._may_end_sooner and not self.exact
 
     @property
+    def draws_as_usual(self) -> bool:
+        """Whether its noise may have been drawn ahead: it is of the usual kind, and there is some."""
+        return self.sampling == "stratified" and self.estimator == "best" and not self.exact
+
+    @property
     def _may_end_sooner(self) -> bool:
         return self.tolerance is not None or self.stop_at < math.inf
 
@@ -197,6 +202,8 @@ class MonteCarloRun:
             self.item = self._plan.send(part)
         except StopIteration:
             self.item = None
+        if self.noise is not None and (self.item is None or self.item.first >= self.noise.passes):
+            self.noise = None  # It may be large, and is not needed again.
 
     def _fixed(self) -> Generator[WorkItem, Part, None]:
         pending = self._pieces

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from thinned.models.dropout.batching import run_arguments
 from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey, Masks
-from thinned.models.dropout.noise.draws import DrawnNoise, needs_rows
+from thinned.models.dropout.noise.draws import DrawnNoise
 from thinned.models.errors import ThinnedError
 from thinned.models.sampling import BLOCK, draw_seed
 
@@ -30,6 +30,10 @@ MOST_BYTES = 64 << 20
 MOST_SEEDS = 16
 LEAST_PASSES = 4 * BLOCK
 MOST_PASSES = 32 * BLOCK
+_OF_LATE = 64
+"""So many requests tell how many passes are asked for."""
+_TIMES = 3
+"""What a seed takes while it is kept, and the next one in pieces and joined."""
 _PIECE_S = 0.001
 """What a piece of the drawing should take at most, where it may be cut so far."""
 
@@ -50,6 +54,7 @@ class NoiseAhead:
         self._masks, self._key = masks, GraphKey("noise", masks=masks)
         self._lock = threading.Lock()
         self._ready: deque[DrawnNoise] = deque()
+        self._asked = deque([LEAST_PASSES], maxlen=_OF_LATE)
         self._passes = LEAST_PASSES
         self._pieces: list[Sequence[Tensor]] = []
         self._seed, self._done, self._step = 0, 0, BLOCK
@@ -57,27 +62,38 @@ class NoiseAhead:
         """Bytes that the noise of a pass takes; 0 where it cannot be drawn ahead."""
 
     def take(self, passes: int) -> DrawnNoise | None:
-        """Noise of a seed that nobody else will have, for this many passes; None where there is none.
+        """Noise of a seed that nobody else will have, for this many passes at least; None where there is none.
 
         Args:
-            passes: How many the request has.
+            passes: How many are asked for.
         """
+        wanted = max(LEAST_PASSES, -(-passes // BLOCK) * BLOCK)
+        if wanted > self._most_passes:
+            return None
         with self._lock:
-            wanted = min(-(-max(passes, LEAST_PASSES) // BLOCK) * BLOCK, self._most_passes)
-            if wanted > self._passes:
-                self._passes = wanted
-                self._ready.clear()
-            return self._ready.popleft() if self._ready and passes <= self._passes else None
+            self._asked.append(wanted)
+            self._passes = max(self._asked)
+            while self._ready:
+                noise = self._ready.popleft()
+                if noise.passes >= passes:
+                    return noise
+        return None
+
+    def sample(self) -> DrawnNoise:
+        """A block of passes of seed 1, drawn at once: to try with."""
+        return DrawnNoise(1, BLOCK, self._masks, tuple(self._draw(1, 0, BLOCK)))
 
     @property
     def wanted(self) -> bool:
-        """Whether there is room for more."""
-        return bool(self.pass_bytes) and len(self._ready) < self._most_seeds
+        """Whether there is room for more: for a seed, in pieces and joined."""
+        kept = sum(noise.passes for noise in tuple(self._ready))
+        fits = self.pass_bytes * (kept + 2 * self._passes) <= self._most_bytes
+        return bool(self.pass_bytes) and fits and len(self._ready) < MOST_SEEDS
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that are kept now."""
-        return sum(noise.passes * self.pass_bytes for noise in tuple(self._ready))
+        """Bytes that are kept now, of a seed that is being drawn too."""
+        return self.pass_bytes * (self._done * bool(self._pieces) + sum(noise.passes for noise in tuple(self._ready)))
 
     def fill(self) -> None:
         """Draw a piece of what is wanted, for about a millisecond."""
@@ -98,7 +114,7 @@ class NoiseAhead:
         whole = tuple(column[0] if len(column) == 1 else tf.concat(column, axis=0) for column in columns)
         self._pieces = []
         with self._lock:
-            if self._passes <= self._done:
+            if self._passes <= self._done:  # Else more were asked for meanwhile.
                 self._ready.append(DrawnNoise(self._seed, self._done, self._masks, whole))
 
     def _adapt(self, count: int, took_s: float) -> None:
@@ -117,37 +133,29 @@ class NoiseAhead:
         """
         if not self.pass_bytes:
             return False
-        key, arguments = GraphKey("suffix", masks=self._masks), run_arguments(rows, 2, 1, 1)
+        noise, key = self.sample(), GraphKey("suffix", masks=self._masks)
+        arguments = run_arguments(rows, 2, noise.seed, 1)
         drawn = self._graphs.run(key, arguments, *frontier)
-        given = self._graphs.run(key._replace(given=True), arguments, *self._draw(1, 0, BLOCK), *frontier)
+        given = self._graphs.run(key._replace(given=True), arguments, *noise.tensors, *frontier)
         return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(drawn, given, strict=True))
 
     @property
     def _most_passes(self) -> int:
-        """Of one seed: so many that two seeds fit."""
-        fit = self._most_bytes // 2 // max(1, self.pass_bytes)
+        """Of one seed: so many that one can be kept while another is drawn."""
+        fit = self._most_bytes // _TIMES // max(1, self.pass_bytes)
         return max(LEAST_PASSES, min(MOST_PASSES, fit // BLOCK * BLOCK))
-
-    @property
-    def _most_seeds(self) -> int:
-        return min(MOST_SEEDS, self._most_bytes // (self._passes * self.pass_bytes))
 
     def _bytes_of_a_pass(self) -> int:
         """Of the noise of one pass; 0 where it hangs on the rows, is drawn in a loop, or is too much."""
-        if self._graphs.sites.rowless or not self._graphs.sites.active:
+        if not self._graphs.draws_apart(self._masks):
             return 0
         try:
-            concrete = self._graphs.get(self._key)
-            outputs = concrete.outputs
-            rows = concrete.inputs[1 : 1 + len(self._any_row)]  # What follows them is captured: weights and tables.
-            if not outputs or needs_rows(concrete.graph, outputs, rows):
-                return 0
             several = [len(tensor) // BLOCK for tensor in self._draw(0, 0, BLOCK)]
         except ThinnedError:  # the model refuses the rows that stand for any: its noise is drawn when it is asked for
             return 0
-        sizes = zip(outputs, several, strict=True)
+        sizes = zip(self._graphs.get(self._key).outputs, several, strict=True)
         size = sum(times * tensor.shape[2] * tensor.dtype.size for tensor, times in sizes)
-        return size if size * LEAST_PASSES <= self._most_bytes // 2 else 0
+        return size if size * LEAST_PASSES <= self._most_bytes // _TIMES else 0
 
     def _draw(self, seed: int, first: int, count: int) -> list[Tensor]:
         return self._graphs.run(self._key, run_arguments(1, count, seed, first), *self._any_row)
@@ -156,4 +164,4 @@ class NoiseAhead:
     def _any_row(self) -> list[Tensor]:
         """A frontier of one row: the graph asks for one, and nothing of what it gives hangs on it."""
         specs = self._graphs.get(GraphKey("prefix")).outputs
-        return [tf.constant("" if x.dtype == tf.string else 0, x.dtype, [n or 1 for n in x.shape]) for x in specs]
+        return [tf.zeros([n or 1 for n in x.shape], x.dtype) for x in specs]  # of text, empty strings

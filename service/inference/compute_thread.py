@@ -4,7 +4,8 @@ Of the models whose requests wait, the one that has had the least time has the n
 not ask for any does not count against it, and what it did not use is not kept for it: so a model waits for at most one
 call of each other between two of its own, where calls take alike (start-time fair queueing).
 
-What runs in the background has a call when nothing else waits, and has waited for a moment.
+What runs in the background has a call when nothing else waits, and has waited for a moment. While no call is made at
+all, lines may do what spares later calls some time, in pieces so short that a call can wait for one.
 
 References:
     Goyal, Vin & Cheng 1996, Start-time Fair Queueing, SIGCOMM.
@@ -50,6 +51,12 @@ class Line(Protocol):
 
     def end(self) -> None:
         """Let go of what waits: there will be no further call."""
+
+    def has_spare_work(self) -> bool:
+        """Whether there is something to be done while nothing waits."""
+
+    def do_spare_work(self) -> None:
+        """Do a piece of it, for a millisecond or so. `wake` is not held; calls may be made meanwhile."""
 
 
 class ComputeThread:
@@ -149,10 +156,12 @@ class ComputeThread:
         give_way()
         while True:
             with self.wake:
-                line = self._next()
+                line, spare = self._next(), None
                 if line is None and not self._leaving:
-                    self.wake.wait(self._pause_s())
-                    line = self._next()
+                    spare = self._spare()
+                    if spare is None:
+                        self.wake.wait(self._pause_s())
+                        line = self._next()
                 self.beat = time.monotonic()
                 leaving = [gone for gone in self._leaving if gone is not self._busy_with]
                 for gone in leaving:
@@ -168,6 +177,14 @@ class ComputeThread:
             if line is not None:
                 line.work()
                 self._rest(line)
+            elif spare is not None:
+                spare.do_spare_work()
+
+    def _spare(self) -> Line | None:
+        """A line with work that can be done while nothing waits, and no call is made."""
+        if self._busy_with is not None:
+            return None
+        return next((line for line in self._lines if line.has_spare_work()), None)
 
     def _next(self) -> Line | None:
         """The line that has the next call; None where none is due."""
@@ -199,5 +216,5 @@ class ComputeThread:
             if not line.background:
                 self._rested = now
             self._busy_with = None
-            if self._leaving or any(other.waits() for other in self._lines):
+            if self._leaving or any(other.waits() or other.has_spare_work() for other in self._lines):
                 self.wake.notify()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from thinned.models.card import ModelCard
 from thinned.models.dropout import ALL_THE_SAME, BatchItem, StochasticModel, check_laws
 from thinned.models.dropout.call_memory import CALL_BYTES
+from thinned.models.dropout.noise_ahead import NoiseAhead
 from thinned.models.errors import MemoryLimitError, UnsupportedModelError, WarmUpError
 from thinned.models.loading import OodScorer, load_scorer, load_stored
 from thinned.models.sampling import BLOCK, ESTIMATORS, Sampling
@@ -38,12 +39,14 @@ class Engine:
         block_row_passes: How many rows x passes are computed at once: the bound on memory. By default as many as keep
             the widest tensor within 128 MiB.
         call_memory: Bytes that a call may use at its peak.
+        noise_memory: Bytes that noise may take which is drawn before it is asked for.
 
     Attributes:
         card: The model's card.
         version: Its version in the store.
         model: What answers.
         ood: What tells rows unlike the calibration rows; None where the model was not calibrated for it.
+        ahead: Noise for requests that name no seed; None until all graphs are there, and where it cannot be kept.
 
     Raises:
         ThinnedError: The stored model cannot be loaded.
@@ -55,13 +58,15 @@ class Engine:
         *,
         block_row_passes: int | None = None,
         call_memory: int = PEAK_OF_A_CALL * CALL_BYTES,
+        noise_memory: int = 0,
     ) -> None:
         self.card: ModelCard = stored.card
         self.version: str = stored.version
         self.model: StochasticModel = load_stored(stored)
         self.ood: OodScorer | None = load_scorer(stored, self.model)
         self._row_passes = block_row_passes
-        self._call_memory = call_memory
+        self._call_memory, self._noise_memory = call_memory, noise_memory
+        self.ahead: NoiseAhead | None = None
 
     def row_passes_for(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
         """How many rows x passes of rows of these shapes may be computed at once.
@@ -106,9 +111,19 @@ class Engine:
             raise WarmUpError(f"Model {self.card.name}:{self.version} did not pass its warm-up: {error}") from error
 
     def warm_up_rest(self) -> None:
-        """Trace what few requests need: independent passes, and seeds that share a call. It takes as long again."""
+        """Trace what few requests need: independent passes, and seeds that share a call. It takes as long again.
+
+        Then noise can be drawn ahead of requests.
+        """
         self._trace("stratified", joined=True)
         self._trace("independent", joined=True)
+        ahead = self.model.draws_ahead(self._noise_memory) if self._noise_memory else None
+        if ahead is not None:
+            inputs = self.model.examples.rows(2)
+            noise = ahead.sample()
+            for rows in ({"inputs": inputs}, {"frontier": self.model.prefix(inputs)}):
+                self.model.draw([BatchItem(2, noise.seed, 0, 2, noise=noise, **rows)])
+        self.ahead = ahead
 
     def _trace(self, sampling: Sampling, *, joined: bool) -> None:
         """Trace and run the graphs of one way of sampling, so that no request waits for it."""

@@ -146,7 +146,12 @@ class ModelManager:
 
         most = self._resources.call_memory
         try:
-            engine = Engine(stored, block_row_passes=self.settings.block_row_passes, call_memory=most)
+            engine = Engine(
+                stored,
+                block_row_passes=self.settings.block_row_passes,
+                call_memory=most,
+                noise_memory=0 if self._background else self._resources.noise_memory,
+            )
             engine.warm_up()
         except Exception:
             self._resources.room.give(stored)

@@ -17,6 +17,8 @@ LARGEST_CALL = 1 << 30
 """Bytes that a call may use at its peak; less where there is little memory."""
 SHADOW_BYTES = 64 << 20
 """What requests may hold that wait for a shadow; an eighth of what all may where that is less."""
+NOISE_BYTES = 64 << 20
+"""What noise of a model may take that is drawn ahead of requests; a sixteenth of what all may where that is less."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Resources:
         call_memory: Bytes that a call may use at its peak. There is one at a time, whichever model's it is.
         room: What loaded models may take.
         shadow_memory: Bytes that requests may hold which wait for a shadow.
+        noise_memory: Bytes that noise may take which is drawn ahead of requests.
         thread: Computes for all.
         loading: Held while a model is loaded: one at a time.
     """
@@ -38,6 +41,7 @@ class Resources:
     call_memory: int
     room: ModelRoom
     shadow_memory: int = 0
+    noise_memory: int = 0
     thread: ComputeThread = field(default_factory=ComputeThread)
     loading: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,8 +53,11 @@ class Resources:
         metrics = Metrics(model)
         shadows = sum(reference.shadow_of is not None for reference in settings.references)
         shadow_memory = min(SHADOW_BYTES, whole // 8) if shadows else 0
-        budget = MemoryBudget(max(1, whole - call_memory - shadows * shadow_memory), metrics)
-        return cls(metrics, budget, call_memory, ModelRoom(settings), shadow_memory)
+        answering = len(settings.references) - shadows
+        noise_memory = min(NOISE_BYTES, whole // 16 // answering)
+        held = call_memory + shadows * shadow_memory + answering * noise_memory
+        budget = MemoryBudget(max(1, whole - held), metrics)
+        return cls(metrics, budget, call_memory, ModelRoom(settings), shadow_memory, noise_memory)
 
     def beside(self, model: str) -> Resources:
         """Those of the same worker for another model."""

@@ -9,6 +9,7 @@ than it costs to wake another, in the owner's otherwise.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thinned.models.errors import NotReadyError
-from thinned.models.sampling import draw_seed
+from thinned.models.sampling import BLOCK, draw_seed
 from thinned.service.inference.call_costs import CallCosts
 from thinned.service.inference.compute_thread import ComputeThread
 from thinned.service.inference.jobs import Job, PredictJob, SampleJob, Share
@@ -26,9 +27,12 @@ from thinned.service.inference.waiting_line import WaitingLine
 from thinned.service.metrics import Metrics
 
 if TYPE_CHECKING:
+    from thinned.models.dropout import MonteCarloRun
     from thinned.service.inference.engine import Engine
 
 __all__ = ["Scheduler"]
+
+log = logging.getLogger("thinned")
 
 AT_ONCE_S = 0.003
 """Calls known to be shorter are computed where they arrive. Nothing else that the thread does may wait longer."""
@@ -247,11 +251,7 @@ class Scheduler:
     def _sample(self, shares: Sequence[Share]) -> dict[Job, Exception]:
         """Draw; jobs that could not take what was drawn, with why."""
         jobs = [share.job for share in shares if isinstance(share.job, SampleJob)]
-        # One draw for all of a call that named no seed: it is as fresh as one for each, and cheaper.
-        seed = draw_seed()
-        for job in jobs:
-            if job.run.seed is None:
-                job.run.seed = seed
+        self._choose_seed([job.run for job in jobs])
         model = self._engine.model
         items = [job.run.batch_item(model, share.passes) for job, share in zip(jobs, shares, strict=True)]
         failed: dict[Job, Exception] = {}
@@ -266,3 +266,34 @@ class Scheduler:
             if self._metrics is not None:
                 self._metrics.drew(job.run.drawn - before)
         return failed
+
+    def _choose_seed(self, runs: Sequence[MonteCarloRun]) -> None:
+        """One seed for all of a call that named none: it is as fresh as one for each, and cheaper."""
+        unnamed = [run for run in runs if run.seed is None]
+        if not unnamed:
+            return
+        ahead, first, noise = self._engine.ahead, runs[0], None
+        alike = len(unnamed) == len(runs) and len({run.cap for run in runs}) == 1
+        if ahead is not None and alike and first.draws_as_usual:
+            noise = ahead.take(first.cap if first.in_one_call else min(first.cap, BLOCK))
+        seed = draw_seed() if noise is None else noise.seed
+        for run in unnamed:
+            run.seed, run.noise = seed, noise
+
+    # While nothing waits
+
+    def has_spare_work(self) -> bool:
+        """Whether there is noise to be drawn ahead."""
+        ahead = self._engine.ahead
+        return ahead is not None and not self.background and ahead.wanted
+
+    def do_spare_work(self) -> None:
+        """Draw some of it, for about a millisecond. Whatever goes wrong, requests draw their own from then on."""
+        ahead = self._engine.ahead
+        if ahead is None:
+            return
+        try:
+            ahead.fill()
+        except Exception as error:
+            self._engine.ahead = None
+            log.warning("noise is no longer drawn ahead of requests: %s", error)

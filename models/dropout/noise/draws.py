@@ -72,7 +72,7 @@ class Given:
 
 
 def needs_rows(graph: Any, tensors: Sequence[Tensor], rows: Sequence[Tensor]) -> bool:
-    """Whether these tensors of a graph hang on its rows, or are not those of whole passes: then they cannot be kept.
+    """Whether what a graph draws hangs on its rows, or cannot be had without running what is made of them.
 
     Args:
         graph: The graph.
@@ -82,6 +82,9 @@ def needs_rows(graph: Any, tensors: Sequence[Tensor], rows: Sequence[Tensor]) ->
     if any(tensor.graph is not graph for tensor in tensors):  # It is drawn in the body of a loop.
         return True
     if any(tensor.shape.rank != 3 or tensor.shape[1] != 1 or tensor.shape[2] is None for tensor in tensors):
+        return True
+    # TensorFlow runs a loop whether or not anybody asks for what it gives.
+    if any("While" in operation.type for operation in graph.get_operations()):
         return True
     found, look = set(), [tensor.op for tensor in tensors]
     while look:

@@ -89,7 +89,8 @@ class NoiseContext:
         self.factors = factors or Factors()
         self.count = count
         self.rows = rows
-        self._words, self._first, self._sampling, self._draws = words, first, sampling, draws
+        self._words, self._first, self._sampling = words, first, sampling
+        self.draws = draws
         self.row_passes = count * rows
         self.sampler = make_sampler(sampling, words, first, count)
         self.layouts = layouts
@@ -108,7 +109,7 @@ class NoiseContext:
 
     def noise(self, draw: Callable[[], Tensor]) -> Tensor:
         """What `draw` draws for all passes, or what stands for it: (S, 1, units), or (S, B, units)."""
-        return draw() if self._draws is None else self._draws.take(draw, self._first[0], self.count)
+        return draw() if self.draws is None else self.draws.take(draw, self._first[0], self.count)
 
     def widen(self, x: Tensor) -> Tensor:
         """Repeat (B * T, ...) for every pass: (S * B * T, ...), pass-major."""
@@ -131,7 +132,7 @@ class NoiseContext:
             rows=tf.constant(1) if self._words.owners is None else self.rows,
             sampling=self._sampling,
             layouts={call: replace(layout, rate=None) for call, layout in self.layouts.items()},  # without a pool
-            draws=self._draws,
+            draws=self.draws,
         )
 
     def _draw_pool(self) -> dict[Call, Tensor]:

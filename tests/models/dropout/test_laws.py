@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
@@ -293,3 +294,44 @@ def test_graphs_are_traced_once_whatever_the_sizes() -> None:
         for sampling in ("stratified", "independent"):
             stochastic.summary(x, n_samples=n, seed=n, sampling=sampling, row_passes=200)
     assert stochastic.graphs.traced == before
+
+
+NOT_AHEAD = {
+    "no noise is needed": ("sequential_without_input", "skip", "certain_output", "volumes", "drop_path", "augmented"),
+    "nor here": ("forced", "spectral"),
+    "it hangs on the rows": ("images_of_any_size", "masked_embedding", "time_distributed_any_length", "tagger"),
+    "it is drawn beside a loop": ("lstm", "conv_lstm", "recurrent"),
+}
+AHEAD_SOON = (
+    "convolutional",
+    "transformer",
+    "self_normalising",
+    "registered",
+    "text",
+    "mixed_bfloat16",
+    "lstm",
+    "skip",
+)
+
+
+@pytest.mark.parametrize(
+    "family", [name if name in AHEAD_SOON else pytest.param(name, marks=pytest.mark.long) for name in FAMILIES]
+)
+def test_noise_drawn_ahead_gives_the_answers_of_its_seed(family: str) -> None:
+    """Bit for bit, in one call and in pieces, for the first passes and for later ones."""
+    made = make(family)
+    ahead = made.stochastic.draws_ahead()
+    if ahead is None:
+        assert any(family in names for names in NOT_AHEAD.values())
+        return
+    while (noise := ahead.take(40)) is None:
+        ahead.fill()
+    frontier = made.stochastic.prefix(made.inputs)
+    for first, count in ((0, 1), (0, 40), (0, noise.passes), (33, 7)):
+        for rows in ({"inputs": made.inputs}, {"frontier": frontier}):
+            plain = BatchItem(ROWS, noise.seed, first, count, **rows)
+            (told,) = made.stochastic.draw([plain])
+            (given,) = made.stochastic.draw([dataclasses.replace(plain, noise=noise)])
+            for name, blocks in told.items():
+                for field in ("mean", "deviations", "probabilities", "entropy", "within"):
+                    np.testing.assert_array_equal(getattr(blocks, field), getattr(given[name], field))
