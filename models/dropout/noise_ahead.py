@@ -7,7 +7,6 @@ so that such an answer can be asked for again by the seed that it tells.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
@@ -34,8 +33,8 @@ _OF_LATE = 64
 """So many requests tell how many passes are asked for."""
 _TIMES = 3
 """What a seed takes while it is kept, and the next one in pieces and joined."""
-_PIECE_S = 0.001
-"""What a piece of the drawing should take at most, where it may be cut so far."""
+_PIECE_BYTES = 1 << 20
+"""Drawn at once: a call can wait for that, and most networks draw all passes of a seed in it."""
 
 
 class NoiseAhead:
@@ -57,7 +56,7 @@ class NoiseAhead:
         self._asked = deque([LEAST_PASSES], maxlen=_OF_LATE)
         self._passes = LEAST_PASSES
         self._pieces: list[Sequence[Tensor]] = []
-        self._seed, self._done, self._step = 0, 0, BLOCK
+        self._seed, self._done = 0, 0
         self.pass_bytes = self._bytes_of_a_pass()
         """Bytes that the noise of a pass takes; 0 where it cannot be drawn ahead."""
 
@@ -96,18 +95,16 @@ class NoiseAhead:
         return self.pass_bytes * (self._done * bool(self._pieces) + sum(noise.passes for noise in tuple(self._ready)))
 
     def fill(self) -> None:
-        """Draw a piece of what is wanted, for about a millisecond."""
+        """Draw a piece of what is wanted: a megabyte, or a block of passes."""
         if not self.wanted:
             return
         passes = self._passes
         if not self._pieces:
             self._seed, self._done = draw_seed(), 0
-        count = min(self._step, passes - self._done)
+        count = min(self._piece_passes, passes - self._done)
         if count > 0:
-            began = time.perf_counter()
             self._pieces.append(self._draw(self._seed, self._done, count))
             self._done += count
-            self._adapt(count, time.perf_counter() - began)
             if self._done < passes:
                 return
         columns = zip(*self._pieces, strict=True)
@@ -116,13 +113,6 @@ class NoiseAhead:
         with self._lock:
             if self._passes <= self._done:  # Else more were asked for meanwhile.
                 self._ready.append(DrawnNoise(self._seed, self._done, self._masks, whole))
-
-    def _adapt(self, count: int, took_s: float) -> None:
-        """Draw more at once where a piece took little, less where it took long."""
-        if took_s < _PIECE_S / 2 and count == self._step:
-            self._step = min(2 * self._step, MOST_PASSES)
-        elif took_s > _PIECE_S:
-            self._step = max(BLOCK, self._step // 2 // BLOCK * BLOCK)
 
     def is_proven(self, frontier: Sequence[Tensor], rows: int) -> bool:
         """Whether passes made of noise drawn ahead are bit for bit those of its seed; traces the graphs that take it.
@@ -138,6 +128,10 @@ class NoiseAhead:
         drawn = self._graphs.run(key, arguments, *frontier)
         given = self._graphs.run(key._replace(given=True), arguments, *noise.tensors, *frontier)
         return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(drawn, given, strict=True))
+
+    @property
+    def _piece_passes(self) -> int:
+        return max(BLOCK, _PIECE_BYTES // self.pass_bytes // BLOCK * BLOCK)
 
     @property
     def _most_passes(self) -> int:

@@ -28,6 +28,9 @@ __all__ = ["ComputeThread", "Line"]
 T = TypeVar("T")
 _BEAT_S = 0.5
 """The thread turns at least so often, so that it can be seen to live."""
+SPARE_S = 0.002
+"""No call has been made for so long before spare work: the answer to the last one is on its way by then, and clients
+that ask without a pause are not held up by what would spare them time."""
 QUIET_S = 0.02
 """Nothing else has been computed for so long before a call in the background: requests often come in a row."""
 
@@ -182,7 +185,7 @@ class ComputeThread:
 
     def _spare(self) -> Line | None:
         """A line with work that can be done while nothing waits, and no call is made."""
-        if self._busy_with is not None:
+        if self._busy_with is not None or time.monotonic() - self._rested < SPARE_S:
             return None
         return next((line for line in self._lines if line.has_spare_work()), None)
 
@@ -197,9 +200,12 @@ class ComputeThread:
         return min(asked or due, key=lambda line: max(self._level_s, self._had_s[line]), default=None)
 
     def _pause_s(self) -> float:
-        """How long to wait for something to do: less where something in the background waits."""
-        if self._busy_with is None and any(line.waits() for line in self._lines):
-            return QUIET_S
+        """How long to wait for something to do: less where something in the background waits, or could be done."""
+        if self._busy_with is None:
+            if any(line.has_spare_work() for line in self._lines):
+                return SPARE_S
+            if any(line.waits() for line in self._lines):
+                return QUIET_S
         return _BEAT_S
 
     # Around a call
