@@ -23,6 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from thinned.loadtest.benchmarks.networks import NETWORKS, build
+from thinned.loadtest.benchmarks.ratios import FIGURES, RATIOS, Cell, over_floor, read_figures, slower_cells
 from thinned.loadtest.machine import describe_run
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.service.inference.threads import set_threads
@@ -35,7 +36,7 @@ __all__ = ["main"]
 ROWS = (1, 16, 64)
 SAMPLES = (10, 30, 100, 300)
 _LOOPS = ("graph loop", "compiled loop", "eager loop")
-ESTIMATORS = ("ours", "independent", "floor", "tiled", *_LOOPS, "deterministic", "bare")
+ESTIMATORS = ("ours", "ready", "independent", "floor", "tiled", *_LOOPS, "deterministic", "bare")
 _MAX_EAGER_PASSES = 30
 # The time of these grows linearly with N: one that takes longer than _MAX_CALL_S is timed with fewer passes and scaled.
 _LINEAR = ("tiled", *_LOOPS)
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments of the command line; None for those of this process.
 
     Returns:
-        0.
+        0; 1 where something became slower than in the committed figures, twice in a row; 2 where these cannot be read.
     """
     parser = argparse.ArgumentParser(prog="python -m thinned.loadtest.benchmarks.engine", description=__doc__)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
@@ -61,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=0, help="threads of TensorFlow; 0: as many as the service uses")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
+    parser.add_argument("--against", type=Path, default=FIGURES, metavar="FILE", help="figures to compare with")
+    parser.add_argument("--update", action="store_true", help="write the figures that later runs are compared with")
     parser.add_argument("--memory-only", choices=("blocks", "piece"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     set_threads(options.threads)
@@ -70,14 +73,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if options.quick:
         options.samples, options.seconds = [30, 100], 0.5
+    try:
+        before = [] if options.update else read_figures(options.against)
+    except ValueError as error:
+        print(f"{error}; name another with --against, or write it anew with --update", file=sys.stderr)
+        return 2
     import_tensorflow()
     about = {**describe_run(), "threads": f"TensorFlow computes with {os.environ['TF_NUM_INTRAOP_THREADS']}"}
     cells = [cell for name in options.networks for cell in _time_network(name, options)]
     memory = None if options.no_memory else _peak_memory()
     _show(about, cells, memory)
-    if options.json:
-        options.json.write_text(json.dumps({"about": about, "cells": cells, "memory": memory}, indent=1) + "\n")
-    return 0
+    document = json.dumps({"about": about, "cells": cells, "memory": memory}, indent=1) + "\n"
+    for path in filter(None, (options.json, FIGURES if options.update else None)):
+        path.write_text(document, encoding="utf-8")
+    return _compare(cells, before, options)
+
+
+def _compare(cells: list[dict[str, Any]], before: Sequence[Cell], options: argparse.Namespace) -> int:
+    """Say what became slower; what seems so is timed again, since a machine has bad minutes."""
+    slower = slower_cells(cells, before)
+    if slower:
+        print(f"{len(slower)} ratios are worse than in {options.against}; they are timed again.")
+        again = argparse.Namespace(**vars(options))
+        found: list[dict[str, Any]] = []
+        for name in dict.fromkeys(cell.network for cell in slower):
+            again.rows = sorted({cell.rows for cell in slower if cell.network == name})
+            again.samples = sorted({cell.n_samples for cell in slower if cell.network == name})
+            found += _time_network(name, again)
+        worse = {cell[:4] for cell in slower_cells(found, before)}
+        slower = [cell for cell in slower if cell[:4] in worse]
+    elif before:
+        print(f"Nothing is slower than in {options.against}, by its ratio to the floor.")
+    for cell in slower:
+        print(cell)
+    return int(bool(slower))
 
 
 def _time_network(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -89,6 +118,7 @@ def _time_network(name: str, options: argparse.Namespace) -> list[dict[str, Any]
     model = enable_mc_dropout(keras_model)
     runs: dict[str, Estimator] = {
         "ours": estimators.engine_summary(model),
+        "ready": estimators.ReadySummary(model),
         "independent": estimators.engine_summary(model, "independent"),
         "floor": estimators.lower_bound(model),
         "tiled": estimators.tiled_batch(other),
@@ -135,14 +165,15 @@ def _time_in_turns(runs: dict[str, Estimator], x: np.ndarray, n: int, seconds: f
     rounds = 0
     while rounds < 5 or (time.perf_counter() - started < seconds and rounds < 200):
         for name, run in runs.items():
-            # A slow estimator is timed less often, but at least three times; "ours" and "floor" in every round.
-            if rounds >= 3 and spent[name] > seconds / 4 and name not in ("ours", "floor"):
+            # A slow estimator is timed less often, but at least three times; "ours", "ready", "floor" in every round.
+            if rounds >= 3 and spent[name] > seconds / 4 and name not in ("ours", "ready", "floor"):
                 continue
             took = _seconds(run, x, counts[name])
             times[name].append(took)
             spent[name] += took
         rounds += 1
-    return {
+    ratios = {name: over_floor(times[name], times["floor"]) for name in RATIOS}
+    return {"ratios": ratios} | {
         name.replace(" ", "_"): {
             "median_ms": statistics.median(took) * 1e3 * n / counts[name],
             "p10_ms": float(np.percentile(took, 10)) * 1e3,
@@ -155,6 +186,9 @@ def _time_in_turns(runs: dict[str, Estimator], x: np.ndarray, n: int, seconds: f
 
 
 def _seconds(run: Estimator, x: np.ndarray, n: int) -> float:
+    refill = getattr(run, "refill", None)
+    if refill is not None:
+        refill(x, n)
     started = time.perf_counter()
     run(x, n)
     return time.perf_counter() - started
@@ -200,11 +234,11 @@ def _resident(field: str) -> float:
 
 
 def _show(about: dict[str, str], cells: list[dict[str, Any]], memory: dict[str, Any] | None) -> None:
-    console = Console(width=150)
+    console = Console(width=168)
     for key, value in about.items():
         console.print(f"{key}: {value}", highlight=False)
     table = Table(box=box.SIMPLE_HEAD, title="milliseconds (median); ~ scaled from fewer passes")
-    for name in ("network", "B", "N", *ESTIMATORS, "ours / floor", "loop / ours", "tiled / ours"):
+    for name in ("network", "B", "N", *ESTIMATORS, "ours / floor", "ready / floor", "loop / ours", "tiled / ours"):
         table.add_column(name, justify="left" if name == "network" else "right")
     for cell in cells:
         medians = {name: cell[name.replace(" ", "_")]["median_ms"] for name in ESTIMATORS}
@@ -214,7 +248,7 @@ def _show(about: dict[str, str], cells: list[dict[str, Any]], memory: dict[str, 
             str(cell["rows"]),
             str(cell["n_samples"]),
             *(f"{marks[name]}{medians[name]:.3g}" for name in ESTIMATORS),
-            f"{medians['ours'] / medians['floor']:.2f}",
+            *(f"{cell['ratios'][name]['median']:.2f}" for name in RATIOS),
             f"{medians['compiled loop'] / medians['ours']:.0f}",
             f"{medians['tiled'] / medians['ours']:.1f}",
         )

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from thinned.models.dropout import StochasticModel
+from thinned.models.dropout import MonteCarloRun, StochasticModel, complete
 from thinned.models.dropout.batching import run_arguments
+from thinned.models.dropout.noise.draws import DrawnNoise
 from thinned.models.dropout.noise.noise_context import Call, Draw, NoiseContext
 from thinned.models.dropout.noise.philox import RandomWords
 from thinned.models.dropout.sites.layer_patching import patched
 from thinned.models.dropout.sites.noise_layers import SiteLayer
-from thinned.models.sampling import Sampling
+from thinned.models.sampling import BLOCK, Sampling
 
 __all__ = [
     "Estimator",
+    "ReadySummary",
     "compiled_loop",
     "eager_loop",
     "engine_predict",
@@ -51,6 +53,46 @@ def engine_summary(
         return statistics.mean, statistics.variance
 
     return run
+
+
+class ReadySummary:
+    """The same for a seed that is not named: its noise was drawn ahead, by `refill`, which is not timed.
+
+    Args:
+        model: A model of one input and one output.
+    """
+
+    def __init__(self, model: StochasticModel) -> None:
+        self._model, self._ahead = model, model.draws_ahead()
+        self._noise: DrawnNoise | None = None
+
+    def refill(self, x: np.ndarray, n: int) -> None:
+        """Have noise for a call of these rows and passes, as a service has that rested before."""
+        in_one_call = len(x) * n <= self._model.row_passes
+        self._noise = None
+        while self._ahead is not None and self._noise is None:
+            self._noise = self._ahead.take(n if in_one_call else min(n, BLOCK))
+            if self._noise is None:
+                if not self._ahead.wanted:
+                    return
+                while self._ahead.wanted:
+                    self._ahead.fill()
+
+    def __call__(self, x: np.ndarray, n: int) -> Any:
+        """Mean and variance."""
+        model, noise = self._model, self._noise
+        (name,), outputs = [spec.name for spec in model.inputs], [spec.name for spec in model.outputs]
+        run = MonteCarloRun(
+            {name: x},
+            outputs,
+            row_passes=model.row_passes,
+            n_samples=n,
+            seed=1 if noise is None else noise.seed,
+            exact=model.needs_no_pass("best", keep_passes=False),
+        )
+        run.noise = noise
+        (statistics,) = complete(run, model).statistics().values()
+        return statistics.mean, statistics.variance
 
 
 def engine_predict(model: StochasticModel) -> Estimator:

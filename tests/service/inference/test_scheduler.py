@@ -311,3 +311,76 @@ def test_a_short_call_is_made_where_it_arrives(
         bench.answer(PredictJob(rows(1), row_passes=BUDGET))
     assert made_by[0] == "thinned-compute"
     assert threading.current_thread().name in made_by
+
+
+@pytest.fixture
+def rested(classes: Served) -> Iterator[Recorded]:
+    """A scheduler whose thread has drawn all the noise ahead that it keeps."""
+    engine = Engine(classes.manager.stored, block_row_passes=BUDGET, noise_memory=1 << 20)
+    engine.warm_up()
+    engine.warm_up_rest()
+    made = Recorded(engine)
+    full(engine)
+    yield made
+    made.go.set()
+    made.scheduler.close()
+
+
+def full(engine: Engine) -> None:
+    """Wait until the thread that computes has nothing more to draw ahead."""
+    end = time.monotonic() + 30
+    assert engine.ahead is not None
+    while engine.ahead.wanted:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_without_a_seed_noise_is_ready_and_the_seed_gives_the_same_numbers(
+    rested: Recorded, alone: StochasticModel
+) -> None:
+    for n_samples, count in ((40, 2), (100, 5)):  # in one call, and in pieces
+        unnamed = sampled(count, n_samples=n_samples, seed=None)
+        rested.answer(unnamed)
+        (item,) = rested.calls[-1 if n_samples == 40 else -2]
+        assert (item.noise is None) == (item.first >= 128)
+        assert unnamed.run.noise is None  # let go of
+        assert unnamed.run.seed is not None
+        named = sampled(count, n_samples=n_samples, seed=unnamed.run.seed)
+        rested.answer(named)
+        assert rested.calls[-1][0].noise is None
+        for field in ("mean", "variance", "mean_probabilities", "mean_entropy"):
+            np.testing.assert_array_equal(getattr(only(unnamed), field), getattr(only(named), field))
+        (expected,) = alone.summary(rows(count), n_samples=n_samples, seed=unnamed.run.seed).values()
+        same(only(unnamed), expected)
+
+
+def test_requests_never_wait_for_noise_and_never_share_what_they_did_not_ask_for_together(rested: Recorded) -> None:
+    jobs = []
+    for _ in range(40):  # more than are kept
+        jobs.append(sampled(1, n_samples=8, seed=None))
+        rested.answer(jobs[-1])
+    assert len({job.run.seed for job in jobs}) == 40
+
+
+def test_noise_that_cannot_be_drawn_ahead_any_longer_costs_no_request(rested: Recorded) -> None:
+    ahead = rested.engine.ahead
+    assert ahead is not None
+
+    def fail() -> None:
+        raise MemoryError("no room")
+
+    ahead.fill = fail  # type: ignore[method-assign]
+    for _ in range(3):
+        rested.answer(sampled(1, n_samples=8, seed=None))
+        time.sleep(0.02)
+    assert rested.engine.ahead is None
+    rested.answer(sampled(1, n_samples=8, seed=None))
+
+
+@pytest.mark.parametrize("n_samples", [40, 100])
+def test_passes_that_are_kept_are_drawn_once(rested: Recorded, n_samples: int) -> None:
+    """Quantiles and samples are told by the passes that gave mean and variance, not by others."""
+    job = sampled(5, n_samples=n_samples, seed=3, keep_passes=True)
+    rested.answer(job)
+    assert sum(item.count for call in rested.calls for item in call) == n_samples
+    assert len(job.run.passes[OUTPUT]) == n_samples
