@@ -1,9 +1,9 @@
 """Measure the delta method beside passes: variance from one gradient at the plain network, without a single pass.
 
 A factor m of mean 1 and variance c meets h at each site. To first order the output moves by (m - 1) h dy/dh, so that
-its variance is the sum over all units of c (h dy/dh)^2. `python -m thinned.loadtest.studies.first_order` trains networks
-and prints, for each, the quartiles over held-out rows of that variance as a share of the variance of 2,000 passes. What
-was found, and why it is not offered, stands in `docs/passes.md`.
+its variance is the sum over all units of c (h dy/dh)^2. `python -m thinned.loadtest.studies.first_order` trains some
+networks and prints, for each, the quartiles over held-out rows of that variance as a share of the variance of 2,000
+passes. What was found, and why it is not offered, stands in `docs/passes.md`.
 
 References:
     Wang & Manning 2013, Fast dropout training, ICML (the same expansion, for training).
