@@ -31,10 +31,14 @@ ACCESS_LOG = "AccessLogMiddleware"
 
 
 def model_store_folder() -> Path:
-    """The folder of the model store, under BENTOML_HOME. `bentoml.models.list()` tells models, and not their folder."""
+    """The folder of the model store: of the bento that is served, where it holds its models; else under BENTOML_HOME.
+
+    In an image a bento holds them, and BentoML puts them in the store's place before it imports the service.
+    `bentoml.models.list()` tells models, and not their folder.
+    """
     from bentoml._internal.configuration.containers import BentoMLContainer
 
-    return Path(BentoMLContainer.model_store_dir.get())
+    return Path(BentoMLContainer.model_store.get()._path)
 
 
 @contextmanager
