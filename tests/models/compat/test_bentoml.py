@@ -18,10 +18,12 @@ from bentoml._internal.models.model import ModelStore
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from bentoml._internal.service import loader
 from bentoml._internal.utils import circus
+from bentoml.images import Image
 
 from thinned.models.compat.bentoml import (
     ACCESS_LOG,
     METRICS,
+    bare_image,
     close_side_doors,
     costly_middlewares,
     model_store_folder,
@@ -96,6 +98,13 @@ def test_a_bento_that_holds_its_models_has_them_found(tmp_path: Path) -> None:
         BentoMLContainer.model_store.reset()
     assert model_store_folder() == before
     assert "BentoMLContainer.model_store.set(model_store)" in inspect.getsource(loader.import_service.__wrapped__)
+
+
+def test_bentoml_still_adds_a_compiler_to_every_image_of_a_distribution_that_it_knows() -> None:
+    """When this fails, `bare_image` need name no distribution that BentoML does not know."""
+    assert "build-essential" in Image(distro="debian").commands[0]
+    assert "build-essential" in Image(base_image="python:3.11-slim").commands[0]
+    assert bare_image().commands == []
 
 
 def test_bento_builds_still_leave_links_out(tmp_path: Path) -> None:

@@ -36,6 +36,12 @@ def test_the_bento_of_the_example_holds_what_serving_needs(digits: str) -> None:
         assert f"\n{tool}==" not in requirements
     assert models_of_bento(Path(bento.path, "src")) == model_store.find(digits).tag
 
+    image = Path(bento.path, "env", "docker", "Dockerfile").read_text()
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"FROM python:{python}-slim" in image
+    assert f"uv venv --python {python} " in image
+    assert "apt-get" not in image
+
 
 @pytest.mark.long
 def test_a_bento_serves_the_models_that_it_was_built_with(digits: str, tmp_path: Path) -> None:
