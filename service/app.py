@@ -9,6 +9,7 @@ os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 
 import bentoml
 
+from thinned.models.compat.bentoml import bare_image
 from thinned.models.errors import ThinnedError
 from thinned.models.storage.model_store import find
 from thinned.service.http.bentoml_server import ThinnedService
@@ -28,6 +29,7 @@ http = create_app()
     description="Serves a Keras model: its answer, or its answer with the uncertainty of its Monte Carlo dropout.",
     # A number that BentoML reads when it starts the workers. One that cannot be used is refused by `check` below.
     workers=int(count) if (count := os.environ.get("THINNED_WORKERS", "")).isdecimal() and int(count) else 1,
+    image=bare_image(),
     # What a client sends as its content type need not be text, and BentoML's access log takes it for that.
     logging={"access": {"request_content_type": False}},
 )

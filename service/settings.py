@@ -148,7 +148,14 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: A value cannot be used, or a variable with the prefix is no setting; names each of them.
         """
-        wrong = [_unknown(name) for name in sorted(os.environ) if name.upper().startswith(PREFIX) and not _known(name)]
+        unknown = [name for name in sorted(os.environ) if name.upper().startswith(PREFIX) and not _known(name)]
+        links = _service_links(unknown)
+        wrong = [_unknown(name) for name in unknown if name not in links]
+        if links:
+            wrong.append(
+                f"Kubernetes has set {', '.join(links)} for a Service of that name: set enableServiceLinks to false in "
+                "the pod's spec, or give the Service another name"
+            )
         try:
             settings = cls()
         except ValidationError as error:
@@ -222,6 +229,13 @@ def _unknown(name: str) -> str:
     variables = [variable(field) for field in Settings.model_fields]
     close = difflib.get_close_matches(name.upper(), variables, n=1)
     return f"{name} is no setting; " + (f"did you mean {close[0]}?" if close else f"there are {', '.join(variables)}")
+
+
+def _service_links(names: list[str]) -> list[str]:
+    """Those that Kubernetes gives a pod for Services whose names start with `thinned`."""
+    services = [name.removesuffix("_SERVICE_HOST") for name in names if name.endswith("_SERVICE_HOST")]
+    starts = tuple(f"{service}{end}" for service in services for end in ("_SERVICE_", "_PORT"))
+    return [name for name in names if name.startswith(starts)]
 
 
 def _wrong(loc: tuple[int | str, ...], message: str, value: object) -> str:

@@ -62,6 +62,20 @@ EXCEPTED |= {
         "python -m thinned.loadtest.benchmarks.scoring --models diabetes --row-passes 12000000",
     ): "is a benchmark of minutes, which needs Ray",
 }
+EXCEPTED |= {
+    (
+        "kubernetes",
+        "thinned build mine",
+    ): "needs a builder of images; tests/service/http/test_bento.py builds what it is given, and serves that",
+    (
+        "kubernetes",
+        "cp -r deploy/kubernetes mine",
+    ): "needs a cluster; tests/test_deployment.py has kubectl build the same without one",
+    (
+        "kubernetes",
+        "curl -s http://mine-predictor.default/v2/models/mine/infer --json @request.json",
+    ): "needs KServe in a cluster; the same path is tried in tests/service/http/test_inference_protocol.py",
+}
 LANGUAGES = {"python", "bash", "json", "text"}
 """`text` is what a block or a command prints, or a measurement's result."""
 

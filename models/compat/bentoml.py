@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,10 @@ from thinned.models.compat.arbiter import make_arbiter
 
 if TYPE_CHECKING:
     import bentoml
+    from bentoml.images import Image
 
 __all__ = [
+    "bare_image",
     "close_side_doors",
     "costly_middlewares",
     "creating_in",
@@ -31,10 +34,14 @@ ACCESS_LOG = "AccessLogMiddleware"
 
 
 def model_store_folder() -> Path:
-    """The folder of the model store, under BENTOML_HOME. `bentoml.models.list()` tells models, and not their folder."""
+    """The folder of the model store: of the bento that is served, where it holds its models; else under BENTOML_HOME.
+
+    In an image a bento holds them, and BentoML puts them in the store's place before it imports the service.
+    `bentoml.models.list()` tells models, and not their folder.
+    """
     from bentoml._internal.configuration.containers import BentoMLContainer
 
-    return Path(BentoMLContainer.model_store_dir.get())
+    return Path(BentoMLContainer.model_store.get()._path)
 
 
 @contextmanager
@@ -45,6 +52,18 @@ def creating_in(folder: Path, name: str, **options: Any) -> Iterator[bentoml.Mod
 
     with bentoml.models.create(name, _model_store=ModelStore(folder), **options) as model:
         yield model
+
+
+def bare_image() -> Image:
+    """What `bentoml containerize` begins with: Debian and Python, and no more.
+
+    For a distribution that it knows BentoML first installs a compiler, git and gnupg2. Every package that is locked
+    comes as a wheel, and needs none of them; of the system it needs what Debian always has.
+    """
+    from bentoml.images import Image
+
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return Image(base_image=f"python:{python}-slim", distro="none")
 
 
 def traces_are_exported() -> bool:

@@ -102,7 +102,6 @@ def _recipe(found: Sequence[StoredModel], served: str) -> dict[str, Any]:
             "service": "thinned.service.app:UncertaintyService",
             "include": ["thinned/**/*.py", "thinned/service/http/ui/*"],
             "python": {"packages": needed, "lock_packages": False},
-            "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
         }
     several = {"envs": [{"name": variable("model"), "value": served}]} if len(found) > 1 else {}
     tags = list(dict.fromkeys(stored.tag for stored in found))

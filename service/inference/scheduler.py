@@ -194,6 +194,8 @@ class Scheduler:
         if shares:
             ended += self._call(shares)
         self._under_way = ()
+        if self._metrics is not None and not self.waits():
+            self._metrics.queue(0, 0)  # No turn follows that would say so.
         return ended
 
     def _admit(self) -> None:

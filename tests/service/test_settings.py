@@ -43,3 +43,24 @@ def test_every_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_lower_limit_lowers_the_default_with_it(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setenv(limit, "10")
     assert Settings.read().default_samples == 10
+
+
+@pytest.mark.parametrize("service", ["THINNED", "THINNED_MINE_PREDICTOR"])
+def test_what_kubernetes_sets_for_a_service_is_told_apart(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    ends = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP", "PORT_80_TCP_ADDR")
+    for end in ends:
+        monkeypatch.setenv(f"{service}_{end}", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("THINNED_MAX_ROW", "3")
+    with pytest.raises(SettingsError) as caught:
+        Settings.read()
+    first, second = str(caught.value).split("; ", 2)[:2]
+    assert first == "THINNED_MAX_ROW is no setting"
+    assert str(caught.value).count("enableServiceLinks") == 1
+    assert all(f"{service}_{end}" in str(caught.value) for end in ends)
+    assert second == "did you mean THINNED_MAX_ROWS?"
+
+
+def test_a_port_that_a_person_sets_is_no_service_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THINNED_PORT", "8080")
+    with pytest.raises(SettingsError, match="THINNED_PORT is no setting"):
+        Settings.read()

@@ -13,12 +13,17 @@ from typing import Any
 import bentoml
 import bentoml.serving
 import pytest
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models.model import ModelStore
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
+from bentoml._internal.service import loader
 from bentoml._internal.utils import circus
+from bentoml.images import Image
 
 from thinned.models.compat.bentoml import (
     ACCESS_LOG,
     METRICS,
+    bare_image,
     close_side_doors,
     costly_middlewares,
     model_store_folder,
@@ -81,6 +86,25 @@ def test_there_is_still_no_public_way_to_the_models_folder_nor_to_create_elsewhe
     assert "model_store" not in public
     assert "store" not in public
     assert model_store_folder().is_dir()
+
+
+def test_a_bento_that_holds_its_models_has_them_found(tmp_path: Path) -> None:
+    """As BentoML's loader replaces the store; when its own lookup of models needs no store, ours need not either."""
+    before = model_store_folder()
+    BentoMLContainer.model_store.set(ModelStore(tmp_path))
+    try:
+        assert model_store_folder() == tmp_path
+    finally:
+        BentoMLContainer.model_store.reset()
+    assert model_store_folder() == before
+    assert "BentoMLContainer.model_store.set(model_store)" in inspect.getsource(loader.import_service.__wrapped__)
+
+
+def test_bentoml_still_adds_a_compiler_to_every_image_of_a_distribution_that_it_knows() -> None:
+    """When this fails, `bare_image` need name no distribution that BentoML does not know."""
+    assert "build-essential" in Image(distro="debian").commands[0]
+    assert "build-essential" in Image(base_image="python:3.11-slim").commands[0]
+    assert bare_image().commands == []
 
 
 def test_bento_builds_still_leave_links_out(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import bentoml
 import httpx
 import pytest
 import yaml
+from bentoml._internal.container import construct_containerfile
 
 from tests.serving import ROOT, free_port, run_cli
 from thinned.loadtest.service_process import serving
@@ -32,6 +35,12 @@ def test_the_bento_of_the_example_holds_what_serving_needs(digits: str) -> None:
     for tool in ("pytest", "hypothesis", "locust", "matplotlib", "scikit-learn", "mypy"):
         assert f"\n{tool}==" not in requirements
     assert models_of_bento(Path(bento.path, "src")) == model_store.find(digits).tag
+
+    image = Path(bento.path, "env", "docker", "Dockerfile").read_text()
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"FROM python:{python}-slim" in image
+    assert f"uv venv --python {python} " in image
+    assert "apt-get" not in image
 
 
 @pytest.mark.long
@@ -59,6 +68,30 @@ def test_a_bento_serves_the_models_that_it_was_built_with(digits: str, tmp_path:
         models = httpx.get(service.url + "/models").json()["models"]
         assert [(one["name"], one["shadow"]) for one in models] == [("packed", packed.tag), (digits, None)]
         assert {httpx.get(service.url + path).status_code for path in ("/ui", "/ui/main.js", "/ui/style.css")} == {200}
+
+
+@pytest.mark.long
+def test_an_image_serves_the_model_that_it_holds(digits: str, tmp_path: Path) -> None:
+    """The folder that `bentoml containerize` makes an image of, by its entry point, with no store but its own."""
+    tag = run_cli("build", digits).stdout.split()[1].rstrip(",")
+    with construct_containerfile(bentoml.get(tag)) as (folder, _):
+        bento = shutil.copytree(folder, tmp_path / "bento")
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    (bin / "bentoml").write_text(f'#!/bin/sh\nexec {sys.executable} -m bentoml "$@"\n')
+    (bin / "bentoml").chmod(0o755)
+    port = free_port()
+    image = {
+        "BENTO_PATH": str(bento),
+        "BENTOML_HOME": str(tmp_path / "home"),
+        "BENTOML_CONTAINERIZED": "true",
+        "BENTOML_PORT": str(port),
+        "PATH": f"{bin}:{os.environ['PATH']}",
+    }
+    with serving(["bash", str(bento / "env/docker/entrypoint.sh")], port, image, cwd=bento) as service:
+        tag = httpx.post(service.url + "/predict", json={"inputs": [[[[0.0]] * 8] * 8]}).json()["model"]
+        assert f"{tag['name']}:{tag['version']}" == model_store.find(digits).tag
+    assert list((tmp_path / "home/models").iterdir()) == []
 
 
 def test_what_a_bento_says_of_its_models(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from thinned.models.uncertainty import RunningStatistics
 from thinned.service.inference.engine import Engine
 from thinned.service.inference.jobs import Job, PredictJob, SampleJob
 from thinned.service.inference.scheduler import Scheduler
+from thinned.service.metrics import Metrics
 
 BUDGET = 256
 OUTPUT = "y"
@@ -35,13 +36,17 @@ class Loop:
             self._waiting.append(call)
             self._some.notify()
 
+    def take(self) -> list[Callable[[], None]]:
+        with self._some:
+            calls, self._waiting = self._waiting, []
+        return calls
+
     def run_until(self, jobs: list[Job]) -> None:
         end = time.monotonic() + 60
         while not all(finished(job) for job in jobs):
             with self._some:
                 assert self._some.wait_for(lambda: self._waiting, timeout=max(0.0, end - time.monotonic()))
-                calls, self._waiting = self._waiting, []
-            for call in calls:
+            for call in self.take():
                 call()
 
 
@@ -70,7 +75,10 @@ class Recorded:
             return real(items, **named)
 
         engine.model.draw = recorded  # type: ignore[method-assign]
-        self.scheduler = Scheduler(engine, soon=self.loop.soon, soon_from_elsewhere=self.loop.soon, join=join)
+        self.metrics = Metrics("m:1")
+        self.scheduler = Scheduler(
+            engine, soon=self.loop.soon, soon_from_elsewhere=self.loop.soon, join=join, metrics=self.metrics
+        )
 
     def submit(self, *jobs: Job) -> list[Job]:
         for job in jobs:
@@ -384,3 +392,26 @@ def test_passes_that_are_kept_are_drawn_once(rested: Recorded, n_samples: int) -
     rested.answer(job)
     assert sum(item.count for call in rested.calls for item in call) == n_samples
     assert len(job.run.passes[OUTPUT]) == n_samples
+
+
+def test_what_is_in_flight_is_told_and_falls_to_nothing(bench: Recorded) -> None:
+    def told(name: str) -> float:
+        (family,) = (family for family in bench.metrics.families if family.name == name)
+        return family.cells()["m:1",][0]
+
+    bench.go.clear()
+    jobs = bench.submit(sampled(2, n_samples=40), sampled(3, n_samples=40))
+    end = time.monotonic() + 30
+    while told("thinned_in_flight_row_passes") == 0:
+        assert time.monotonic() < end
+        for call in bench.loop.take():
+            call()
+        time.sleep(0.01)
+    assert told("thinned_in_flight_row_passes") == 200
+    assert told("thinned_queue_depth") == 2
+    bench.go.set()
+    bench.loop.run_until(jobs)
+    assert told("thinned_in_flight_row_passes") == told("thinned_queue_depth") == 0
+    for _ in range(3):  # Where the cost of a call is known, it is made at once.
+        bench.answer(sampled(2, n_samples=40))
+        assert told("thinned_in_flight_row_passes") == told("thinned_queue_depth") == 0
