@@ -4,7 +4,8 @@
 #   make test-long        the long ones
 #   make check            ruff, mypy and the floors of the house
 #   make load             what each sample count costs and buys: tables and a report (ARGS='mine --baseline' for more)
-#   make bench            what passes cost: the engine beside the loops and the floor (QUICK=--quick for a short run)
+#   make bench            what passes cost: the engine beside the loops and the floor (QUICK=--quick for a short run);
+#                         ends with 1 where that became worse. DEVICE=gpu: the laws on a GPU, then the same there
 #   make bench-service    what the HTTP path costs and joining requests gains (QUICK=--quick for a short run)
 #   make bench-sampling   what a stratified pass is worth, on trained networks
 #   make bench-estimators what closed forms over the last masks, and more last masks, are worth
@@ -34,6 +35,7 @@ JOBS ?= 2
 UPGRADE ?=
 ARGS ?=
 QUICK ?=
+DEVICE ?=
 ONLY ?=
 SOAK_MINUTES ?= 30
 # The versions that TensorFlow 2.21 has wheels for.
@@ -87,7 +89,8 @@ load: $(STAMP)
 	@exec $(BIN)/thinned load $(ARGS)
 
 bench: $(STAMP)
-	@exec $(BIN)/python -m thinned.loadtest.benchmarks.engine $(QUICK)
+	@$(if $(filter gpu,$(DEVICE)),$(BIN)/python -m pytest -q tests/models/dropout/test_gpu.py tests/models/dropout/test_laws.py)
+	@exec $(BIN)/python -m thinned.loadtest.benchmarks.engine $(if $(DEVICE),--device $(DEVICE)) $(QUICK) $(ARGS)
 
 bench-service: $(STAMP)
 	@exec $(BIN)/python -m thinned.loadtest.benchmarks.service $(QUICK)

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from thinned.loadtest.benchmarks.networks import NETWORKS, build
-from thinned.loadtest.benchmarks.ratios import FIGURES, RATIOS, Cell, over_floor, read_figures, slower_cells
+from thinned.loadtest.benchmarks.ratios import RATIOS, Cell, figures_of, growth, over_floor, read_figures, slower_cells
 from thinned.loadtest.machine import describe_run
 from thinned.models.compat.tensorflow import import_tensorflow
 from thinned.service.inference.threads import set_threads
@@ -60,9 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="seconds for each network, B and N (default: 2)")
     parser.add_argument("--quick", action="store_true", help="N = 30 and 100, half a second each")
     parser.add_argument("--threads", type=int, default=0, help="threads of TensorFlow; 0: as many as the service uses")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="what computes (default: cpu)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
-    parser.add_argument("--against", type=Path, default=FIGURES, metavar="FILE", help="figures to compare with")
+    parser.add_argument(
+        "--against", type=Path, metavar="FILE", help="figures to compare with (default: those of the device)"
+    )
     parser.add_argument("--update", action="store_true", help="write the figures that later runs are compared with")
     parser.add_argument("--memory-only", choices=("blocks", "piece"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
@@ -73,20 +76,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if options.quick:
         options.samples, options.seconds = [30, 100], 0.5
+    options.against = options.against or figures_of(options.device)
     try:
         before = [] if options.update else read_figures(options.against)
     except ValueError as error:
         print(f"{error}; name another with --against, or write it anew with --update", file=sys.stderr)
         return 2
     import_tensorflow()
+    if not _placed_on(options.device):
+        print("TensorFlow finds no GPU here; leave --device out, or see docs/gpu.md", file=sys.stderr)
+        return 2
     about = {**describe_run(), "threads": f"TensorFlow computes with {os.environ['TF_NUM_INTRAOP_THREADS']}"}
     cells = [cell for name in options.networks for cell in _time_network(name, options)]
     memory = None if options.no_memory else _peak_memory()
     _show(about, cells, memory)
     document = json.dumps({"about": about, "cells": cells, "memory": memory}, indent=1) + "\n"
-    for path in filter(None, (options.json, FIGURES if options.update else None)):
+    for path in filter(None, (options.json, figures_of(options.device) if options.update else None)):
         path.write_text(document, encoding="utf-8")
     return _compare(cells, before, options)
+
+
+def _placed_on(device: str) -> bool:
+    """Have all be computed there; whether that can be."""
+    import tensorflow as tf
+
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+        return True
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def _compare(cells: list[dict[str, Any]], before: Sequence[Cell], options: argparse.Namespace) -> int:
@@ -253,12 +270,27 @@ def _show(about: dict[str, str], cells: list[dict[str, Any]], memory: dict[str, 
             f"{medians['tiled'] / medians['ours']:.1f}",
         )
     console.print(table)
+    _show_growth(console, cells)
     if memory:
         console.print(
             f"cnn, {MEMORY_ROWS} rows, {MEMORY_SAMPLES} passes: {memory['blocks']['added_mb']:.0f} MB above the loaded "
             f"process; in blocks and in one piece (96 passes) the means differ by {memory['largest_difference']:.1e}",
             highlight=False,
         )
+
+
+def _show_growth(console: Console, cells: list[dict[str, Any]]) -> None:
+    lines = growth(cells)
+    if not lines:
+        return
+    table = Table(box=box.SIMPLE_HEAD, title="milliseconds of a call, about a + b N")
+    for name in ("network", "B", "a (ms)", "b (µs)", "b of the floor (µs)", "row-passes / s"):
+        table.add_column(name, justify="left" if name == "network" else "right")
+    for line in lines:
+        numbers = (line.base_ms, line.pass_us, line.floor_pass_us)
+        shown = [f"{number:.3g}" for number in numbers]
+        table.add_row(line.network, str(line.rows), *shown, f"{line.row_passes_per_second:,.0f}")
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["FIGURES", "RATIOS", "Cell", "Slower", "over_floor", "read_figures", "slower_cells"]
+__all__ = ["RATIOS", "Cell", "Growth", "Slower", "figures_of", "growth", "over_floor", "read_figures", "slower_cells"]
 
-FIGURES = Path(__file__).with_name("engine.json")
-"""The figures that are committed."""
 RATIOS = ("ours", "ready")
 SLOWER = 1.1
 """A ratio this many times that of the committed figures has become worse, where its quartiles lie apart too."""
 Cell = Mapping[str, Any]
+
+
+class Growth(NamedTuple):
+    """How the time of a call grows with its passes: `base_ms` + `pass_us` N / 1000 milliseconds."""
+
+    network: str
+    rows: int
+    base_ms: float
+    pass_us: float
+    floor_pass_us: float
+
+    @property
+    def row_passes_per_second(self) -> float:
+        """What a call of very many passes tends to."""
+        return self.rows / self.pass_us * 1e6
 
 
 class Slower(NamedTuple):
@@ -68,7 +81,33 @@ def slower_cells(now: Iterable[Cell], before: Iterable[Cell]) -> list[Slower]:
     return found
 
 
-def read_figures(path: Path = FIGURES) -> list[Cell]:
+def growth(cells: Iterable[Cell]) -> list[Growth]:
+    """The line through the medians of each network and number of rows, those of three counts of passes or more.
+
+    Relative errors count alike: a line by absolute ones would be that of the largest count.
+    """
+    series: dict[tuple[str, int], list[Cell]] = {}
+    for cell in cells:
+        series.setdefault((cell["network"], cell["rows"]), []).append(cell)
+    found = []
+    for (network, rows), few in series.items():
+        if len(few) >= 3:
+            counts = [cell["n_samples"] for cell in few]
+            lines = []
+            for name in ("ours", "floor"):
+                took = np.array([cell[name]["median_ms"] for cell in few])
+                lines.append(np.polyfit(counts, took, 1, w=1 / took).tolist())
+            (slope, base), (floor, _) = lines
+            found.append(Growth(network, rows, base, 1e3 * slope, 1e3 * floor))
+    return found
+
+
+def figures_of(device: str) -> Path:
+    """The file of the figures that are committed: `engine-cpu.json`, or `engine-gpu.json` once there are any."""
+    return Path(__file__).with_name(f"engine-{device}.json")
+
+
+def read_figures(path: Path) -> list[Cell]:
     """The cells of a file that `--json` wrote; none where there is no such file.
 
     Raises:
