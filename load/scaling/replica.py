@@ -33,7 +33,7 @@ class ReplicaModel:
         call_s: Seconds of a call, drawn: by a generator, the requests in it and their row-passes together.
         row_passes: Rows times passes of each request.
         loop_s: Seconds that each request takes the event loop, half before it is computed and half afterwards.
-        away_s: Seconds of each request that nothing of the replica is busy with: the client, the way, changes of thread.
+        away_s: Seconds of each request in which nothing of the replica is busy with it: the client, changes of thread.
         join: Whether requests share calls.
         most_row_passes: Row-passes that one call may hold.
         most_waiting: Requests that may wait; more are refused.
@@ -76,6 +76,7 @@ class Replica:
         self._line: deque[_Job] = deque()
         self._idle: list[simpy.Event] = []
         self._admitted = 0
+        self._waiting = 0  # row-passes in the line
         self._since_alone = 0
         self._rate_s = 0.0
         self.busy_s = 0.0
@@ -92,6 +93,7 @@ class Replica:
         job = _Job(self._model.row_passes, self._env.event())
         self._admitted += 1
         self._line.append(job)
+        self._waiting += job.left
         if self._idle:
             self._idle.pop().succeed()
         yield job.done
@@ -108,8 +110,7 @@ class Replica:
     def _too_late(self) -> bool:
         if not self._admitted:
             return False
-        waiting_s = self._rate_s * sum(job.left for job in self._line)
-        return waiting_s * _CAUTION > self._model.timeout_s
+        return self._rate_s * self._waiting * _CAUTION > self._model.timeout_s
 
     def _compute(self) -> Process:
         """One thread: a call after another, as long as something waits."""
@@ -129,6 +130,7 @@ class Replica:
                 job.left -= share
                 if job.left > 0:
                     self._line.append(job)
+                    self._waiting += job.left
                 else:
                     job.done.succeed()
 
@@ -137,7 +139,7 @@ class Replica:
         model = self._model
         joins = model.join and self._since_alone < _ALONE_EVERY
         alike = len(self._line) if joins else 1
-        each = max(1, int(min(model.most_row_passes // alike, model.row_passes)))
+        each = max(1, int(min(model.most_row_passes / alike, model.row_passes)))
         shares: list[tuple[_Job, int]] = []
         held = 0
         while self._line and len(shares) < alike:
@@ -145,6 +147,8 @@ class Replica:
             if shares and held + share > model.most_row_passes:
                 break
             held += share
-            shares.append((self._line.popleft(), share))
+            job = self._line.popleft()
+            self._waiting -= job.left
+            shares.append((job, share))
         self._since_alone = 0 if len(shares) == 1 else self._since_alone + 1
         return shares

@@ -1,4 +1,4 @@
-"""nginx in front of loopback ports, with the configuration in `deploy/nginx`: its addresses and its log changed, no more."""
+"""nginx in front of loopback ports, with the configuration in `deploy/nginx`: only addresses and the log are others."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def checked(folder: Path, main: Path) -> str:
 
 @contextmanager
 def balanced(folder: Path, replicas: Sequence[int], *, workers: int = 2) -> Iterator[Balancer]:
-    """Run nginx in front of these loopback ports until the block ends. It is ended by its id, and takes its own along."""
+    """Run nginx in front of these loopback ports until the block ends. It ends its own processes with it."""
     port = free_port()
     main = written(folder, replicas, port, workers=workers)
     process = subprocess.Popen(

@@ -52,8 +52,17 @@ def test_a_number_is_that_of_its_setting(directive: str, expected: float) -> Non
     assert number(directive) == expected
 
 
-def test_every_setting_that_is_named_is_one() -> None:
-    named = set(re.findall(r"THINNED_\w+", TEXT))
+UNIT = (CONFIGURATION.parent / "thinned@.service").read_text()
+
+
+def test_systemd_waits_until_what_was_taken_is_answered() -> None:
+    (wait,) = re.findall(r"^TimeoutStopSec=(\d+)$", UNIT, re.MULTILINE)
+    assert int(wait) == SETTINGS.drain_s + SETTINGS.max_timeout_ms / 1000 + SETTINGS.body_timeout_s + 10
+
+
+@pytest.mark.parametrize("text", [TEXT, UNIT])
+def test_every_setting_that_is_named_is_one(text: str) -> None:
+    named = set(re.findall(r"THINNED_(?=\w)\w+", text))
     assert named
     assert {name.removeprefix("THINNED_").lower() for name in named} <= set(Settings.model_fields)
 

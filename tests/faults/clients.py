@@ -1,4 +1,4 @@
-"""Clients that ask one after the other until a block ends, in a thread of their own, and keep all that they are told."""
+"""Clients that ask one after the other until a block ends, in a thread of their own, and keep what they are told."""
 
 from __future__ import annotations
 
