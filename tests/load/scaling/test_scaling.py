@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.serving import ROOT
+from tests.test_readme import blocks
 from thinned.loadtest.scaling.__main__ import main
 from thinned.loadtest.scaling.against import compare
 from thinned.loadtest.scaling.costs import Costs, CostsError, fit_costs
@@ -177,6 +179,14 @@ def test_the_command_says_how_many(document: Path, capsys: pytest.CaptureFixture
         "the least busy",
         "any",
     ]
+
+
+def test_the_command_of_the_page_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = (one.text for one in blocks((ROOT / "docs" / "scaling.md").read_text()) if one.language == "bash")
+    command = shlex.split(block)
+    assert command[:3] == ["python", "-m", "thinned.loadtest.scaling"]
+    monkeypatch.chdir(ROOT)
+    assert run(capsys, *command[3:])[0] == 0
 
 
 def test_the_command_says_what_so_many_come_to(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
