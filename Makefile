@@ -14,6 +14,7 @@
 #   make zoo-export       export them as SavedModels, and hold the laws of passes against each file (ARGS as above)
 #   make zoo-hub          the same for KerasHub's models, in an environment of their own (.zoo-hub)
 #   make faults           attack a service for an hour: slow clients, floods, overload, a soak (ONLY=overload for one)
+#   make replicas         two services behind nginx, one killed and one drained under load (needs nginx)
 #   make clients          clients by openapi-python-client and openapi-typescript, made and tried (needs npm)
 #   make conformance      the Open Inference Protocol by Triton's, KServe's and MLServer's clients and by schemathesis
 #   make score-ray        `thinned score` on a Ray cluster of two nodes, one of which is killed (Ray in .score-ray)
@@ -46,7 +47,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators bench-score zoo zoo-hub faults clients conformance score-ray readme reference docs lock clean zoo-export
+.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators bench-score zoo zoo-hub faults replicas clients conformance score-ray readme reference docs lock clean zoo-export
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -153,6 +154,9 @@ score-ray: $(STAMP) .score-ray/ray
 
 faults: $(STAMP) .faults/bin/st
 	@$(BIN)/python -m tests.faults --soak-minutes $(SOAK_MINUTES) $(addprefix --only ,$(ONLY)) $(ARGS)
+
+replicas: $(STAMP)
+	@$(BIN)/python -m tests.faults --only replicas $(ARGS)
 
 readme: $(STAMP)
 	@$(BIN)/python -m tests.write_readme

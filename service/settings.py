@@ -43,6 +43,11 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds at the end in which the service says that it is not ready, and still takes connections.",
     )
+    refuse_unready: bool = Field(
+        False,
+        description="Whether connections are ended unanswered while no worker is ready, for balancers that do not ask "
+        "/readyz; otherwise requests are answered 503.",
+    )
     wedged_s: float = Field(
         120.0, gt=0, description="A worker whose computing or whose event loop stands still so long is started again."
     )

@@ -35,6 +35,8 @@ ELSEWHERE = {
     "traps": "tests/test_pages.py",
     "python": "tests/service/notebook/test_document.py",
     "custom-layers": "tests/test_documents.py",
+    "replicas": "tests/faults/replicas.py",
+    "scaling": "tests/load/scaling/test_scaling.py",
 }
 """Pages whose blocks another test runs, all of them."""
 TRITON = "needs Triton's client: tests/clients/test_protocol_clients.py runs it, by `make conformance`"

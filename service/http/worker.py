@@ -64,6 +64,7 @@ class Worker:
     def __init__(self, models: Catalogue, watchdog: Watchdog) -> None:
         self._models, self._watchdog = models, watchdog
         settings = models.settings
+        self._refuse_unready = settings.refuse_unready
         self.drain_s = settings.drain_s
         self.longest_request_s = math.ceil(settings.max_timeout_ms / 1000 + settings.body_timeout_s)
 
@@ -74,6 +75,10 @@ class Worker:
     def accepts(self) -> bool:
         """Whether connections are taken here: by a worker that is ready, and by all while none is."""
         return self._models.is_ready() or not self._models.siblings.one_is_ready()
+
+    def refuses(self) -> bool:
+        """Whether connections that are taken are ended at once, so that a balancer turns to another replica."""
+        return self._refuse_unready and not self._models.is_ready()
 
     def leave(self) -> None:
         """Requests should be sent here no longer."""

@@ -1,6 +1,7 @@
 """uvicorn's server with a say in when a worker takes connections, and with an end that loses none.
 
-A worker that is loading beside one that is ready leaves connections to that one. At SIGTERM or SIGINT a worker says
+A worker that is loading beside one that is ready leaves connections to that one. With `THINNED_REFUSE_UNREADY`
+connections that come while none is ready are ended at once. At SIGTERM or SIGINT a worker says
 that it is not ready, still takes connections for `THINNED_DRAIN_S` and has their clients come with a new one each time;
 then it takes those that stand in line, closes its socket, and answers all that it has taken.
 """
@@ -11,6 +12,7 @@ import asyncio
 import logging
 import os
 import socket
+import struct
 import sys
 import time
 from types import FrameType
@@ -30,6 +32,8 @@ LINGER_S = 1.0
 AT_ONCE = 100
 """Connections that are taken in one round of the event loop."""
 _CLOSE = (b"connection", b"close")
+_RESET = struct.pack("ii", 1, 0)
+"""For SO_LINGER: a connection that is closed is reset, and keeps no port waiting."""
 
 log = logging.getLogger("bentoml.thinned")
 
@@ -41,6 +45,7 @@ class WorkerServer(uvicorn.Server):
     _sockets: tuple[socket.socket, ...] = ()
     _asked_to_leave: float | None = None
     _listens = False
+    _refuses = False
     _closed = False
     _grpc: GrpcServer | None = None
     _grpc_ends: asyncio.Task[None] | None = None
@@ -86,14 +91,23 @@ class WorkerServer(uvicorn.Server):
                 if self._grpc is not None:
                     await self._grpc.start()
         ends = await super().on_tick(counter)
-        if self._asked_to_leave is not None and _CLOSE not in self.server_state.default_headers:
-            self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
-            for connection in self.server_state.connections:
-                # What has begun has the headers of before, and would have its client stay.
-                cycle = getattr(connection, "cycle", None)
-                if cycle is not None and not cycle.response_complete:
-                    cycle.keep_alive = False
+        self._keep_connections(self._asked_to_leave is None and not self._refuses)
         return ends
+
+    def _keep_connections(self, wanted: bool) -> None:
+        """Whether clients may send more on a connection whose request was answered."""
+        headers = self.server_state.default_headers
+        if wanted == (_CLOSE not in headers):
+            return
+        self.server_state.default_headers = [header for header in headers if header != _CLOSE]
+        if wanted:
+            return
+        self.server_state.default_headers.append(_CLOSE)
+        for connection in self.server_state.connections:
+            # What has begun has the headers of before, and would have its client stay.
+            cycle = getattr(connection, "cycle", None)
+            if cycle is not None and not cycle.response_complete:
+                cycle.keep_alive = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to leave. Further signals change nothing: a terminal and a supervisor each send one to every process.
@@ -107,6 +121,7 @@ class WorkerServer(uvicorn.Server):
 
     def _follow(self, worker: Worker) -> None:
         if self._asked_to_leave is None:
+            self._refuses = worker.refuses()
             self._listen(worker.accepts())
             return
         worker.leave()
@@ -163,6 +178,10 @@ class WorkerServer(uvicorn.Server):
                 log.error("no connection can be taken for a second: %s", error)
                 self._listen(False)  # The next tick listens again.
                 return False
+            if self._refuses:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                connection.close()
+                continue
             task = asyncio.get_running_loop().create_task(self._begin(connection))
             self._beginning.add(task)
             task.add_done_callback(self._beginning.discard)

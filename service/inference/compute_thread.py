@@ -87,6 +87,7 @@ class ComputeThread:
             self._lines.append(line)
             self._had_s[line] = self._level_s
             if self._thread is None:
+                self.beat = time.monotonic()  # It is late from now on, not since the model was loaded.
                 self._thread = threading.Thread(target=self._run, name="thinned-compute", daemon=True)
                 self._thread.start()
 

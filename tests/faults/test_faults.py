@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.figures import Figure, at_least, at_most, quantile
+from tests.deploy.nginx import NGINX
+from tests.faults.figures import Figure, Options, at_least, at_most, quantile
 from tests.faults.floods import LARGE_WORK, abandoned_of, flood_of
 from tests.faults.fuzz import fuzz_of
 from tests.faults.memory import FAILING, failed_allocation_of
 from tests.faults.models import make_models
+from tests.faults.replicas import replicas
 from tests.faults.slow_clients import long_header_of, slow_clients_of
 from tests.serving import Service, start_service
 
@@ -51,6 +53,15 @@ def test_it_holds(attacked: Service, name: str) -> None:
 
 def test_a_failed_allocation_is_one_requests_end(attacked: Service, mark: Path) -> None:
     assert [figure for figure in failed_allocation_of(attacked, mark) if not figure.held] == []
+
+
+@pytest.mark.long
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+def test_replicas_behind_nginx_answer_right_while_one_is_killed_and_one_drained() -> None:
+    make_models("cnn")
+    figures = list(replicas(Options(short=True)))
+    assert len(figures) > 5
+    assert [figure for figure in figures if not figure.held and not figure.bar.endswith(" ms")] == []
 
 
 def test_a_figure_knows_its_bar() -> None:

@@ -9,6 +9,7 @@ from tests.faults.floods import abandoned, flood
 from tests.faults.fuzz import fuzz
 from tests.faults.memory import failed_allocation, peaks
 from tests.faults.overload import overload
+from tests.faults.replicas import replicas
 from tests.faults.schema import schema
 from tests.faults.slow_clients import holding_bodies, long_header, slow_clients
 from tests.faults.soak import soak
@@ -25,6 +26,7 @@ TRIALS: Mapping[str, Trial] = {
     "allocation": failed_allocation,
     "memory": peaks,
     "overload": overload,
+    "replicas": replicas,
     "schema": schema,
     "soak": soak,
 }

@@ -24,13 +24,16 @@ class Worker:
 
     def __init__(self) -> None:
         self.takes = True
-        self.left = False
+        self.left = self.ends = False
 
     def beat(self) -> None:
         pass
 
     def accepts(self) -> bool:
         return self.takes
+
+    def refuses(self) -> bool:
+        return self.ends
 
     def leave(self) -> None:
         self.left = True
@@ -55,12 +58,16 @@ async def slow(_: object) -> PlainTextResponse:
     return PlainTextResponse("at last")
 
 
-async def ask(port: int, path: bytes = b"/") -> str:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def ask(port: int, path: bytes = b"/", kept: Streams | None = None) -> str:
+    reader, writer = kept or await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path)
     async with asyncio.timeout(20):
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-    writer.close()
+    if kept is None:
+        writer.close()
     return head
 
 
@@ -112,6 +119,19 @@ def test_connections_are_taken_left_to_others_and_at_the_end_refused() -> None:
         assert not waits.done()  # It stands in line, for another worker.
         worker.takes = True
         assert "200 ok" in await waits
+        kept = await asyncio.open_connection("127.0.0.1", port)
+        assert "connection: close" not in await ask(port, kept=kept)
+        worker.ends = True  # None is ready, and a balancer is to turn to another replica.
+        await until(lambda: server._refuses)
+        for answer in await asyncio.gather(*[ask(port) for _ in range(3)], return_exceptions=True):
+            assert isinstance(answer, ConnectionResetError | asyncio.IncompleteReadError)
+        await until(lambda: (b"connection", b"close") in server.server_state.default_headers)
+        kept[0]._buffer.clear()  # type: ignore[attr-defined]  # the body of before
+        assert "connection: close" in await ask(port, kept=kept)
+        kept[1].close()
+        worker.ends = False
+        await until(lambda: not server._refuses)
+        assert "connection: close" not in await ask(port)
         under_way = asyncio.create_task(ask(port, b"/slow"))
         await asyncio.sleep(0.1)
         server.handle_exit(15, None)
