@@ -1,0 +1,64 @@
+"""Ray Serve. RIVAL_PORT is its port, RIVAL_WORKERS the number of replicas, RIVAL_BATCH the most requests of a batch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from typing import Any
+
+import numpy as np
+import ray
+from network import Network, as_json
+from ray import serve
+from starlette.requests import Request
+
+_BATCH = int(os.environ.get("RIVAL_BATCH", "1"))
+_WAIT_S = float(os.environ.get("RIVAL_BATCH_WAIT_MS", "1")) / 1e3
+_WORKERS = int(os.environ.get("RIVAL_WORKERS", "1"))
+
+
+@serve.deployment(num_replicas=_WORKERS, max_ongoing_requests=64, ray_actor_options={"num_cpus": 2 / _WORKERS})
+class Digits:
+    """Draws passes for one request, or for those of a batch."""
+
+    def __init__(self) -> None:
+        self.network = Network()
+
+    async def __call__(self, request: Request) -> Any:
+        """Answer a request; GET tells that the network is loaded."""
+        if request.method == "GET":
+            return "ready"
+        body = await request.json()
+        question = np.asarray(body["inputs"], np.float32), int(body["n_samples"])
+        return as_json(await self.together(question) if _BATCH > 1 else self.network.ask(*question))
+
+    @serve.batch(max_batch_size=_BATCH, batch_wait_timeout_s=_WAIT_S)
+    async def together(self, questions: list[Any]) -> list[Any]:
+        """Answer the requests of a batch."""
+        return self.network.ask_together(questions)
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with tempfile.TemporaryDirectory(prefix="rival-") as folder:
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            object_store_memory=128 * 2**20,
+            _temp_dir=folder,
+            _node_ip_address="127.0.0.1",
+            logging_level="WARNING",
+        )
+        try:
+            options = {"host": "127.0.0.1", "port": int(os.environ["RIVAL_PORT"])}
+            serve.start(http_options=options, logging_config={"log_level": "WARNING", "enable_access_log": False})
+            serve.run(Digits.bind(), blocking=True)
+        finally:
+            ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
