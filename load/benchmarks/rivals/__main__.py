@@ -48,7 +48,6 @@ def main(given: Sequence[str] | None = None) -> int:
         could be measured; 130 where it was interrupted, with what was measured until then.
     """
     options = _options(given)
-    signal.signal(signal.SIGTERM, _interrupt)
     console, errors = Console(width=None if sys.stdout.isatty() else _WIDTH), Console(stderr=True)
     about = {**describe_run(), "load average before": f"{os.getloadavg()[0]:.2f}"}
     for name, text in about.items():
@@ -151,4 +150,5 @@ def _stored() -> StoredModel:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)
     raise SystemExit(main())

@@ -29,18 +29,18 @@ class CannotInstallError(RuntimeError):
     """A rival's environment could not be made; the message says why, in one line."""
 
 
-def environment_of(name: str, rival: Rival, *, folder: Path = ENVIRONMENTS) -> Path:
+def environment_of(name: str, rival: Rival, *, folder: Path | None = None) -> Path:
     """The Python of a rival's environment, which is made if it is not there or has other packages.
 
     Args:
         name: Of the rival; its environment is the folder of this name.
         rival: Its packages, and the module that must be importable together with Keras.
-        folder: Where environments are.
+        folder: Where environments are; `ENVIRONMENTS` by default.
 
     Raises:
         CannotInstallError: It could not be made; nothing is left of it.
     """
-    place = folder / name
+    place = (folder or ENVIRONMENTS) / name
     python = place / "bin" / "python"
     wanted = "\n".join([sys.version, sysconfig.get_path("purelib"), *rival.packages])
     stamp = place / _STAMP

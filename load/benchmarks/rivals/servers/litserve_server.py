@@ -7,7 +7,6 @@ from typing import Any
 
 import litserve as ls
 import numpy as np
-from network import Network, as_json
 
 _BATCH = int(os.environ.get("RIVAL_BATCH", "1"))
 
@@ -16,10 +15,13 @@ class Digits(ls.LitAPI):
     """Draws passes for one request, or for those of a batch."""
 
     def setup(self, device: str) -> None:
-        """Load the network."""
-        self.network = Network()
+        """Load the network. It is imported here since LitServe's other processes need no TensorFlow."""
+        import network
 
-    def decode_request(self, request: dict[str, Any], **_: Any) -> Any:
+        self.network, self.as_json = network.Network(), network.as_json
+
+    # LitServe hands a type that is named here to FastAPI.
+    def decode_request(self, request, **_: Any) -> Any:  # type: ignore[no-untyped-def]
         """Read the rows and the number of passes."""
         return np.asarray(request["inputs"], np.float32), int(request["n_samples"])
 
@@ -37,7 +39,7 @@ class Digits(ls.LitAPI):
 
     def encode_response(self, output: Any, **_: Any) -> dict[str, Any]:
         """Write the answer as lists."""
-        return as_json(output)
+        return self.as_json(output)
 
 
 if __name__ == "__main__":

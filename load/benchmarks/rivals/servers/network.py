@@ -1,7 +1,7 @@
 """The network that every rival serves, and how people draw passes from it. It imports nothing of Thinned.
 
-Variables: RIVAL_MODEL, the `.keras` file; RIVAL_WAY, `loop`, `tiled` or `split`; RIVAL_THREADS, TensorFlow's threads for
-one operation, by default one for each core.
+Variables: RIVAL_MODEL, the `.keras` file; RIVAL_WAY, `loop`, `tiled` or `split`; RIVAL_THREADS, TensorFlow's threads
+for one operation, by default one for each core.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import ray
-from network import Network, as_json
 from ray import serve
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 _BATCH = int(os.environ.get("RIVAL_BATCH", "1"))
 _WAIT_S = float(os.environ.get("RIVAL_BATCH_WAIT_MS", "1")) / 1e3
@@ -24,7 +24,10 @@ class Digits:
     """Draws passes for one request, or for those of a batch."""
 
     def __init__(self) -> None:
-        self.network = Network()
+        # Imported here since Ray's other processes need no TensorFlow.
+        import network
+
+        self.network, self.as_json = network.Network(), network.as_json
 
     async def __call__(self, request: Request) -> Any:
         """Answer a request; GET tells that the network is loaded."""
@@ -32,7 +35,8 @@ class Digits:
             return "ready"
         body = await request.json()
         question = np.asarray(body["inputs"], np.float32), int(body["n_samples"])
-        return as_json(await self.together(question) if _BATCH > 1 else self.network.ask(*question))
+        moments = await self.together(question) if _BATCH > 1 else self.network.ask(*question)
+        return JSONResponse(self.as_json(moments))
 
     @serve.batch(max_batch_size=_BATCH, batch_wait_timeout_s=_WAIT_S)
     async def together(self, questions: list[Any]) -> list[Any]:
