@@ -64,7 +64,8 @@ def main(given: Sequence[str] | None = None) -> int:
         return COULD_NOT_RUN
     contenders = {one.name: one for one in CONTENDERS}
     told = bars(figures, contenders)
-    console.print(contenders_table(figures, contenders, plan.clients), highlight=False)
+    if figures:
+        console.print(contenders_table(figures, contenders, plan.clients), highlight=False)
     for bar in told:
         console.print(bar.text(), markup=False, highlight=False)
     for name, one in figures.items():

@@ -12,10 +12,8 @@ from thinned.loadtest.benchmarks.rivals.contenders import Moments
 
 __all__ = ["Reference", "WrongRivalError", "pooled", "worst_distance"]
 
-FURTHEST = 6.0
-"""Standard errors that a mean may be from the reference. Outputs are skewed: the normal law does not hold far out."""
-_LEAST_ERROR = 1e-3
-"""A standard error is taken to be at least this, since that of a class that is hardly ever named is not known well."""
+FURTHEST = 5.0
+"""Standard errors that a mean may be from the reference."""
 VARIANCE_WITHIN = 0.25
 """Share by which the variance, summed over classes and rows, may differ."""
 
@@ -50,6 +48,9 @@ def pooled(answers: Sequence[Moments], passes: int) -> Reference:
 def worst_distance(told: Reference, reference: Reference) -> float:
     """The distance of the furthest mean from the reference, in standard errors.
 
+    Outputs are probabilities, and skewed: of a class that is hardly ever named, a single pass can be all of the mean.
+    What one pass can change is added to each standard error.
+
     Raises:
         WrongRivalError: It is too far, or the variance is another, or the shapes are, or some numbers are not finite.
     """
@@ -57,7 +58,7 @@ def worst_distance(told: Reference, reference: Reference) -> float:
         mine, theirs = getattr(reference, name), getattr(told, name)
         if theirs.shape != mine.shape or not np.isfinite(theirs).all():
             raise WrongRivalError(f"{name}: expected finite numbers, {mine.shape}, received {theirs.shape}")
-    error = np.sqrt(reference.variance * (1 / told.passes + 1 / reference.passes) + _LEAST_ERROR**2)
+    error = np.sqrt(reference.variance * (1 / told.passes + 1 / reference.passes)) + 1 / told.passes
     distance = float((np.abs(told.mean - reference.mean) / error).max())
     if distance > FURTHEST:
         raise WrongRivalError(f"a mean is {distance:.1f} standard errors from Thinned's (at most {FURTHEST:g})")

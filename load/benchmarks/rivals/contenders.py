@@ -76,7 +76,7 @@ RIVALS: Mapping[str, Rival] = {
     "ray": Rival("Ray Serve", ("ray[serve]==2.60.0", "fastapi==0.163.2"), "ray.serve", "ray_server.py"),
     "mlserver": Rival(
         "MLServer",
-        ("mlserver==1.7.1",),
+        ("mlserver==1.7.1", "uvloop==0.21.0"),
         "mlserver",
         "mlserver_server.py",
         path="/v2/models/digits/infer",
@@ -96,12 +96,14 @@ class Contender:
         way: `loop`, `tiled` or `split`; empty for ours.
         setting: What it is set to, in a word or two; part of its name.
         variables: What the files in `SERVERS` read.
+        for_many: It is set for many clients, and asked by them alone.
     """
 
     rival: str
     way: str = ""
     setting: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
+    for_many: bool = False
 
     @property
     def name(self) -> str:
@@ -162,17 +164,21 @@ def _write_mlserver_settings(folder: Path, port: int, variables: Mapping[str, st
     (folder / "model-settings.json").write_text(json.dumps(model))
 
 
+def _two(rival: str, **variables: str) -> Contender:
+    """A rival by two processes, each with one thread for an operation of TensorFlow's, for many clients."""
+    return Contender(rival, "tiled", "2 processes", {"RIVAL_THREADS": "1", **variables}, for_many=True)
+
+
 CONTENDERS: tuple[Contender, ...] = (
     Contender("thinned"),
     Contender("fastapi", "tiled"),
+    _two("fastapi", RIVAL_WORKERS="2"),
     Contender("litserve", "tiled"),
-    Contender("litserve", "tiled", "batches", {"RIVAL_BATCH": "4"}),
+    _two("litserve", RIVAL_WORKERS="2", RIVAL_BATCH="4"),
     Contender("ray", "tiled"),
-    Contender("ray", "tiled", "batches", {"RIVAL_BATCH": "4"}),
+    Contender("ray", "tiled", "batches", {"RIVAL_BATCH": "4"}, for_many=True),
     Contender("mlserver", "tiled"),
-    Contender("mlserver", "tiled", "batches", {"RIVAL_BATCH": "4"}),
-    Contender("fastapi", "loop"),
-    Contender("litserve", "loop"),
-    Contender("ray", "loop"),
-    Contender("mlserver", "loop"),
+    _two("mlserver", RIVAL_PARALLEL="2", RIVAL_BATCH="4"),
+    Contender("fastapi", "split"),
+    *(Contender(rival, "loop") for rival in RIVALS),
 )

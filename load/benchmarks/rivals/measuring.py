@@ -172,7 +172,7 @@ class _Visit:
     def measure(self, figures: Figures) -> None:
         """Add what one client and many clients get, and the memory at the end."""
         plan, port = self._plan, self._service.port
-        for n in plan.samples:
+        for n in () if self._contender.for_many else plan.samples:
             requests = self._requests(n)
             if not self._loops:
                 run_clients(port, requests, clients=1, seconds=60, at_most=_WARM_UP_CALLS)

@@ -71,5 +71,7 @@ if __name__ == "__main__":
         port=int(os.environ["RIVAL_PORT"]),
         workers=int(os.environ.get("RIVAL_WORKERS", "1")),
         access_log=False,
+        # A process that is loading TensorFlow would be taken for dead.
+        timeout_worker_healthcheck=120,
         log_level="warning",
     )

@@ -63,7 +63,7 @@ def test_a_right_one_is_measured_in_each_round(measured: dict[str, Figures]) -> 
     one = measured["fake-tiled-right"]
     assert (one.fault, len(one.starts_s), len(one.memory)) == (None, 2, 2)
     for n in PLAN.samples:
-        assert len(one.alone[n].took_s) >= 2 * 3
+        assert len(one.alone[n].took_s) >= 3
         assert one.alone[n].failed == 0
     assert one.loaded[100].per_second > 0
     assert one.memory[0].processes == 2
