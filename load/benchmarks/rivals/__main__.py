@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from thinned.loadtest.benchmarks.measured_services import run_python
-from thinned.loadtest.benchmarks.rivals.contenders import CONTENDERS, RIVALS, Contender
+from thinned.loadtest.benchmarks.rivals.contenders import CONTENDERS, RIVALS
 from thinned.loadtest.benchmarks.rivals.environments import CannotInstallError, environment_of
 from thinned.loadtest.benchmarks.rivals.measuring import FULL, QUICK, Figures, Plan, measure_in_rounds
 from thinned.loadtest.benchmarks.rivals.tables import as_json, bars, contenders_table
@@ -53,15 +53,35 @@ def main(given: Sequence[str] | None = None) -> int:
     for name, text in about.items():
         console.print(f"{name}: {text}", highlight=False)
     figures: dict[str, Figures] = {}
+    skipped: dict[str, str] = {}
     plan = QUICK if options.quick else FULL
     interrupted = False
     try:
-        skipped = _measure(options.only, plan, figures, console)
+        _measure(options.only or list(RIVALS), plan, figures, skipped, console)
     except KeyboardInterrupt:
-        interrupted, skipped = True, {}
+        interrupted = True
+        errors.print("Interrupted; all that was started has been stopped.")
     except (OSError, RuntimeError, ThinnedError, subprocess.SubprocessError) as error:
         errors.print(f"The benchmark could not run: {error}", markup=False, highlight=False)
         return COULD_NOT_RUN
+    told = _tell(figures, plan, console, errors)
+    if options.json:
+        results = {**about, "skipped": skipped, "bars": told}
+        results["contenders"] = {name: one.as_json() for name, one in figures.items()}
+        try:
+            options.json.write_text(json.dumps(results, indent=2) + "\n")
+        except OSError as error:
+            errors.print(f"The figures could not be written: {error}", markup=False, highlight=False)
+            return COULD_NOT_RUN
+    if interrupted:
+        return INTERRUPTED
+    if not any(one.alone for one in figures.values()):
+        return COULD_NOT_RUN
+    return FAULT if any(one.fault for one in figures.values()) else OK
+
+
+def _tell(figures: Mapping[str, Figures], plan: Plan, console: Console, errors: Console) -> list[dict[str, Any]]:
+    """Print the table, the aims and what went wrong; return the aims."""
     contenders = {one.name: one for one in CONTENDERS}
     told = bars(figures, contenders)
     if figures:
@@ -71,20 +91,7 @@ def main(given: Sequence[str] | None = None) -> int:
     for name, one in figures.items():
         if one.fault:
             errors.print(f"{contenders[name].title}: {one.fault}", markup=False, highlight=False)
-    if options.json:
-        results = {**about, "skipped": skipped, "bars": [as_json(bar) for bar in told]}
-        results["contenders"] = {name: one.as_json() for name, one in figures.items()}
-        try:
-            options.json.write_text(json.dumps(results, indent=2) + "\n")
-        except OSError as error:
-            errors.print(f"The figures could not be written: {error}", markup=False, highlight=False)
-            return COULD_NOT_RUN
-    if interrupted:
-        errors.print("Interrupted; all that was started has been stopped.")
-        return INTERRUPTED
-    if not any(one.alone for one in figures.values()):
-        return COULD_NOT_RUN
-    return FAULT if any(one.fault for one in figures.values()) else OK
+    return [as_json(bar) for bar in told]
 
 
 def _options(given: Sequence[str] | None) -> argparse.Namespace:
@@ -102,8 +109,10 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _measure(only: Sequence[str] | None, plan: Plan, figures: dict[str, Figures], console: Console) -> dict[str, str]:
-    """Make the environments, measure who can be, and return why the others cannot."""
+def _measure(
+    names: Sequence[str], plan: Plan, figures: dict[str, Figures], skipped: dict[str, str], console: Console
+) -> None:
+    """Make the environments, and measure who has one; fill `figures`, and `skipped` with why the others have none."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
@@ -111,26 +120,19 @@ def _measure(only: Sequence[str] | None, plan: Plan, figures: dict[str, Figures]
         def tick(step: str) -> None:
             progress.update(task, description=step, advance=1)
 
-        pythons, skipped = _environments(list(only or RIVALS), tick, console)
-        found: list[tuple[Contender, Path]] = [(one, pythons[one.rival]) for one in CONTENDERS if one.rival in pythons]
+        pythons = {"thinned": Path(sys.executable)}
+        for name in names:
+            tick(f"the environment of {RIVALS[name].title} (made once)")
+            try:
+                pythons[name] = environment_of(name, RIVALS[name])
+            except CannotInstallError as error:
+                skipped[name] = str(error)
+                console.print(f"{RIVALS[name].title} is left out: {error}", markup=False, highlight=False)
+        found = [(one, pythons[one.rival]) for one in CONTENDERS if one.rival in pythons]
         runs = sum(1 if one.way == "loop" else plan.rounds for one, _ in found)
-        progress.update(task, total=runs + len(pythons))
+        progress.update(task, total=runs + len(names) + 1)
         tick("the network `digits`")
         measure_in_rounds(found, _rows(), _stored(), plan=plan, tick=tick, figures=figures)
-    return skipped
-
-
-def _environments(names: Sequence[str], tick: Any, console: Console) -> tuple[dict[str, Path], dict[str, str]]:
-    """The Python of each that can be measured, ours too, and why the others cannot."""
-    pythons, skipped = {"thinned": Path(sys.executable)}, {}
-    for name in names:
-        tick(f"the environment of {RIVALS[name].title} (made once)")
-        try:
-            pythons[name] = environment_of(name, RIVALS[name])
-        except CannotInstallError as error:
-            skipped[name] = str(error)
-            console.print(f"{RIVALS[name].title} is left out: {error}", markup=False, highlight=False)
-    return pythons, skipped
 
 
 def _rows() -> NDArray[np.float32]:

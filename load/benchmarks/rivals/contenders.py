@@ -156,10 +156,9 @@ def _write_mlserver_settings(folder: Path, port: int, variables: Mapping[str, st
         "parallel_workers": int(variables.get("RIVAL_PARALLEL", "0")),
     }
     batch = int(variables.get("RIVAL_BATCH", "0"))
-    wait_s = float(variables.get("RIVAL_BATCH_WAIT_MS", "1")) / 1e3
     model = {"name": "digits", "implementation": "mlserver_server.Digits"}
     if batch:
-        model |= {"max_batch_size": batch, "max_batch_time": wait_s}
+        model |= {"max_batch_size": batch, "max_batch_time": 0.001}
     (folder / "settings.json").write_text(json.dumps(server))
     (folder / "model-settings.json").write_text(json.dumps(model))
 

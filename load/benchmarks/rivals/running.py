@@ -65,7 +65,7 @@ def running(contender: Contender, python: Path, stored: StoredModel) -> Iterator
         ServiceDidNotStartError: It ended, or was not ready in time.
     """
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="rival-") as folder:
+    with tempfile.TemporaryDirectory(prefix="rival-", ignore_cleanup_errors=True) as folder:
         if contender.rival == "thinned":
             command = [sys.executable, "-P", "-m", "thinned", "serve", stored.tag, "--port", str(port)]
             variables = {"PYTHONPATH": python_path()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import numpy as np
 import uvicorn
@@ -44,24 +43,11 @@ async def ready() -> str:
     return "ready"
 
 
-def _answer(question: Question) -> Any:
+@app.post("/predict_mc")
+def predict_mc(question: Question) -> Answer:
+    """Draw passes, in a thread of FastAPI's pool."""
     rows = np.asarray(question.inputs, np.float32)
-    return as_json(app.state.network.ask(rows, question.n_samples))
-
-
-if os.environ.get("RIVAL_INLINE") == "1":
-
-    @app.post("/predict_mc")
-    async def predict_mc_inline(question: Question) -> Answer:
-        """Compute in the event loop: no change of thread, one request at a time."""
-        return Answer.model_construct(**_answer(question))
-
-else:
-
-    @app.post("/predict_mc")
-    def predict_mc(question: Question) -> Answer:
-        """Compute in FastAPI's pool of threads."""
-        return Answer.model_construct(**_answer(question))
+    return Answer(**as_json(app.state.network.ask(rows, question.n_samples)))
 
 
 if __name__ == "__main__":

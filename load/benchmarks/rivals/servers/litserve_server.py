@@ -9,6 +9,7 @@ import litserve as ls
 import numpy as np
 
 _BATCH = int(os.environ.get("RIVAL_BATCH", "1"))
+_WAIT_S = 0.001
 
 
 class Digits(ls.LitAPI):
@@ -43,15 +44,12 @@ class Digits(ls.LitAPI):
 
 
 if __name__ == "__main__":
-    wait_s = float(os.environ.get("RIVAL_BATCH_WAIT_MS", "1")) / 1e3
-    api = Digits(max_batch_size=_BATCH, batch_timeout=wait_s if _BATCH > 1 else 0.0)
+    api = Digits(max_batch_size=_BATCH, batch_timeout=_WAIT_S if _BATCH > 1 else 0.0)
     workers = int(os.environ.get("RIVAL_WORKERS", "1"))
-    fast_queue = os.environ.get("RIVAL_FAST_QUEUE", "1") == "1"
-    server = ls.LitServer(api, accelerator="cpu", workers_per_device=workers, fast_queue=fast_queue, timeout=120)
+    server = ls.LitServer(api, accelerator="cpu", workers_per_device=workers, fast_queue=True, timeout=120)
     server.run(
         host="127.0.0.1",
         port=int(os.environ["RIVAL_PORT"]),
-        num_api_servers=int(os.environ.get("RIVAL_API_SERVERS", "1")),
         generate_client_file=False,
         log_level="warning",
         access_log=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 _BATCH = int(os.environ.get("RIVAL_BATCH", "1"))
-_WAIT_S = float(os.environ.get("RIVAL_BATCH_WAIT_MS", "1")) / 1e3
+_WAIT_S = 0.001
 _WORKERS = int(os.environ.get("RIVAL_WORKERS", "1"))
 
 
@@ -45,23 +45,22 @@ class Digits:
 
 
 def main() -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM. Ray's files go to the working directory."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with tempfile.TemporaryDirectory(prefix="rival-") as folder:
-        ray.init(
-            num_cpus=2,
-            include_dashboard=False,
-            object_store_memory=128 * 2**20,
-            _temp_dir=folder,
-            _node_ip_address="127.0.0.1",
-            logging_level="WARNING",
-        )
-        try:
-            options = {"host": "127.0.0.1", "port": int(os.environ["RIVAL_PORT"])}
-            serve.start(http_options=options, logging_config={"log_level": "WARNING", "enable_access_log": False})
-            serve.run(Digits.bind(), blocking=True)
-        finally:
-            ray.shutdown()
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=128 * 2**20,
+        _temp_dir=str(Path.cwd()),
+        _node_ip_address="127.0.0.1",
+        logging_level="WARNING",
+    )
+    try:
+        options = {"host": "127.0.0.1", "port": int(os.environ["RIVAL_PORT"])}
+        serve.start(http_options=options, logging_config={"log_level": "WARNING", "enable_access_log": False})
+        serve.run(Digits.bind(), blocking=True)
+    finally:
+        ray.shutdown()
 
 
 if __name__ == "__main__":
