@@ -25,7 +25,7 @@ from thinned.loadtest.benchmarks.measured_services import run_python
 from thinned.loadtest.benchmarks.rivals.contenders import CONTENDERS, RIVALS
 from thinned.loadtest.benchmarks.rivals.environments import CannotInstallError, environment_of
 from thinned.loadtest.benchmarks.rivals.measuring import FULL, QUICK, Figures, Plan, measure_in_rounds
-from thinned.loadtest.benchmarks.rivals.tables import as_json, bars, contenders_table
+from thinned.loadtest.benchmarks.rivals.tables import aims_in_words, as_json, bars, contenders_table
 from thinned.loadtest.machine import describe_run
 from thinned.models.errors import ModelNotFoundError, ThinnedError
 from thinned.models.storage.model_store import StoredModel, find
@@ -67,7 +67,8 @@ def main(given: Sequence[str] | None = None) -> int:
     told = _tell(figures, plan, console, errors)
     if options.json:
         results = {**about, "skipped": skipped, "bars": told}
-        results["contenders"] = {name: one.as_json() for name, one in figures.items()}
+        titles = {one.name: one.title for one in CONTENDERS}
+        results["contenders"] = {name: {"title": titles[name], **one.as_json()} for name, one in figures.items()}
         try:
             options.json.write_text(json.dumps(results, indent=2) + "\n")
         except OSError as error:
@@ -87,7 +88,7 @@ def _tell(figures: Mapping[str, Figures], plan: Plan, console: Console, errors: 
     if figures:
         console.print(contenders_table(figures, contenders, plan.clients), highlight=False)
     for bar in told:
-        console.print(bar.text(), markup=False, highlight=False)
+        console.print(aims_in_words(as_json(bar)), markup=False, highlight=False)
     for name, one in figures.items():
         if one.fault:
             errors.print(f"{contenders[name].title}: {one.fault}", markup=False, highlight=False)

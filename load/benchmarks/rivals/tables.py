@@ -14,7 +14,7 @@ from thinned.loadtest.benchmarks.rivals.contenders import Contender
 from thinned.loadtest.benchmarks.rivals.measuring import Figures
 from thinned.loadtest.sweep.quantile_bounds import answers_needed
 
-__all__ = ["Bar", "bars", "contenders_table"]
+__all__ = ["Bar", "aims_in_words", "as_json", "bars", "contenders_table"]
 
 FROM_SAMPLES = 100
 LATENCY_SHARE = 0.5
@@ -52,19 +52,6 @@ class Bar:
         if self.aim is None:
             return True
         return self.ratio <= self.aim if self.what == "p50_ms" else self.ratio >= self.aim
-
-    def text(self) -> str:
-        """One line."""
-        of = f"N = {self.n_samples}"
-        best = f"the best rival ({self.best[1]})"
-        if self.what == "p50_ms":
-            told = f"p50, {of}: {self.ours:.2f} ms, {best} {self.best[0]:.2f} ms: {self.ratio:.2f} of it"
-            aim = f" (at most {self.aim:g})" if self.aim else ""
-        else:
-            told = f"answers/s, {of}: {self.ours:,.0f}, {best} {self.best[0]:,.0f}: {self.ratio:.1f} times as many"
-            aim = f" (at least {self.aim:g})" if self.aim else ""
-        verdict = "       " if self.aim is None else "met    " if self.met else "MISSED "
-        return verdict + told + aim
 
 
 def bars(figures: Mapping[str, Figures], contenders: Mapping[str, Contender]) -> list[Bar]:
@@ -158,5 +145,19 @@ def _distance(name: str, figures: Figures) -> str:
 
 
 def as_json(bar: Bar) -> dict[str, Any]:
-    """A bar's fields, and whether it was met."""
+    """A bar's fields, its ratio, and whether its aim is met; None where it has none."""
     return {**vars(bar), "ratio": bar.ratio, "met": bar.met if bar.aim is not None else None}
+
+
+def aims_in_words(bar: Mapping[str, Any]) -> str:
+    """One line of what `as_json` gives."""
+    ours, (best, title), ratio, aim, n = bar["ours"], bar["best"], bar["ratio"], bar["aim"], bar["n_samples"]
+    if bar["what"] == "p50_ms":
+        told = f"p50, N = {n}: {ours:.2f} ms, {ratio:.2f} of the best rival's {best:.2f} ms ({title})"
+        side = "at most"
+    else:
+        told = f"Answers a second, N = {n}: {ours:,.0f}, {ratio:.1f} times the best rival's {best:,.0f} ({title})"
+        side = "at least"
+    if aim is None:
+        return f"{told}."
+    return f"{told}; aim: {side} {aim:g}, {'met' if bar['met'] else '**missed**'}."
