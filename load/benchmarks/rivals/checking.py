@@ -14,8 +14,6 @@ __all__ = ["Reference", "WrongRivalError", "pooled", "worst_distance"]
 
 FURTHEST = 5.0
 """Standard errors that a mean may be from the reference."""
-VARIANCE_WITHIN = 0.25
-"""Share by which the variance, summed over classes and rows, may differ."""
 
 
 class WrongRivalError(RuntimeError):
@@ -62,7 +60,7 @@ def worst_distance(told: Reference, reference: Reference) -> float:
     distance = float((np.abs(told.mean - reference.mean) / error).max())
     if distance > FURTHEST:
         raise WrongRivalError(f"a mean is {distance:.1f} standard errors from Thinned's (at most {FURTHEST:g})")
-    ratio = float(told.variance.sum() / reference.variance.sum())
-    if abs(ratio - 1) > VARIANCE_WITHIN:
-        raise WrongRivalError(f"the variance is {ratio:.2f} times Thinned's (1 to within {VARIANCE_WITHIN:g})")
+    ratio, within = float(told.variance.sum() / reference.variance.sum()), 0.15 + 3 / told.passes**0.5
+    if abs(ratio - 1) > within:
+        raise WrongRivalError(f"the variance is {ratio:.2f} times Thinned's (1 to within {within:.2f})")
     return distance

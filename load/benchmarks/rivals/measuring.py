@@ -161,11 +161,14 @@ class _Visit:
         self._loops = contender.way == "loop"
 
     def told(self) -> Reference:
-        """Answers to some rows that are asked for at once, so that those who join requests do."""
+        """Answers to some rows that are asked for at once, so that those who join requests do.
+
+        Each is two images laid over each other: of a clear one the passes hardly differ, and would tell little.
+        """
         passes = _LOOP_CHECK_PASSES if self._loops else self._plan.check_passes
         if self._contender.rival == "thinned":
             passes = 1000
-        requests = self._requests(passes)[:_CHECKED_ROWS]
+        requests = self._requests(passes, (self._rows + np.roll(self._rows, 1, axis=0))[:_CHECKED_ROWS] / 2)
         answers = [self._all_at_once(requests) for _ in range(1 if self._loops else _CHECKS)]
         return pooled(answers, passes)
 
@@ -173,7 +176,7 @@ class _Visit:
         """Add what one client and many clients get, and the memory at the end."""
         plan, port = self._plan, self._service.port
         for n in () if self._contender.for_many else plan.samples:
-            requests = self._requests(n)
+            requests = self._requests(n, self._rows)
             if not self._loops:
                 run_clients(port, requests, clients=1, seconds=60, at_most=_WARM_UP_CALLS)
             times = figures.alone.setdefault(n, LoadTimes())
@@ -183,7 +186,7 @@ class _Visit:
                 _add(times, run_clients(port, requests, clients=1, seconds=max(0.0, ended - time.monotonic())))
         # The smallest will do for those that loop: with more, they take a minute.
         for n in plan.load_samples[: 1 if self._loops else None]:
-            requests = self._requests(n)
+            requests = self._requests(n, self._rows)
             if self._loops:
                 asked = run_clients(port, requests, clients=plan.clients, seconds=60, at_most=plan.clients)
             else:
@@ -192,8 +195,8 @@ class _Visit:
             _add(figures.loaded.setdefault(n, LoadTimes()), asked)
         figures.memory.append(memory_of(self._service.pid))
 
-    def _requests(self, n_samples: int) -> list[bytes]:
-        bodies = [self._contender.request_body(self._rows[i : i + 1], n_samples) for i in range(len(self._rows))]
+    def _requests(self, n_samples: int, rows: NDArray[np.float32]) -> list[bytes]:
+        bodies = [self._contender.request_body(rows[i : i + 1], n_samples) for i in range(len(rows))]
         return [encode_request(self._contender.asked.path, body) for body in bodies]
 
     def _all_at_once(self, requests: Sequence[bytes]) -> Moments:
