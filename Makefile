@@ -10,6 +10,7 @@
 #   make bench-sampling   what a stratified pass is worth, on trained networks
 #   make bench-estimators what closed forms over the last masks, and more last masks, are worth
 #   make bench-score      row-passes a second of `thinned score`, here and on Ray, beside a loop (ARGS='--models mine')
+#   make bench-rivals     LitServe, Ray Serve, MLServer and FastAPI with the same network, beside Thinned (ARGS='--only ray')
 #   make zoo              import some 200 models and compare each with Keras: hours (ARGS='--only vision' for a part)
 #   make zoo-export       export them as SavedModels, and hold the laws of passes against each file (ARGS as above)
 #   make zoo-hub          the same for KerasHub's models, in an environment of their own (.zoo-hub)
@@ -47,7 +48,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Nothing here reports to anyone.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators bench-score zoo zoo-hub faults replicas clients conformance score-ray readme reference docs lock clean zoo-export
+.PHONY: help serve test test-long check format load bench bench-service bench-sampling bench-estimators bench-score zoo zoo-hub faults replicas clients conformance score-ray readme reference docs lock clean zoo-export bench-rivals
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -104,6 +105,10 @@ bench-estimators: $(STAMP)
 
 bench-score: $(STAMP) .score-ray/ray
 	@PYTHONPATH=.:.score-ray $(BIN)/python -m thinned.loadtest.benchmarks.scoring $(ARGS)
+
+# The command makes an environment for each rival in .rivals.
+bench-rivals: $(STAMP)
+	@exec $(BIN)/python -m thinned.loadtest.benchmarks.rivals $(QUICK) $(ARGS)
 
 zoo: $(STAMP)
 	@$(BIN)/python -m tests.zoo_run $(ARGS)
@@ -181,5 +186,5 @@ lock: $(STAMP)
 		--quiet --constraint requirements.lock --output-file requirements-serving.lock
 
 clean:
-	rm -rf $(VENV) .score-ray .zoo-hub .faults .clients .conformance .docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .score-ray .rivals .zoo-hub .faults .clients .conformance .docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

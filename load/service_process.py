@@ -67,6 +67,7 @@ def serving(
     *,
     cwd: Path | None = None,
     ready_within_s: float = READY_WITHIN_S,
+    ready_path: str = "/readyz",
 ) -> Iterator[Service]:
     """Run `command`, which serves on loopback `port`, until the block ends.
 
@@ -75,7 +76,8 @@ def serving(
         port: The port that the command listens on.
         env: Environment variables that are set in addition to those of this process.
         cwd: Working directory; by default that of this process.
-        ready_within_s: Longest time, in seconds, until `/readyz` answers 200.
+        ready_within_s: Longest time, in seconds, until `ready_path` answers 200.
+        ready_path: Where the command tells that it is ready.
 
     Raises:
         ServiceDidNotStartError: The command exited, or was not ready in time.
@@ -95,7 +97,7 @@ def serving(
             )
         service = Service(f"http://127.0.0.1:{port}", port, log_path, process)
         try:
-            _wait_until_ready(service, ready_within_s)
+            _wait_until_ready(service, ready_path, ready_within_s)
             yield service
         finally:
             _stop(process)
@@ -117,13 +119,13 @@ def serving_bentoml(
     return serving(command, port, {"BENTOML_DO_NOT_TRACK": "True", **env}, cwd=cwd)
 
 
-def _wait_until_ready(service: Service, within_s: float) -> None:
+def _wait_until_ready(service: Service, path: str, within_s: float) -> None:
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         code = service.process.poll()
         if code is not None:
             raise ServiceDidNotStartError(f"the service exited with status {code}; it wrote:\n{service.log()}")
-        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(service.url + "/readyz", timeout=5) as r:
+        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(service.url + path, timeout=5) as r:
             if r.status == 200:
                 return
         time.sleep(0.1)

@@ -22,7 +22,7 @@ TIMEOUT_S = 60.0
 
 
 class BrokenAnswerError(RuntimeError):
-    """The service closed a connection, or sent an answer without a content-length."""
+    """The service closed a connection, sent an answer without a content-length, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def run_clients(
         tick: Called now and then with the elapsed share of `seconds`.
 
     Raises:
-        BrokenAnswerError: A connection ended before its answer did.
+        BrokenAnswerError: A connection ended before its answer did, or none came for a minute.
     """
     times = LoadTimes()
     source = _endless(requests)
@@ -157,7 +157,10 @@ def run_clients(
                 client.socket.sendall(next(source))
             count = len(connections)
             while sent:
-                for key, _ in selector.select(TIMEOUT_S):
+                ready = selector.select(TIMEOUT_S)
+                if not ready:
+                    raise BrokenAnswerError(f"no answer within {TIMEOUT_S:g} s to {len(sent)} requests")
+                for key, _ in ready:
                     client = key.data
                     answer = client.receive()
                     if answer is None:
