@@ -61,7 +61,7 @@ def _options(given: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--requests",
-        type=_whole(100),
+        type=_whole(100, 10_000_000),
         default=20_000,
         metavar="COUNT",
         help="that are simulated each time (default 20,000)",
@@ -164,10 +164,10 @@ def _above_0(text: str) -> float:
     return value
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def _whole(least: int, most: int = 10**9) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not (text.isascii() and text.isdecimal()) or len(text) > 9 or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number of {least} or more, received {text!r}")
+        if not (text.isascii() and text.isdecimal()) or len(text) > 10 or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most:,}, received {text!r}")
         return int(text)
 
     return read

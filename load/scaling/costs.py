@@ -124,6 +124,9 @@ def fit_costs(results: Mapping[str, Any], n_samples: int, *, workers: int = 1) -
     rows = few[0]["rows"]
     request_ms = min(max(0.0, each_ms - row_pass_ms * rows * n_samples), alone_ms)
     loop_ms, away_ms = (float(np.median(column)) for column in zip(*map(_outside_ms, few), strict=True))
+    numbers = (alone_ms, row_pass_ms, request_ms, loop_ms, away_ms, *(x for pair in _spread(few) for x in pair))
+    if not all(0 <= x < np.inf for x in numbers):
+        raise CostsError("expected times of 0 or more in the document, some are not; measure again")
     return Costs(
         n_samples=n_samples,
         rows=rows,

@@ -12,7 +12,7 @@ from thinned.loadtest.scaling.replica import ReplicaModel
 from thinned.loadtest.scaling.simulation import ROUTINGS, Outcome, Routing, simulate
 
 CALL_S = 0.01
-REQUESTS = 40_000
+REQUESTS = 30_000
 
 
 def exponential(generator: np.random.Generator, _: int, __: int) -> float:

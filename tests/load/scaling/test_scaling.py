@@ -107,6 +107,8 @@ def test_the_simulation_gives_back_what_it_was_fitted_to(reference: dict[str, An
         (lambda d: d.update(cells=[c for c in d["cells"] if c["clients"] == 1]), "closed load of 1 client"),
         (lambda d: d.update(cells=[c for c in d["cells"] if c["n_samples"] == 10]), "two numbers of passes"),
         (lambda d: [c.update(server_timing_ms={"compute": {}}) for c in d["cells"]], "compute p50 is missing"),
+        (lambda d: [c["server_timing_ms"].update(compute=timing(float("nan"))) for c in d["cells"]], "times of 0 or"),
+        (lambda d: [c["server_timing_ms"].update(compute=timing(-1.0)) for c in d["cells"]], "times of 0 or more"),
     ],
 )
 def test_a_document_that_holds_too_little_says_what_to_measure(change: Any, message: str) -> None:
@@ -225,6 +227,7 @@ ASKED = ("--rate", 10, "--n-samples", 100, "--slo-ms", "p99=50")
         (*ASKED, "--workers", 0),
         (*ASKED, "--replicas", -1),
         (*ASKED, "--seed", "x"),
+        (*ASKED, "--replicas", 10**12),
     ],
 )
 def test_what_cannot_be_used_is_said(given: Any, document: Path, capsys: pytest.CaptureFixture[str]) -> None:

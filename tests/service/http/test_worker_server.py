@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import cast
 
 import uvicorn
 import uvloop
@@ -13,7 +14,12 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from thinned.service.http import worker_server
+from thinned.service.http.watchdog import Watchdog
+from thinned.service.http.worker import Worker as RealWorker
 from thinned.service.http.worker_server import WorkerServer
+from thinned.service.inference.catalogue import Catalogue
+from thinned.service.inference.siblings import Siblings
+from thinned.service.settings import Settings
 
 
 class Worker:
@@ -75,6 +81,26 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.02)
+
+
+def test_a_worker_refuses_while_it_is_not_ready_where_it_is_to() -> None:
+    class Models:
+        ready = False
+
+        def __init__(self, *, refuse: bool) -> None:
+            self.settings = Settings(refuse_unready=refuse)
+            self.siblings = Siblings(None)
+
+        def is_ready(self) -> bool:
+            return self.ready
+
+    watchdog = cast(Watchdog, None)
+    for refuse in (True, False):
+        models = Models(refuse=refuse)
+        worker = RealWorker(cast(Catalogue, models), watchdog)
+        assert (worker.accepts(), worker.refuses()) == (True, refuse)
+        models.ready = True
+        assert (worker.accepts(), worker.refuses()) == (True, False)
 
 
 def test_uvloops_servers_still_take_one_connection_in_a_round() -> None:
