@@ -175,7 +175,6 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("litserve", "tiled"),
     _two("litserve", RIVAL_WORKERS="2", RIVAL_BATCH="4"),
     Contender("ray", "tiled"),
-    Contender("ray", "tiled", "batches", {"RIVAL_BATCH": "4"}, for_many=True),
     Contender("mlserver", "tiled"),
     _two("mlserver", RIVAL_PARALLEL="2", RIVAL_BATCH="4"),
     Contender("fastapi", "split"),

@@ -1,4 +1,4 @@
-"""Ray Serve. RIVAL_PORT is its port, RIVAL_WORKERS the number of replicas, RIVAL_BATCH the most requests of a batch."""
+"""Ray Serve, by one replica. RIVAL_PORT is its port."""
 
 from __future__ import annotations
 
@@ -14,14 +14,10 @@ from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-_BATCH = int(os.environ.get("RIVAL_BATCH", "1"))
-_WAIT_S = 0.001
-_WORKERS = int(os.environ.get("RIVAL_WORKERS", "1"))
 
-
-@serve.deployment(num_replicas=_WORKERS, max_ongoing_requests=64, ray_actor_options={"num_cpus": 2 / _WORKERS})
+@serve.deployment(max_ongoing_requests=64, ray_actor_options={"num_cpus": 2})
 class Digits:
-    """Draws passes for one request, or for those of a batch."""
+    """Draws passes for a request."""
 
     def __init__(self) -> None:
         # Imported here since Ray's other processes need no TensorFlow.
@@ -35,13 +31,7 @@ class Digits:
             return "ready"
         body = await request.json()
         question = np.asarray(body["inputs"], np.float32), int(body["n_samples"])
-        moments = await self.together(question) if _BATCH > 1 else self.network.ask(*question)
-        return JSONResponse(self.as_json(moments))
-
-    @serve.batch(max_batch_size=_BATCH, batch_wait_timeout_s=_WAIT_S)
-    async def together(self, questions: list[Any]) -> list[Any]:
-        """Answer the requests of a batch."""
-        return self.network.ask_together(questions)
+        return JSONResponse(self.as_json(self.network.ask(*question)))
 
 
 def main() -> None:
