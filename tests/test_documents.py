@@ -304,7 +304,7 @@ def test_make_targets_exist(name: str) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_files_exist(name: str) -> None:
     paths = re.findall(
-        r"(?<![\w/.-])((?:models|service|load|tests|docs|examples|deploy|thinned)/[\w./-]*\w/?)", DOCUMENTS[name]
+        r"(?<![\w/.-])((?:models|service|load|tests|docs|examples|deploy|thinned)/[\w./@-]*\w/?)", DOCUMENTS[name]
     )
     assert [path for path in paths if not (ROOT / path).exists()] == []
 

@@ -18,7 +18,10 @@ def test_the_run_is_whole() -> None:
     # Those that loop are nobody's best.
     assert set(RUN["contenders"]) >= {one.name for one in CONTENDERS if one.way != "loop"}
     assert RUN["skipped"] == {}
+    loops = {one.name for one in CONTENDERS if one.way == "loop"}
     for name, one in RUN["contenders"].items():
+        if name in loops:
+            continue
         assert one["fault"] is None, name
         assert all(cell["failed"] == 0 for part in ("one_client", "many_clients") for cell in one[part].values()), name
 
