@@ -162,11 +162,6 @@ class MonteCarloRun:
         return self._may_end_sooner and not self.exact
 
     @property
-    def draws_as_usual(self) -> bool:
-        """Whether its noise may have been drawn ahead: it is of the usual kind, and there is some."""
-        return self.sampling == "stratified" and self.estimator == "best" and not self.exact
-
-    @property
     def _may_end_sooner(self) -> bool:
         return self.tolerance is not None or self.stop_at < math.inf
 

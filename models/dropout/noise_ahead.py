@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from thinned.models.dropout.batching import run_arguments
 from thinned.models.dropout.compiled_graphs import CompiledGraphs, GraphKey, Masks
+from thinned.models.dropout.monte_carlo_run import MonteCarloRun
 from thinned.models.dropout.noise.draws import DrawnNoise
 from thinned.models.errors import ThinnedError
 from thinned.models.sampling import BLOCK, draw_seed
@@ -59,6 +60,11 @@ class NoiseAhead:
         self._seed, self._done = 0, 0
         self.pass_bytes = self._bytes_of_a_pass()
         """Bytes that the noise of a pass takes; 0 where it cannot be drawn ahead."""
+
+    def serves(self, run: MonteCarloRun) -> bool:
+        """Whether the calls of a run would take such noise. Where passes are kept, the last masks are drawn too."""
+        usual = run.sampling == "stratified" and run.estimator == "best" and not run.exact
+        return usual and (self._masks == "all" or not run.keeps_passes)
 
     def take(self, passes: int) -> DrawnNoise | None:
         """Noise of a seed that nobody else will have, for this many passes at least; None where there is none.

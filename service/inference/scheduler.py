@@ -276,7 +276,7 @@ class Scheduler:
             return
         ahead, first, noise = self._engine.ahead, runs[0], None
         alike = len(unnamed) == len(runs) and len({run.cap for run in runs}) == 1
-        if ahead is not None and alike and first.draws_as_usual:
+        if ahead is not None and alike and all(map(ahead.serves, runs)):
             noise = ahead.take(first.cap if first.in_one_call else min(first.cap, BLOCK))
         seed = draw_seed() if noise is None else noise.seed
         for run in unnamed:

@@ -362,6 +362,17 @@ def test_without_a_seed_noise_is_ready_and_the_seed_gives_the_same_numbers(
         same(only(unnamed), expected)
 
 
+def test_noise_is_kept_for_those_who_can_take_it(rested: Recorded) -> None:
+    ahead = rested.engine.ahead
+    assert ahead is not None
+    kept = ahead.held_bytes
+    for asked in ({"keep_passes": True}, {"sampling": "independent"}, {"estimator": "passes"}):
+        rested.answer(sampled(1, n_samples=8, seed=None, **asked))
+        assert ahead.held_bytes == kept
+    rested.answer(sampled(1, n_samples=8, seed=None), sampled(1, 1, n_samples=9, seed=None))
+    assert ahead.held_bytes == kept
+
+
 def test_requests_never_wait_for_noise_and_never_share_what_they_did_not_ask_for_together(rested: Recorded) -> None:
     jobs = []
     for _ in range(40):  # more than are kept
