@@ -269,9 +269,9 @@ def test_bodies_that_are_slow_or_fill_the_memory_are_refused(serve: Serve, model
         slow, large, whole = (Client(small.manager) for _ in range(3))
         asking = [asyncio.create_task(client.ask()) for client in (slow, large, whole)]
         slow.piece(b"{", more=True)
-        large.piece(b" " * (900 << 10), more=True)
+        large.piece(b" " * (800 << 10), more=True)
         await asyncio.sleep(0.05)
-        whole.piece(b" " * (900 << 10), more=True)
+        whole.piece(b" " * (800 << 10), more=True)
         return tuple(client[0]["status"] for client in await asyncio.gather(*asking))
 
     assert small.run(slow_and_large()).result(30) == (408, 408, 503)
