@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from thinned.loadtest.sweep.options import above_0
 from thinned.loadtest.sweep.results_document import read_results
 from thinned.loadtest.sweep.slo import parse_slo, slo_in_words
 
@@ -52,7 +53,7 @@ def _options(given: Sequence[str] | None) -> argparse.Namespace:
         epilog="Exit status: 0 done; 1 the limits are not met; 2 it could not be said.",
     )
     parser.add_argument("results", type=Path, metavar="DIR/results.json", help="what `thinned load` wrote")
-    parser.add_argument("--rate", type=_above_0, metavar="R", help="requests a second, in a Poisson stream")
+    parser.add_argument("--rate", type=above_0, metavar="R", help="requests a second, in a Poisson stream")
     parser.add_argument("--n-samples", type=_whole(0), metavar="N", help="passes of a request; 0 for the plain answer")
     parser.add_argument("--slo-ms", type=_slo, dest="slo", metavar="p99=50[,...]", help="limits in ms on percentiles")
     parser.add_argument("--replicas", type=_whole(1), metavar="COUNT", help="say what so many come to")
@@ -152,16 +153,6 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
     lines = [heads, ["-" * width for width in widths], *rows]
     return "\n".join(f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines)
-
-
-def _above_0(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, received {text!r}")
-    return value
 
 
 def _whole(least: int, most: int = 10**9) -> Callable[[str], int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from thinned.loadtest.sweep.slo import parse_slo
 
-__all__ = ["DEFAULT_TOLERANCE", "SweepOptions", "parse_options"]
+__all__ = ["DEFAULT_TOLERANCE", "SweepOptions", "above_0", "parse_options"]
 
 DEFAULT_TOLERANCE = 0.1
 
@@ -105,13 +105,13 @@ def _parser() -> argparse.ArgumentParser:
         default=(1, 4, 16),
         metavar="N,N,...",
     )
-    add("--rate", "open load: arrivals per second", dest="rates", type=_list(_above_0), default=(), metavar="R,R,...")
+    add("--rate", "open load: arrivals per second", dest="rates", type=_list(above_0), default=(), metavar="R,R,...")
     add("--rows", "rows in each request (default 1)", type=_integer(1), default=1)
     add(
         "--duration",
         "seconds measured for each point (default 1.5)",
         dest="duration_s",
-        type=_above_0,
+        type=above_0,
         default=1.5,
         metavar="S",
     )
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         "--warm-up",
         "seconds of load before that (default 0.3)",
         dest="warm_up_s",
-        type=_above_0,
+        type=above_0,
         default=0.3,
         metavar="S",
     )
@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tolerance",
         "error of the mean to recommend N for, in standard deviations between passes "
         f"(default {DEFAULT_TOLERANCE} without --slo-ms)",
-        type=_above_0,
+        type=above_0,
         metavar="T",
     )
     add("--baseline", "also measure load/naive_service.py, a loop over model(x, training=True)", action="store_true")
@@ -170,7 +170,8 @@ def _integer(least: int) -> Callable[[str], int]:
     return read
 
 
-def _above_0(text: str) -> float:
+def above_0(text: str) -> float:
+    """The type of an option that is a number above 0."""
     try:
         value = float(text)
     except ValueError:

@@ -171,7 +171,7 @@ class StochasticModel:
             InputError: The model itself refuses the values.
         """
         # Copied: the frontier stays, and may be the inputs themselves, which are not ours.
-        flat, key = [tf.constant(x) for x in self.flat(inputs)], GraphKey("prefix")
+        flat, key = self._tensors(inputs), GraphKey("prefix")
         parts = [self.graphs.run(key, *part) for part in self._pieces(flat, self._prefix_rows)]
         return Frontier(len(flat[0]), tuple(_stacked(column) for column in zip(*parts, strict=True)))
 
