@@ -118,3 +118,18 @@ def test_a_convolution_of_too_short_an_input_still_answers() -> None:
 
     # A kernel of 3 on 2 positions: what comes out was written by nobody.
     assert tf.nn.conv1d(tf.ones([1, 2, 2]), tf.ones([3, 2, 2]), 1, "VALID").shape == (1, 2, 2)
+
+
+def test_an_array_becomes_a_tensor_where_it_lies_and_by_tf_constant_not_yet() -> None:
+    """Fails when TensorFlow no longer copies by an operation of its own, or the class that does not is gone."""
+    import tensorflow as tf
+
+    from thinned.models.compat.tensorflow import as_tensor
+
+    held = np.zeros(4096 + 16, np.float32)
+    array = held[(-held.ctypes.data % 64) // 4 :][:4096]  # TensorFlow shares what is aligned.
+    shared, copied = as_tensor(array), tf.constant(array)
+    array[0] = 7
+    assert (float(shared[0]), float(copied[0])) == (7.0, 0.0)
+    for other in (np.array(["a", "ü"], object), np.zeros((0, 3)), np.ones((4, 4), np.uint8)[:, ::2]):
+        np.testing.assert_array_equal(as_tensor(other).numpy(), tf.constant(other).numpy())

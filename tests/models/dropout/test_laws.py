@@ -335,3 +335,15 @@ def test_noise_drawn_ahead_gives_the_answers_of_its_seed(family: str) -> None:
             for name, blocks in told.items():
                 for field in ("mean", "deviations", "probabilities", "entropy", "within"):
                     np.testing.assert_array_equal(getattr(blocks, field), getattr(given[name], field))
+
+
+def test_a_frontier_stays_as_it_was_when_its_inputs_change() -> None:
+    """The frontier of a model that is all suffix is its inputs."""
+    made = make("subclassed")
+    inputs = {name: np.tile(x, (4096, *[1] * (x.ndim - 1))) for name, x in made.inputs.items()}
+    frontier = made.stochastic.prefix(inputs)
+    before = [tensor.numpy() for tensor in frontier.tensors]
+    for x in inputs.values():
+        x += 1
+    for tensor, values in zip(frontier.tensors, before, strict=True):
+        np.testing.assert_array_equal(tensor.numpy(), values)
