@@ -27,6 +27,12 @@ class Idle:
     def end(self) -> None:
         """Nobody is to be told."""
 
+    def has_spare_work(self) -> bool:
+        return False
+
+    def do_spare_work(self) -> None:
+        """There is none."""
+
 
 def test_a_thread_that_has_just_begun_is_not_late_since_its_model_was_loaded() -> None:
     """A first request is computed while the thread waits to begin; /readyz then said that it was late."""
