@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
@@ -62,9 +63,23 @@ def no_settings_left_behind() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def digits() -> str:
-    """Name of a trained `digits` in the run's store, trained by the command that a person would use."""
-    run_cli("train", "digits")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a trained `digits` in the run's store, trained by the command that a person would use.
+
+    Processes of one run share what the first of them has trained: each has a copy in a store of its own.
+    """
+    ours = STORE / "models" / "digits"
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        run_cli("train", "digits")
+        return "digits"
+    shared = tmp_path_factory.getbasetemp().parent / "trained digits"
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if shared.exists():
+            shutil.copytree(shared, ours, symlinks=True)
+        else:
+            run_cli("train", "digits")
+            shutil.copytree(ours, shared, symlinks=True)
     return "digits"
 
 

@@ -44,7 +44,9 @@ TRIALS: dict[str, Callable[[Service], Iterator[Figure]]] = {
 }
 
 
-@pytest.mark.parametrize("name", TRIALS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name == "slow clients" else name for name in TRIALS]
+)
 def test_it_holds(attacked: Service, name: str) -> None:
     figures = list(TRIALS[name](attacked))
     assert figures

@@ -47,6 +47,20 @@ def make(family: str) -> Made:
 HEAVY = ("recurrent",)
 
 
+# What takes a graph of its own for each family is tried with these, and with all by `make test-long`.
+UNLIKE = (
+    "convolutional",
+    "transformer",
+    "self_normalising",
+    "registered",
+    "text",
+    "mixed_bfloat16",
+    "lstm",
+    "skip",
+)
+SOON = [name if name in UNLIKE else pytest.param(name, marks=pytest.mark.long) for name in FAMILIES]
+
+
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.long) if name in HEAVY else name for name in FAMILIES])
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
@@ -213,6 +227,7 @@ class Opaque(keras.Model):
         return self.inner(inputs, training=training)
 
 
+@pytest.mark.parametrize("family", SOON)
 def test_what_runs_once_does_not_change_the_passes(family: str) -> None:
     """The graph taken apart into prefix and suffix draws what the whole model draws on every row and pass."""
     if family == "named_inputs_and_outputs":
@@ -302,21 +317,9 @@ NOT_AHEAD = {
     "it hangs on the rows": ("images_of_any_size", "masked_embedding", "time_distributed_any_length", "tagger"),
     "it is drawn beside a loop": ("lstm", "conv_lstm", "recurrent"),
 }
-AHEAD_SOON = (
-    "convolutional",
-    "transformer",
-    "self_normalising",
-    "registered",
-    "text",
-    "mixed_bfloat16",
-    "lstm",
-    "skip",
-)
 
 
-@pytest.mark.parametrize(
-    "family", [name if name in AHEAD_SOON else pytest.param(name, marks=pytest.mark.long) for name in FAMILIES]
-)
+@pytest.mark.parametrize("family", SOON)
 def test_noise_drawn_ahead_gives_the_answers_of_its_seed(family: str) -> None:
     """Bit for bit, in one call and in pieces, for the first passes and for later ones."""
     made = make(family)

@@ -396,7 +396,7 @@ def test_noise_that_cannot_be_drawn_ahead_any_longer_costs_no_request(rested: Re
     rested.answer(sampled(1, n_samples=8, seed=None))
 
 
-@pytest.mark.parametrize("n_samples", [40, 100])
+@pytest.mark.parametrize("n_samples", [40, pytest.param(100, marks=pytest.mark.long)])
 def test_passes_that_are_kept_are_drawn_once(rested: Recorded, n_samples: int) -> None:
     """Quantiles and samples are told by the passes that gave mean and variance, not by others."""
     job = sampled(5, n_samples=n_samples, seed=3, keep_passes=True)

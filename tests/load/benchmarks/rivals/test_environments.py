@@ -31,6 +31,7 @@ def rival(*packages: str) -> Rival:
     return Rival("Made-up", packages, "rival_of_tests", "nothing.py")
 
 
+@pytest.mark.long
 def test_one_is_made_once_and_sees_keras(tmp_path: Path) -> None:
     given = rival(wheel(tmp_path, "WHERE = __file__\n"))
     # Keras is imported before it is said to be made.
