@@ -18,6 +18,7 @@ from tests.faults.memory import FAILING, failed_allocation_of
 from tests.faults.models import make_models
 from tests.faults.replicas import replicas
 from tests.faults.slow_clients import long_header_of, slow_clients_of
+from tests.long_trials import some_long
 from tests.serving import Service, start_service
 
 TIMEOUTS = {"THINNED_HEADER_TIMEOUT_S": "1", "THINNED_BODY_TIMEOUT_S": "1.5"}
@@ -44,9 +45,7 @@ TRIALS: dict[str, Callable[[Service], Iterator[Figure]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long) if name == "slow clients" else name for name in TRIALS]
-)
+@pytest.mark.parametrize("name", some_long(TRIALS, ["slow clients"]))
 def test_it_holds(attacked: Service, name: str) -> None:
     figures = list(TRIALS[name](attacked))
     assert figures

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.long_trials import some_long
 from tests.zoo import FAMILIES, build
 from thinned.models.compat.keras import flatten_layers
 from thinned.models.dropout import enable_mc_dropout, example_inputs, register_noise
@@ -21,9 +22,7 @@ L, ops = keras.layers, keras.ops
 DRAW = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=pytest.mark.long) if name == "recurrent" else name for name in FAMILIES]
-)
+@pytest.mark.parametrize("family", some_long(FAMILIES, ["recurrent"]))
 def test_passes_are_keras_own_draws_and_the_model_stays_as_it_is(family: str) -> None:
     keras_model = build(family)
     before = [variable.numpy() for variable in keras_model.variables]

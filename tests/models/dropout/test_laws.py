@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.long_trials import some_long
 from tests.zoo import FAMILIES, SITES, build
 from thinned.models.compat.keras import flatten_layers
 from thinned.models.dropout import (
@@ -48,7 +49,7 @@ HEAVY = ("recurrent",)
 
 
 # What takes a graph of its own for each family is tried with these, and with all by `make test-long`.
-UNLIKE = (
+UNLIKE = {
     "convolutional",
     "transformer",
     "self_normalising",
@@ -57,11 +58,11 @@ UNLIKE = (
     "mixed_bfloat16",
     "lstm",
     "skip",
-)
-SOON = [name if name in UNLIKE else pytest.param(name, marks=pytest.mark.long) for name in FAMILIES]
+}
+SOON = some_long(FAMILIES, FAMILIES.keys() - UNLIKE)
 
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.long) if name in HEAVY else name for name in FAMILIES])
+@pytest.fixture(params=some_long(FAMILIES, HEAVY))
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.long_trials import some_long
 from tests.zoo.idioms import IDIOMS, REFUSED, BayesianDense, DropPath, MCDropout, Sampling, Truncated, around, encoder
 from thinned.models.audit.run import audit
 from thinned.models.dropout import (
@@ -35,7 +36,7 @@ def enable(name: str) -> tuple[Any, StochasticModel]:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.long) if name in ("scalar", "drop_connect") else name for name in IDIOMS],
+    some_long(IDIOMS, ["scalar", "drop_connect"]),
 )
 def test_passes_are_those_of_keras_and_nothing_changes(name: str) -> None:
     model, stochastic = enable(name)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.long_trials import some_long
 from tests.zoo import build
 from thinned.models.dropout import BatchItem, MonteCarloRun, complete
 from thinned.models.errors import InputError, NoSitesError, WarmUpError
@@ -57,7 +58,7 @@ def only(engine: Engine, x: dict[str, np.ndarray], estimator: Any = "passes", **
     )
 
 
-@pytest.mark.parametrize("budget", [7, *(pytest.param(budget, marks=pytest.mark.long) for budget in (1, 64, 100_000))])
+@pytest.mark.parametrize("budget", some_long([7, 1, 64, 100_000], [1, 64, 100_000]))
 def test_statistics_are_those_of_the_passes(conv: StoredModel, budget: int) -> None:
     engine = Engine(conv, block_row_passes=budget)
     (name,) = (spec.name for spec in engine.card.inputs)

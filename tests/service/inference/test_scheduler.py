@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.long_trials import some_long
 from tests.service.conftest import Served
 from thinned.models.dropout import MonteCarloRun, StochasticModel
 from thinned.models.errors import ClientGoneError, DeadlineError, InputError
@@ -396,7 +397,7 @@ def test_noise_that_cannot_be_drawn_ahead_any_longer_costs_no_request(rested: Re
     rested.answer(sampled(1, n_samples=8, seed=None))
 
 
-@pytest.mark.parametrize("n_samples", [40, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("n_samples", some_long([40, 100], [100]))
 def test_passes_that_are_kept_are_drawn_once(rested: Recorded, n_samples: int) -> None:
     """Quantiles and samples are told by the passes that gave mean and variance, not by others."""
     job = sampled(5, n_samples=n_samples, seed=3, keep_passes=True)
