@@ -21,6 +21,7 @@ from thinned.service.http.connections import bound_connections_of
 from thinned.service.http.middleware import ProblemMiddleware
 from thinned.service.http.named_models import metrics_of
 from thinned.service.http.request_log import RequestLog
+from thinned.service.http.short_way import ShortWay
 from thinned.service.http.tracing import TraceMiddleware
 from thinned.service.http.worker_server import serve_with_it
 from thinned.service.metrics import Metrics
@@ -67,6 +68,7 @@ class ThinnedService(bentoml.Service[Any]):
                 metrics=metrics_at,
             ),
             *(middleware for middleware in app.user_middleware if _name(middleware) not in left_out),
+            Middleware(ShortWay, routes=http.routes),
         ]
         app.state.worker = lambda: http.state.worker
         return app

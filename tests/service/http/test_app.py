@@ -41,7 +41,8 @@ def test_predict_and_predict_mc(service: Service) -> None:
     body = {"inputs": [IMAGE, IMAGE], "n_samples": 40, "seed": 3}
     first, second = (httpx.post(service.url + "/predict_mc", json=body).json() for _ in range(2))
     assert first == second
-    assert first["mean"][0] == first["mean"][1]
+    # Both rows see the same networks, and kernels may round a row by where it stands in its call.
+    assert first["mean"][0] == pytest.approx(first["mean"][1], rel=1e-5)
     assert min(first["mutual_information"]) > 0
 
 
