@@ -115,7 +115,10 @@ def test_an_operation_is_replaced_in_any_graph_and_only_inside() -> None:
 def test_a_convolution_of_too_short_an_input_still_answers() -> None:
     """Once this fails, `layer_patching._long_enough` is no longer needed for convolutions."""
     import tensorflow as tf
+    from tensorflow.python.util._pywrap_util_port import IsMklEnabled
 
+    if not IsMklEnabled():
+        pytest.skip("TensorFlow uses no oneDNN on this processor, whose convolutions these are")
     # A kernel of 3 on 2 positions: what comes out was written by nobody.
     assert tf.nn.conv1d(tf.ones([1, 2, 2]), tf.ones([3, 2, 2]), 1, "VALID").shape == (1, 2, 2)
 
