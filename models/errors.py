@@ -114,7 +114,16 @@ class CalibrationError(ThinnedError):
 
 
 class AnswerNotFiniteError(ThinnedError):
-    """The model answered NaN or infinity, which JSON cannot hold."""
+    """The model answered NaN or infinity, which JSON cannot hold.
+
+    Args:
+        message: What is told.
+        rows: The numbers of the rows that it did so for, where they are known.
+    """
+
+    def __init__(self, message: str, rows: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
 
 
 class UnsupportedModelError(ThinnedError):

@@ -213,7 +213,8 @@ def require_finite(name: str, array: npt.NDArray[Any], *, rows_axis: int = 0) ->
     more = f" and {len(rows) - _ROWS_NAMED} more" if len(rows) > _ROWS_NAMED else ""
     raise AnswerNotFiniteError(
         f"the model answered NaN or infinity in its output {name!r} for rows {rows[:_ROWS_NAMED]}{more}; "
-        "send values nearer to those that it was trained on"
+        "send values nearer to those that it was trained on",
+        rows,
     )
 
 

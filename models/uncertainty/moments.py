@@ -100,9 +100,10 @@ class Moments:
         if mean.shape != self._mean.shape:
             raise ValueError(f"expected passes of shape (S, {_axes(self._mean)}), received (S, {_axes(mean)})")
         total = self.count + count
-        gap = mean - self._mean
-        self._mean = self._mean + gap * (count / total)
-        self._deviations = self._deviations + deviations + gap * gap * (self.count * count / total)
+        with np.errstate(invalid="ignore", over="ignore"):  # of infinite passes: whoever makes the answer tells of them
+            gap = mean - self._mean
+            self._mean = self._mean + gap * (count / total)
+            self._deviations = self._deviations + deviations + gap * gap * (self.count * count / total)
         self.count = total
         return self
 

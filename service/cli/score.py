@@ -132,11 +132,14 @@ def _score(
         require_extra("ray", "ray")
     elif address is not None or workers is not None:
         raise UsageError("--address and --workers are for a Ray cluster; add --engine ray")
+    from thinned.service.cli.scoring.addresses import is_below
     from thinned.service.cli.scoring.run import Run, checked_request, rows_of_part
     from thinned.service.cli.scoring.run_folder import RunFolder
     from thinned.service.cli.scoring.sources import look_at
 
     stored, folder = find(name), RunFolder(output.absolute())
+    if is_below(output, data):
+        raise UsageError(f"--output {output} lies in --input {data}, of which it would be a part; name another folder")
     before = folder.asked_before() or {}
     given = {
         "n_samples": n_samples,
@@ -156,7 +159,7 @@ def _score(
     run = Run.of(stored, data_set, asked, folder.path, part_rows=most, key=key)
     with folder.held():
         folder.begin(run.identity)
-        if folder.is_finished:
+        if folder.is_finished(data_set.parts):
             print(f"All rows were scored before: {output}")
             return REJECTED_STATUS if folder.rejects.exists() else 0
         done = folder.done(data_set.parts)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from thinned.models.errors import UsageError
 from thinned.service.cli.column_files import wrong_file
 from thinned.service.cli.options import require_extra
 
-__all__ = ["KINDS", "DataFile", "digest_of", "files_of", "kind_of", "open_file"]
+__all__ = ["KINDS", "DataFile", "digest_of", "files_of", "is_below", "kind_of", "open_file", "shown"]
 
 KINDS = {
     ".parquet": "parquet",
@@ -99,6 +99,18 @@ def open_file(address: str, file: DataFile) -> IO[bytes]:
     except Exception as error:
         raise wrong_file(file.path, f"it cannot be read ({_short(error)})") from error
     return opened
+
+
+def is_below(folder: Path, address: str) -> bool:
+    """Whether a folder here lies in that of a data set, or is it."""
+    system, path = _system(address)
+    here = {"file", "local"} & {*((system.protocol,) if isinstance(system.protocol, str) else system.protocol)}
+    return bool(here) and Path(path).is_dir() and folder.resolve().is_relative_to(Path(path).resolve())
+
+
+def shown(name: str) -> str:
+    r"""A file's name as text: bytes in it that are none are written as \xff."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def digest_of(files: Sequence[DataFile]) -> str:

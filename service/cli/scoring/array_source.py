@@ -16,13 +16,15 @@ from thinned.models.errors import InputError, Problem, UsageError
 from thinned.service.cli.column_files import first_line, wrong_file
 from thinned.service.cli.frame_inputs import INPUT_NAMES
 from thinned.service.cli.scoring.addresses import DataFile, open_file
-from thinned.service.cli.scoring.data_set import DataSet, Part, cut
+from thinned.service.cli.scoring.data_set import DataSet, Part, cut, rows_within
 from thinned.service.schema.input_arrays import check_inputs, check_shape
 
 __all__ = ["ArrayReader", "array_set"]
 
 Array = npt.NDArray[Any]
-_KEPT = "biufU"
+_NUMBERS_AND_TEXT = "biufU"
+_KEPT = _NUMBERS_AND_TEXT + "SmM"
+_UNITS_OF_ARROW = ("s", "ms", "us", "ns")
 _BROKEN = (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
@@ -61,7 +63,9 @@ def array_set(
         counts.append(rows)
         archive.close()
     known_as = tuple(spec.name for spec in specs)
-    return DataSet(address, "npz", tuple(files), cut(counts, most), tuple(specs), chosen, known_as, kept)
+    width = sum(np.dtype(kind).itemsize for _, kind in kept)
+    parts = cut(counts, rows_within(most, 1, width))
+    return DataSet(address, "npz", tuple(files), parts, tuple(specs), chosen, known_as, kept)
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def _inputs(archive: _Archive, specs: Sequence[InputSpec], columns: Sequence[str
     found = next((name for name in INPUT_NAMES if name in there), None)
     if len(specs) == 1 and found is not None:
         return (found,)
-    either = " (or x)" if len(specs) == 1 else ""
+    either = " (or x)" if len(specs) == 1 and names != ("x",) else ""
     received = ", ".join(there) or "none"
     raise wrong_file(archive.path, f"expected arrays named {', '.join(names)}{either}, received {received}")
 
@@ -136,11 +140,13 @@ def _rows(archive: _Archive, names: Sequence[str], specs: Sequence[InputSpec]) -
     """How many rows they have, where they fit the model."""
     for name, spec in zip(names, specs, strict=True):
         head = archive.heads[name]
-        if head.dtype.kind not in _KEPT or (head.dtype.kind == "U") != (spec.dtype == "string"):
+        if not head.shape:
+            raise wrong_file(archive.path, f"expected an array {name} of rows, it is a single value")
+        if head.dtype.kind not in _NUMBERS_AND_TEXT or (head.dtype.kind == "U") != (spec.dtype == "string"):
             expected = "text" if spec.dtype == "string" else "numbers"
             raise wrong_file(archive.path, f"expected {expected} in the array {name}, it holds {head.dtype}")
         try:
-            check_shape((max(1, head.shape[0]) if head.shape else 1, *head.shape[1:]), spec, (), None, None)
+            check_shape((max(1, head.shape[0]), *head.shape[1:]), spec, (), None, None)
         except InputError as error:
             raise wrong_file(archive.path, f"the array {name}: {error}") from None
     counts = {archive.heads[name].shape[0] for name in names}
@@ -174,8 +180,21 @@ class ArrayReader:
             known: archive.read(name, part.first, part.rows)
             for name, known in zip(self._data.inputs, self._data.known_as, strict=True)
         }
-        kept = {name: pyarrow.array(archive.read(name, part.first, part.rows)) for name, _ in self._data.kept}
+        kept = {
+            name: pyarrow.array(_as_arrow_takes(archive.read(name, part.first, part.rows)))
+            for name, _ in self._data.kept
+        }
         return _ArrayRows(archive.path, part.first, arrays, pyarrow.table(kept), self._data.specs)
+
+
+def _as_arrow_takes(values: Array) -> Array:
+    """Values of a kept array: in the bytes' order of this machine, and with a unit of time that Arrow has."""
+    kind = values.dtype.newbyteorder("=")
+    if kind.char == "g":
+        kind = np.dtype(np.float64)
+    elif kind.kind in "mM" and np.datetime_data(kind)[0] not in _UNITS_OF_ARROW:
+        kind = np.dtype(f"{kind.kind}8[s]")
+    return values.astype(kind, copy=False)
 
 
 class _ArrayRows:

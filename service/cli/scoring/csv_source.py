@@ -12,7 +12,7 @@ from thinned.service.cli.column_files import first_line, wrong_file
 from thinned.service.cli.frame_inputs import is_head
 from thinned.service.cli.scoring.addresses import DataFile, open_file
 from thinned.service.cli.scoring.column_choice import choose_inputs
-from thinned.service.cli.scoring.data_set import DataSet, Part
+from thinned.service.cli.scoring.data_set import PART_BYTES, DataSet, Part
 from thinned.service.cli.scoring.table_rows import TableRows
 from thinned.service.schema.records import columns_of
 
@@ -54,7 +54,9 @@ def csv_set(
     for place, file in enumerate(files):
         with open_file(address, file) as opened:
             found = _records(opened, 0, 0, text=text)
-            first = next(found, None)
+            first = next(
+                (one for one in found if text or one.wrong is not None or any(map(str.strip, one.cells))), None
+            )
             if first is None:
                 continue
             if first.wrong is not None:
@@ -100,7 +102,7 @@ def _parts(found: Iterator[_Record], before: _Record, file: int, number: int, st
     rows = first = 0
     begins, last = before, before
     for record in found:
-        if rows == most:
+        if rows == most or (rows and record.end - begins.end > PART_BYTES):
             yield Part(number, file, first, rows, start + first, begins.end, begins.line)
             number, first, rows, begins = number + 1, first + rows, 0, last
         rows, last = rows + 1, record
@@ -149,23 +151,26 @@ class CsvReader:
 
 
 def _records(file: IO[bytes], offset: int, line: int, *, text: bool) -> Iterator[_Record]:
-    """The records from a place on, but for empty ones; of text an empty cell counts.
+    """The records from a place on, but for empty lines; one of commas alone is a row without values.
 
     A quote that is never closed takes all lines behind it: strictly read, that is told and not kept quiet.
     """
     lines = _Lines(file, offset, line)
     reader = csv.reader(lines, strict=True)
     while True:
-        lines.wrong = None
+        begins = lines.begin()
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield _Record([], lines.number, lines.end, f"expected values separated by commas ({first_line(error)})")
+            wrong = f"expected values separated by commas ({first_line(error)})"
+            if lines.end - begins > csv.field_size_limit() and lines.leave_quotes():
+                wrong = f"expected values of at most {csv.field_size_limit():,} characters; is a quote not closed?"
+            yield _Record([], lines.number, lines.end, wrong)
             reader = csv.reader(lines, strict=True)
             continue
-        if any(map(str.strip, cells)) or (text and cells):
+        if cells and (text or not lines.blank):
             yield _Record(cells, lines.number, lines.end, lines.wrong)
 
 
@@ -176,6 +181,19 @@ class _Lines(Iterator[str]):
         self._file = file
         self.end, self.number = offset, number
         self.wrong: str | None = None
+        self.blank = self._in_quotes = False
+
+    def begin(self) -> int:
+        """Begin a record: the byte that it begins at."""
+        self.wrong, self._in_quotes = None, False
+        return self.end
+
+    def leave_quotes(self) -> bool:
+        """Pass over the rest of a quote that the reader gave up in: its lines are no rows. Whether it was in one."""
+        inside = self._in_quotes
+        while self._in_quotes and next(self, None) is not None:
+            pass
+        return inside
 
     def __next__(self) -> str:
         line = self._file.readline()
@@ -184,6 +202,8 @@ class _Lines(Iterator[str]):
         content = line if self.end else line.removeprefix(_BOM)
         self.end += len(line)
         self.number += 1
+        self.blank = not content.strip()
+        self._in_quotes ^= content.count(b'"') % 2 == 1
         try:
             return content.decode()
         except UnicodeDecodeError as error:

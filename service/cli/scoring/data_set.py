@@ -11,9 +11,11 @@ import numpy.typing as npt
 from thinned.models.card import InputSpec
 from thinned.service.cli.scoring.addresses import DataFile
 
-__all__ = ["Chunk", "DataSet", "Part", "Reader", "cut"]
+__all__ = ["Chunk", "DataSet", "Part", "Reader", "cut", "rows_within"]
 
 Array = npt.NDArray[Any]
+PART_BYTES = 1 << 26
+"""Bytes of a part's values in its file, beyond which it takes no further row; in memory they are several times that."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,17 @@ class Reader(Protocol):
         Raises:
             InputError: The file is not what it was, or is broken.
         """
+
+
+def rows_within(most: int, rows: int, size: int) -> int:
+    """As many rows as a part may have: at most so many, and as long as rows are on average within `PART_BYTES`.
+
+    Args:
+        most: Rows.
+        rows: Of the data set.
+        size: Bytes of their values.
+    """
+    return max(1, min(most, PART_BYTES * rows // max(1, size)))
 
 
 def cut(counts: Sequence[int], most: int) -> tuple[Part, ...]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from thinned.models.card import InputSpec
 from thinned.models.errors import InputError, RequestError, UsageError
-from thinned.service.cli.scoring.addresses import DataFile, open_file
+from thinned.service.cli.scoring.addresses import DataFile, open_file, shown
 from thinned.service.cli.scoring.data_set import DataSet, Part
 from thinned.service.schema.input_arrays import check_inputs
 
@@ -65,7 +65,7 @@ class _Images:
 
         self._specs, self._files = data.specs, files
         self.broken: dict[int, str] = {}
-        self.kept = pyarrow.table({_NAME: pyarrow.array([file.name for file in files], pyarrow.string())})
+        self.kept = pyarrow.table({_NAME: pyarrow.array([shown(file.name) for file in files], pyarrow.string())})
         self._pixels: dict[int, Array] = {}
         for row, file in enumerate(files):
             try:

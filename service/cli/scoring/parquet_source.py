@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from thinned.models.card import InputSpec
 from thinned.service.cli.column_files import INDEX, first_line, wrong_file
-from thinned.service.cli.scoring.addresses import DataFile, open_file
+from thinned.service.cli.scoring.addresses import DataFile, open_file, shown
 from thinned.service.cli.scoring.column_choice import choose_inputs
-from thinned.service.cli.scoring.data_set import DataSet, Part, cut
+from thinned.service.cli.scoring.data_set import DataSet, Part, cut, rows_within
 from thinned.service.cli.scoring.table_rows import TableRows
 
 __all__ = ["ParquetReader", "parquet_set"]
 
 _BUFFER = 1 << 20
 """Bytes of a column that are read at a time."""
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 def parquet_set(
@@ -33,21 +36,26 @@ def parquet_set(
         InputError: One is none, has other columns than the first, or a column cannot be what the model takes.
         UsageError: The columns or the key that a person named are not there.
     """
-    schemas, counts = [], []
+    schemas, counts, size = [], [], 0
     for file in files:
         with open_file(address, file) as opened:
             read = _file(opened, file)
             schemas.append(_known(read.schema_arrow))
             counts.append(read.metadata.num_rows)
+            size += sum(read.metadata.row_group(group).total_byte_size for group in range(read.num_row_groups))
     first = schemas[0]
     for file, schema in zip(files, schemas, strict=True):
         if not schema.equals(first):
             raise wrong_file(file.path, f"expected the columns, and their types, of {files[0].name}; it has others")
+    for file in files:
+        if _told_by_folders(file).keys() != _told_by_folders(files[0]).keys():
+            raise wrong_file(file.path, f"expected folders of the same names (NAME=VALUE) as of {files[0].name}")
     inputs, known_as = choose_inputs(first.names, specs, columns, key, files[0].path)
     for name, spec in _owners(inputs, known_as, specs):
         _check_type(name, first.field(name).type, spec, files[0].path)
     kept = tuple((one.name, one.type) for one in first if one.name not in inputs or one.name == key)
-    return DataSet(address, "parquet", tuple(files), cut(counts, most), tuple(specs), inputs, known_as, kept)
+    parts = cut(counts, rows_within(most, sum(counts), size))
+    return DataSet(address, "parquet", tuple(files), parts, tuple(specs), inputs, known_as, kept)
 
 
 class ParquetReader:
@@ -83,7 +91,11 @@ class ParquetReader:
             known: table.column(name).combine_chunks()
             for name, known in zip(self._data.inputs, self._data.known_as, strict=True)
         }
-        return TableRows(self._data, file.path, part.first, columns, table.select([n for n, _ in self._data.kept]))
+        kept = _without_views(table.select([n for n, _ in self._data.kept]))
+        for name, value in _told_by_folders(file).items():
+            if name not in table.column_names:
+                kept = kept.append_column(name, pyarrow.array([value] * part.rows, pyarrow.string()))
+        return TableRows(self._data, file.path, part.first, columns, kept)
 
     def _begin(self, part: Part) -> None:
         """Open the file at the first row group that holds rows of the part, and skip those before them."""
@@ -127,6 +139,38 @@ def _known(schema: Any) -> Any:
     import pyarrow
 
     return pyarrow.schema([pyarrow.field(one.name, one.type) for one in schema if not INDEX.fullmatch(one.name)])
+
+
+def _told_by_folders(file: DataFile) -> dict[str, str | None]:
+    """Columns that the names of folders tell, as writers of partitioned data sets leave them there (year=2020)."""
+    pairs = (part.partition("=") for part in PurePosixPath(file.name).parts[:-1] if "=" in part)
+    return {shown(name): None if value == _NO_VALUE else unquote(shown(value)) for name, _, value in pairs}
+
+
+def _without_views(table: Any) -> Any:
+    """The same with text and bytes as Arrow can pick rows of: of views of them it cannot."""
+    for place, one in enumerate(table.schema):
+        kind = _without_view(one.type)
+        if kind != one.type:
+            table = table.set_column(place, one.name, table.column(place).cast(kind))
+    return table
+
+
+def _without_view(kind: Any) -> Any:
+    import pyarrow
+    from pyarrow import types
+
+    if types.is_string_view(kind):
+        return pyarrow.large_string()
+    if types.is_binary_view(kind):
+        return pyarrow.large_binary()
+    if types.is_list(kind):
+        return pyarrow.list_(_without_view(kind.value_type))
+    if types.is_large_list(kind):
+        return pyarrow.large_list(_without_view(kind.value_type))
+    if types.is_struct(kind):
+        return pyarrow.struct([pyarrow.field(one.name, _without_view(one.type)) for one in kind])
+    return kind
 
 
 def _owners(

@@ -99,7 +99,12 @@ class RunFolder:
             write_whole(self.path / _RUN, lambda file: file.write(json.dumps(identity, indent=1).encode()))
         elif before != wanted:
             differ = [n for n in dict.fromkeys((*wanted, *before)) if wanted.get(n) != before.get(n)]
-            told = ", ".join(f"{name} {_told(before.get(name))}, not {_told(wanted.get(name))}" for name in differ[:4])
+            told = ", ".join(
+                "other data (names, lengths or times of change of the files of --input)"
+                if name == "input"
+                else f"{name} {_told(before.get(name))}, not {_told(wanted.get(name))}"
+                for name in differ[:4]
+            )
             raise UsageError(
                 f"--output {self.path} holds another run of thinned score: {told}; name another folder, or ask as then"
             )
@@ -126,10 +131,21 @@ class RunFolder:
         write_whole(path, lambda file: file.write(_csv(rejects)))
 
     def rejected(self, part: Part) -> int:
-        """How many rows of a part that is done were rejected."""
+        """How many rows of a part that is done were rejected.
+
+        Raises:
+            UsageError: Its file is not as it was written.
+        """
+        import pyarrow
         from pyarrow import parquet
 
-        return part.rows - int(parquet.read_metadata(self.part(part)).num_rows)
+        try:
+            return part.rows - int(parquet.read_metadata(self.part(part)).num_rows)
+        except pyarrow.ArrowException as error:
+            raise UsageError(
+                f"{self.part(part)} was changed since it was written ({str(error)[:60]}); remove it, and give the same "
+                "command again"
+            ) from error
 
     def finish(self, parts: Sequence[Part], summary: Mapping[str, Any]) -> None:
         """Write the rejected rows of all parts to one file, and that all is done."""
@@ -145,10 +161,9 @@ class RunFolder:
             write_whole(self.rejects, joined)
         write_whole(self.path / _DONE, lambda file: file.write(json.dumps(summary, indent=1).encode()))
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether all was done before."""
-        return (self.path / _DONE).exists()
+    def is_finished(self, parts: Sequence[Part]) -> bool:
+        """Whether all was done before, and is there."""
+        return (self.path / _DONE).exists() and len(self.done(parts)) == len(parts)
 
     def _rejects_of(self, part: Part) -> Path:
         return self.path / _REJECTS / f"part-{part.number:06}.csv"
@@ -178,7 +193,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 def _csv(rows: Sequence[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
-    return text.getvalue().encode("utf-8", "replace")
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _told(value: object) -> str:

@@ -19,7 +19,8 @@ def sift(
 
     Args:
         rows: Their numbers.
-        attempt: Refuses all of them where it refuses one.
+        attempt: Refuses all of them where it refuses one; where its error has the places of those that are wrong, the
+            others are tried again at once.
 
     Returns:
         Runs of rows in order with what the attempt gave for them, and by row why the others were refused.
@@ -31,6 +32,10 @@ def sift(
     except (InputError, AnswerNotFiniteError) as error:
         if len(rows) == 1:
             return [], {rows[0]: _told(error)}
+        wrong = {*error.rows} if isinstance(error, AnswerNotFiniteError) else set()
+        if wrong:
+            found, refused = sift([row for place, row in enumerate(rows) if place not in wrong], attempt)
+            return found, refused | {rows[place]: _told(error) for place in wrong}
     half = len(rows) // 2
     before, refused = sift(rows[:half], attempt)
     behind, others = sift(rows[half:], attempt)

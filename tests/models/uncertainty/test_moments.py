@@ -105,3 +105,11 @@ def test_other_shapes_are_refused() -> None:
         Moments.of(np.ones((2, 3))).update(np.ones((2, 2)))
     with pytest.raises(ValueError, match="received a single number"):
         Moments.of(np.float64(1.0))
+
+
+def test_blocks_that_are_not_finite_are_joined_without_a_warning() -> None:
+    """Whoever makes an answer of them tells that they are not."""
+    moments = Moments.from_parts(32, np.array([np.inf, 1.0]), np.array([0.0, 0.0]))
+    moments.merge(Moments.from_parts(32, np.array([-np.inf, 3.0]), np.array([0.0, 0.0])))
+    moments.merge(Moments.from_parts(32, np.array([np.inf, 2.0]), np.array([0.0, 0.0])))
+    assert_allclose(moments.mean, [np.nan, 2.0])

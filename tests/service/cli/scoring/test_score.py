@@ -203,7 +203,7 @@ def test_the_same_command_goes_on_and_writes_the_same_bytes(
     assert "holds another run of thinned score: seed " in err
     shutil.copy(rows.file, tmp_path / "kept.parquet")
     parquet.write_table(rows.table.slice(1), rows.file)
-    assert "another run of thinned score: input " in thinned(*asked)[2]
+    assert "another run of thinned score: other data " in thinned(*asked)[2]
     shutil.copy2(tmp_path / "kept.parquet", rows.file)
     (folder / "_done.json").unlink()
     with (folder / "_lock").open("w") as lock:
