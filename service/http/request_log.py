@@ -68,21 +68,22 @@ class RequestLog:
                 start.update(message)
             await send(message)
 
-        if route in self._counted:
-            self._metrics(scope["path"]).began(route)
+        metrics = self._metrics(scope["path"]) if route in self._counted else None
+        if metrics is not None:
+            metrics.began(route)
         try:
             await self._app(scope, receive, noting)
         finally:
             took_s = time.perf_counter() - began
-            if route in self._counted or route in self._logged:
+            if metrics is not None or route in self._logged:
                 # In the next round of the loop, when the answer has been written to the socket.
-                asyncio.get_running_loop().call_soon(self._end, scope, route, start, took_s)
+                asyncio.get_running_loop().call_soon(self._end, scope, route, start, took_s, metrics)
             current_request_id.reset(before)
 
-    def _end(self, scope: Scope, route: str, start: Message, took_s: float) -> None:
+    def _end(self, scope: Scope, route: str, start: Message, took_s: float, metrics: Metrics | None) -> None:
         status = start.get("status", CLIENT_GONE)
-        if route in self._counted:
-            self._metrics(scope["path"]).request(route, status, took_s)
+        if metrics is not None:
+            metrics.request(route, status, took_s)
         if route in self._logged:
             _log(scope, start, status, took_s)
 
