@@ -90,13 +90,14 @@ def bash(script: str, cwd: Path, path: str | None = None) -> str:
 
 
 def path_with_thinned(folder: Path) -> str:
-    """A PATH that starts with a folder, made in `folder`, that holds the `thinned` command of this Python."""
-    command = folder / "bin" / "thinned"
-    command.parent.mkdir()
+    """A PATH that starts with a folder, made in `folder`, that holds this Python and its `thinned` command."""
+    bin = folder / "bin"
+    bin.mkdir()
     python, root = shlex.quote(sys.executable), shlex.quote(str(ROOT))
-    command.write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {python} -m thinned "$@"\n')
-    command.chmod(0o755)
-    return f"{command.parent}:{os.environ['PATH']}"
+    for name, command in {"python": python, "thinned": f"{python} -m thinned"}.items():
+        (bin / name).write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {command} "$@"\n')
+        (bin / name).chmod(0o755)
+    return f"{bin}:{os.environ['PATH']}"
 
 
 @pytest.fixture

@@ -111,7 +111,10 @@ def test_mean_variance_and_entropies_are_those_of_the_api(case: tuple[Exported, 
         for field in fields:
             own = getattr(answer, field)
             assert own.min() >= 0 or field == "mean"
-            np.testing.assert_allclose(told.pop(prefix + field), own, rtol=0, atol=1e-6 * np.abs(own).max())
+            # What is small is a difference of what is not: an entropy of nats, a variance of squares.
+            size = max(np.abs(own).max(), "entropy" in field or field == "mutual_information")
+            most = (1e-5 if field.startswith("variance") else 1e-6) * size
+            np.testing.assert_allclose(told.pop(prefix + field), own, rtol=0, atol=most)
     assert not told
 
 
