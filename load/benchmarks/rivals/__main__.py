@@ -24,7 +24,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from thinned.loadtest.benchmarks.measured_services import run_python
 from thinned.loadtest.benchmarks.rivals.contenders import CONTENDERS, RIVALS
 from thinned.loadtest.benchmarks.rivals.environments import CannotInstallError, environment_of
-from thinned.loadtest.benchmarks.rivals.measuring import FULL, QUICK, Figures, Plan, measure_in_rounds
+from thinned.loadtest.benchmarks.rivals.figures import Figures
+from thinned.loadtest.benchmarks.rivals.measuring import FULL, QUICK, Plan, measure_in_rounds
 from thinned.loadtest.benchmarks.rivals.tables import aims_in_words, as_json, bars, contenders_table
 from thinned.loadtest.machine import describe_run
 from thinned.models.errors import ModelNotFoundError, ThinnedError

@@ -1,4 +1,7 @@
-"""Measures contenders in rounds: each is started, asked by the same client, and stopped before the next."""
+"""Measures rivals in rounds: each is started beside ours, asked in turns with it by the same client, and stopped.
+
+A machine's speed can double or halve within minutes. Taken in turns of half a second, both have the same.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,8 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +24,12 @@ from thinned.loadtest.benchmarks.http_client import (
 )
 from thinned.loadtest.benchmarks.rivals.checking import Reference, WrongRivalError, pooled, worst_distance
 from thinned.loadtest.benchmarks.rivals.contenders import Contender, Moments
-from thinned.loadtest.benchmarks.rivals.running import Memory, memory_of, running
+from thinned.loadtest.benchmarks.rivals.figures import Figures
+from thinned.loadtest.benchmarks.rivals.running import memory_of, running
 from thinned.loadtest.service_process import Service, ServiceDidNotStartError
 from thinned.models.storage.stored_model import StoredModel
 
-__all__ = ["FULL", "QUICK", "Figures", "Plan", "measure_in_rounds"]
+__all__ = ["FULL", "QUICK", "Plan", "measure_in_rounds"]
 
 
 @dataclass(frozen=True)
@@ -56,53 +59,10 @@ FULL = Plan()
 QUICK = Plan(rounds=1, seconds=0.3, load_seconds=0.5)
 _LOOP_CHECK_PASSES = 60
 _AT_LEAST = 1
+_TURNS = 4
 _WARM_UP_CALLS = 10
 _CHECKED_ROWS = 8
 _CHECKS = 3
-
-
-@dataclass
-class Figures:
-    """What was measured of one contender.
-
-    Attributes:
-        alone: By number of passes, of one client.
-        loaded: By number of passes, of many clients.
-        memory: At the end of each round.
-        starts_s: Seconds until it was ready, of each round.
-        distance: Of its answers from Thinned's, in standard errors; None before they were checked.
-        fault: Why it is not measured, or no further; in one line.
-    """
-
-    alone: dict[int, LoadTimes] = field(default_factory=dict)
-    loaded: dict[int, LoadTimes] = field(default_factory=dict)
-    memory: list[Memory] = field(default_factory=list)
-    starts_s: list[float] = field(default_factory=list)
-    distance: float | None = None
-    fault: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """All figures, by name."""
-        return {
-            "one_client": {n: _numbers(times) for n, times in self.alone.items()},
-            "many_clients": {n: _numbers(times) for n, times in self.loaded.items()},
-            "memory_mib": [vars(memory) for memory in self.memory],
-            "starts_s": self.starts_s,
-            "standard_errors_from_thinned": self.distance,
-            "fault": self.fault,
-        }
-
-
-def _numbers(times: LoadTimes) -> dict[str, float]:
-    if not times.took_s:
-        return {"answers": 0, "failed": times.failed}
-    return {
-        "answers": len(times.took_s),
-        "failed": times.failed,
-        "per_second": times.per_second,
-        "p50_ms": times.quantile_ms(0.5),
-        "p99_ms": times.quantile_ms(0.99),
-    }
 
 
 def measure_in_rounds(
@@ -114,43 +74,83 @@ def measure_in_rounds(
     tick: Callable[[str], None],
     figures: dict[str, Figures],
 ) -> None:
-    """Measure all contenders; every second round goes through them backwards.
+    """Measure all contenders; every second round goes through the rivals backwards.
 
     Args:
-        contenders: Each with the Python of its environment. The first is ours, by which the others are checked.
+        contenders: Each with the Python of its environment. The first is ours, by which the others are checked, and
+            which runs beside each of them.
         rows: Images, (B, 8, 8, 1), one in each request.
         stored: The network `digits`, which ours serves, and whose file rivals load.
         plan: How much is asked.
         tick: Called with the name of each step when it begins.
         figures: Filled by name of contender, so that those of an interrupted run are there.
     """
+    (first, own_python), *rivals = contenders
+    ours = figures.setdefault(first.name, Figures())
     reference: Reference | None = None
     for number in range(plan.rounds):
-        for contender, python in contenders if number % 2 == 0 else contenders[::-1]:
-            known = figures.setdefault(contender.name, Figures())
-            if known.fault or (number and contender.way == "loop"):
-                continue
-            tick(f"{contender.title}, round {number + 1} of {plan.rounds}")
-            began = time.monotonic()
-            try:
-                with running(contender, python, stored) as service:
-                    known.starts_s.append(time.monotonic() - began)
-                    visit = _Visit(contender, service, rows, plan)
-                    if known.distance is None:
-                        told = visit.told()
-                        reference = reference or told
-                        known.distance = worst_distance(told, reference)
-                    visit.measure(known)
-            except (ServiceDidNotStartError, WrongRivalError, BrokenAnswerError, OSError) as error:
-                known.fault = _one_line(error)
+        which = f"round {number + 1} of {plan.rounds}"
+        tick(f"{first.title}, {which}")
+        began, answers = time.monotonic(), _answers(ours)
+        try:
+            with running(first, own_python, stored) as service:
+                ours.starts_s.append(time.monotonic() - began)
+                own = _Visit(first, service, rows, plan)
                 if reference is None:
-                    return
+                    reference = own.told()
+                    ours.distance = worst_distance(reference, reference)
+                for rival, python in rivals if number % 2 == 0 else rivals[::-1]:
+                    known = figures.setdefault(rival.name, Figures())
+                    if known.fault or (number and rival.way == "loop"):
+                        continue
+                    tick(f"{rival.title}, {which}")
+                    _measure_rival(rival, python, rows, stored, plan, known, reference, (own, ours))
+                if _answers(ours) == answers:
+                    own.measure(ours)  # Beside none.
+                ours.memory.append(memory_of(service.pid))
+        except (ServiceDidNotStartError, WrongRivalError, BrokenAnswerError, OSError) as error:
+            ours.fault = _one_line(error)
+            return
+
+
+def _measure_rival(
+    rival: Contender,
+    python: Path,
+    rows: NDArray[np.float32],
+    stored: StoredModel,
+    plan: Plan,
+    known: Figures,
+    reference: Reference,
+    ours: tuple[_Visit, Figures],
+) -> None:
+    """Start a rival beside ours, check and measure it; what goes wrong is its fault."""
+    began = time.monotonic()
+    try:
+        with running(rival, python, stored) as service:
+            known.starts_s.append(time.monotonic() - began)
+            visit = _Visit(rival, service, rows, plan)
+            if known.distance is None:
+                known.distance = worst_distance(visit.told(), reference)
+            visit.measure(known, *ours)
+            known.memory.append(memory_of(service.pid))
+    except _OursBrokeError as error:
+        raise WrongRivalError(str(error)) from error
+    except (ServiceDidNotStartError, WrongRivalError, BrokenAnswerError, OSError) as error:
+        known.fault = _one_line(error)
+
+
+def _answers(figures: Figures) -> int:
+    return sum(len(times.took_s) for cells in (figures.alone, figures.loaded) for times in cells.values())
 
 
 def _one_line(error: Exception) -> str:
     """The first words of an error, and the last ones where it ends with a log."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[0][:200] if len(lines) == 1 else f"{lines[0][:120]} ... {lines[-1][:160]}"
+
+
+class _OursBrokeError(RuntimeError):
+    """Ours broke an answer in its turn, and not the rival."""
 
 
 class _Visit:
@@ -172,28 +172,50 @@ class _Visit:
         answers = [self._all_at_once(requests) for _ in range(1 if self._loops else _CHECKS)]
         return pooled(answers, passes)
 
-    def measure(self, figures: Figures) -> None:
-        """Add what one client and many clients get, and the memory at the end."""
-        plan, port = self._plan, self._service.port
+    def measure(self, figures: Figures, ours: _Visit | None = None, own: Figures | None = None) -> None:
+        """Add what one client and many clients get; `ours` is asked in turns, which is added to `own` as well."""
+        plan, beside = self._plan, None if self._loops else ours
         for n in () if self._contender.for_many else plan.samples:
-            requests = self._requests(n, self._rows)
-            if not self._loops:
-                run_clients(port, requests, clients=1, seconds=60, at_most=_WARM_UP_CALLS)
             times = figures.alone.setdefault(n, LoadTimes())
-            # One that loops may answer once in the time that is meant for it.
-            ended = time.monotonic() + plan.seconds
-            while len(times.took_s) + times.failed < _AT_LEAST or time.monotonic() < ended:
-                _add(times, run_clients(port, requests, clients=1, seconds=max(0.0, ended - time.monotonic())))
+            if self._loops:
+                # It may answer once in the time that is meant for it.
+                ended = time.monotonic() + plan.seconds
+                while len(times.took_s) + times.failed < _AT_LEAST or time.monotonic() < ended:
+                    _add(times, self._ask(n, 1, max(0.0, ended - time.monotonic())))
+                continue
+            got, others = self._in_turns(n, 1, plan.seconds, beside)
+            _add(times, got)
+            if own is not None:
+                _share(others, n, figures.ours_alone, own.alone)
         # The smallest will do for those that loop: with more, they take a minute.
         for n in plan.load_samples[: 1 if self._loops else None]:
-            requests = self._requests(n, self._rows)
+            times = figures.loaded.setdefault(n, LoadTimes())
             if self._loops:
-                asked = run_clients(port, requests, clients=plan.clients, seconds=60, at_most=plan.clients)
-            else:
-                run_clients(port, requests, clients=plan.clients, seconds=plan.load_seconds / 5)
-                asked = run_clients(port, requests, clients=plan.clients, seconds=plan.load_seconds)
-            _add(figures.loaded.setdefault(n, LoadTimes()), asked)
-        figures.memory.append(memory_of(self._service.pid))
+                _add(times, self._ask(n, plan.clients, 60, at_most=plan.clients))
+                continue
+            got, others = self._in_turns(n, plan.clients, plan.load_seconds, beside)
+            _add(times, got)
+            if own is not None:
+                _share(others, n, figures.ours_loaded, own.loaded)
+
+    def _in_turns(self, n: int, clients: int, seconds: float, beside: _Visit | None) -> tuple[LoadTimes, LoadTimes]:
+        """What this one and another get, each asked for so many seconds, in turns; both are warm before."""
+        times, others = LoadTimes(), LoadTimes()
+        for visit in filter(None, (self, beside)):
+            visit._ask(n, clients, seconds / 5, at_most=_WARM_UP_CALLS * clients)
+        for _ in range(_TURNS):
+            _add(times, self._ask(n, clients, seconds / _TURNS))
+            if beside is None:
+                continue
+            try:
+                _add(others, beside._ask(n, clients, seconds / _TURNS))
+            except (BrokenAnswerError, OSError) as error:
+                raise _OursBrokeError(str(error)) from error
+        return times, others
+
+    def _ask(self, n: int, clients: int, seconds: float, *, at_most: int = 1_000_000) -> LoadTimes:
+        requests = self._requests(n, self._rows)
+        return run_clients(self._service.port, requests, clients=clients, seconds=seconds, at_most=at_most)
 
     def _requests(self, n_samples: int, rows: NDArray[np.float32]) -> list[bytes]:
         bodies = [self._contender.request_body(rows[i : i + 1], n_samples) for i in range(len(rows))]
@@ -222,3 +244,9 @@ def _add(times: LoadTimes, more: LoadTimes) -> None:
     times.took_s += more.took_s
     times.failed += more.failed
     times.lasted_s += more.lasted_s
+
+
+def _share(times: LoadTimes, n: int, *cells: dict[int, LoadTimes]) -> None:
+    """Add times to those for so many passes, in all places that keep them."""
+    for one in cells:
+        _add(one.setdefault(n, LoadTimes()), times)

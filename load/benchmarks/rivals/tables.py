@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard
 
 from rich import box
 from rich.table import Table
 
 from thinned.loadtest.benchmarks.http_client import LoadTimes
 from thinned.loadtest.benchmarks.rivals.contenders import Contender
-from thinned.loadtest.benchmarks.rivals.measuring import Figures
+from thinned.loadtest.benchmarks.rivals.figures import Figures
 from thinned.loadtest.sweep.quantile_bounds import answers_needed
 
 __all__ = ["Bar", "aims_in_words", "as_json", "bars", "contenders_table"]
@@ -31,7 +31,7 @@ class Bar:
         what: `p50_ms` of one client, or `per_second` of many.
         n_samples: Passes.
         ours: Thinned's figure.
-        best: That of the best rival, and its title.
+        best: That of the best rival in turns with it, and its title.
         aim: Ours over the best's: at most this for `p50_ms`, at least this for `per_second`.
     """
 
@@ -54,31 +54,47 @@ class Bar:
         return self.ratio <= self.aim if self.what == "p50_ms" else self.ratio >= self.aim
 
 
+class _Kind(NamedTuple):
+    """Something that is compared: where it stands, of a rival and of ours in turns with it, and its figure."""
+
+    what: str
+    own: Callable[[Figures], Mapping[int, LoadTimes]]
+    ours: Callable[[Figures], Mapping[int, LoadTimes]]
+    figure: Callable[[LoadTimes], float]
+
+
+_KINDS = (
+    _Kind("p50_ms", lambda f: f.alone, lambda f: f.ours_alone, lambda times: times.quantile_ms(0.5)),
+    _Kind("per_second", lambda f: f.loaded, lambda f: f.ours_loaded, lambda times: times.per_second),
+)
+
+
 def bars(figures: Mapping[str, Figures], contenders: Mapping[str, Contender]) -> list[Bar]:
     """Ours beside the best rival, by number of passes; none where ours or all rivals were not measured.
+
+    The best is the one that comes nearest to ours, or is furthest ahead of it, in turns with it.
 
     Args:
         figures: By name of contender.
         contenders: The same.
     """
     ours = figures.get("thinned", Figures())
-    kinds: list[tuple[str, Callable[[Figures], Mapping[int, LoadTimes]], Callable[[LoadTimes], float]]] = [
-        ("p50_ms", lambda f: f.alone, lambda times: times.quantile_ms(0.5)),
-        ("per_second", lambda f: f.loaded, lambda times: times.per_second),
-    ]
     found: list[Bar] = []
-    for what, cells, figure in kinds:
-        for n, times in cells(ours).items():
+    for kind in _KINDS:
+        lowest = kind.what == "p50_ms"
+        for n in kind.own(ours):
             told = [
-                (figure(cells(other)[n]), contenders[name].title)
+                (kind.figure(own), kind.figure(times), contenders[name].title)
                 for name, other in figures.items()
-                if contenders[name].way not in ("", BY_HAND) and _right(other) and _answered(cells(other).get(n))
+                if contenders[name].way not in ("", BY_HAND) and _right(other)
+                if _answered(times := kind.own(other).get(n))
+                if _answered(own := kind.ours(other).get(n) or kind.own(ours)[n])
             ]
-            if not told or not _answered(times):
+            if not told:
                 continue
-            lowest = what == "p50_ms"
+            nearest = max(told, key=lambda one: one[0] / one[1] if lowest else one[1] / one[0])
             aim = (LATENCY_SHARE if lowest else THROUGHPUT_TIMES) if n >= FROM_SAMPLES else None
-            found.append(Bar(what, n, figure(times), min(told) if lowest else max(told), aim))
+            found.append(Bar(kind.what, n, nearest[0], nearest[1:], aim))
     return found
 
 
@@ -110,7 +126,7 @@ def _right(figures: Figures) -> bool:
     return figures.distance is not None and figures.fault is None
 
 
-def _answered(times: LoadTimes | None) -> bool:
+def _answered(times: LoadTimes | None) -> TypeGuard[LoadTimes]:
     return times is not None and bool(times.took_s)
 
 

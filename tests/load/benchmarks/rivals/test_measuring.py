@@ -13,9 +13,11 @@ import numpy as np
 import psutil
 import pytest
 
+from thinned.loadtest.benchmarks.http_client import LoadTimes
 from thinned.loadtest.benchmarks.rivals import contenders
 from thinned.loadtest.benchmarks.rivals.contenders import Contender, Rival
-from thinned.loadtest.benchmarks.rivals.measuring import QUICK, Figures, measure_in_rounds
+from thinned.loadtest.benchmarks.rivals.figures import Figures
+from thinned.loadtest.benchmarks.rivals.measuring import QUICK, measure_in_rounds
 from thinned.loadtest.benchmarks.rivals.running import memory_of
 from thinned.loadtest.benchmarks.rivals.tables import bars, contenders_table
 
@@ -28,20 +30,23 @@ def fake(does: str, way: str = "tiled") -> Contender:
     return Contender("fake", way, does, {"FAKE": does})
 
 
+BESIDE = Contender("fake", "tiled", "right beside", {"FAKE": "right"})
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figures]:
     """Figures of some servers, the first of which the others are held against."""
     folder = tmp_path_factory.mktemp("a network that no other process names")
     stored: Any = SimpleNamespace(path=folder, tag="digits:1")
-    given = [fake("right"), fake("right", "loop"), fake("wrong"), fake("broken"), fake("ends")]
+    given = [fake("right"), fake("right", "loop"), fake("wrong"), fake("broken"), fake("ends"), BESIDE]
     figures: dict[str, Figures] = {}
     steps: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(dict_of(contenders.RIVALS), "fake", FAKE)
         python = Path(sys.executable)
         measure_in_rounds([(one, python) for one in given], ROWS, stored, plan=PLAN, tick=steps.append, figures=figures)
-    # All but the first two end in the first round, and one that loops is measured once.
-    assert len(steps) == len(given) + 1
+    # The first and the last are measured twice. Three end in the first round, and one that loops is measured once.
+    assert len(steps) == len(given) + 2
     left = [one.pid for one in psutil.process_iter() if any(str(folder) in word for word in words(one))]
     assert left == []
     return figures
@@ -74,6 +79,34 @@ def test_a_right_one_is_measured_in_each_round(measured: dict[str, Figures]) -> 
     assert json.loads(json.dumps(one.as_json()))["one_client"]["30"]["failed"] == 0
 
 
+def test_ours_is_asked_in_turns_with_a_rival(measured: dict[str, Figures]) -> None:
+    ours, rival = measured["fake-tiled-right"], measured["fake-tiled-right-beside"]
+    assert rival.fault is None
+    for n in PLAN.samples:
+        assert len(rival.alone[n].took_s) >= 3
+        assert rival.ours_alone[n].took_s == ours.alone[n].took_s
+        assert rival.ours_alone[n].lasted_s == pytest.approx(rival.alone[n].lasted_s, rel=0.5)
+    assert rival.ours_loaded[100].took_s == ours.loaded[100].took_s
+    assert ours.ours_alone == measured["fake-loop-right"].ours_alone == {}
+
+
+def test_the_best_rival_is_the_nearest_in_its_turns() -> None:
+    """A slow hour in which one rival was measured must not make it the best, or the worst."""
+
+    def took(ms: float) -> dict[int, LoadTimes]:
+        return {100: LoadTimes(took_s=[ms / 1e3] * 10, lasted_s=1.0)}
+
+    figures = {
+        "thinned": Figures(alone=took(4.0), distance=0.0),
+        "quick hour": Figures(alone=took(5.0), ours_alone=took(2.0), distance=0.0),
+        "slow hour": Figures(alone=took(10.0), ours_alone=took(6.0), distance=0.0),
+        "alone": Figures(alone=took(9.0), distance=0.0),
+    }
+    by_name = {name: Contender("fastapi", "tiled", name) for name in figures}
+    (bar,) = bars(figures, by_name | {"thinned": Contender("thinned")})
+    assert (bar.ours, bar.best, bar.ratio) == (6.0, (10.0, "FastAPI, tiled, slow hour"), pytest.approx(0.6))
+
+
 @pytest.mark.parametrize(
     ("does", "fault"),
     [("wrong", "standard errors"), ("broken", "status 200, received 500"), ("ends", "no such network")],
@@ -87,11 +120,13 @@ def test_others_are_told_and_left_out(measured: dict[str, Figures], does: str, f
 
 def test_the_table_has_all_and_the_bars_only_who_was_right(measured: dict[str, Figures]) -> None:
     ours = {**measured, "thinned": measured["fake-tiled-right"]}
-    by_name = {one.name: one for one in [Contender("thinned"), *map(fake, ("wrong", "broken", "ends", "right"))]}
+    by_name = {
+        one.name: one for one in [Contender("thinned"), *map(fake, ("wrong", "broken", "ends", "right")), BESIDE]
+    }
     by_name["fake-loop-right"] = fake("right", "loop")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(dict_of(contenders.RIVALS), "fake", FAKE)
-        assert contenders_table(ours, by_name, 16).row_count == 6
+        assert contenders_table(ours, by_name, 16).row_count == 7
         told = bars(ours, by_name)
     assert [(bar.what, bar.n_samples, bar.aim) for bar in told] == [
         ("p50_ms", 30, None),
