@@ -1,7 +1,8 @@
 """What one run of `make bench` says beside the figures that are committed: ratios to the floor, and what became slower.
 
 Times of different machines, and of one machine on different days, do not compare. What passes cost over the arithmetic
-that none can avoid does: both are timed in the same turns.
+that none can avoid does on one kind of processor: both are timed in the same turns. On another kind TensorFlow may use
+other kernels (without AVX-512 no oneDNN), in which the one gains more than the other.
 """
 
 from __future__ import annotations
@@ -13,7 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["RATIOS", "Cell", "Growth", "Slower", "figures_of", "growth", "over_floor", "read_figures", "slower_cells"]
+__all__ = [
+    "RATIOS",
+    "Cell",
+    "Growth",
+    "Slower",
+    "figures_of",
+    "growth",
+    "machine_of",
+    "over_floor",
+    "read_figures",
+    "slower_cells",
+]
 
 RATIOS = ("ours", "ready")
 SLOWER = 1.1
@@ -123,6 +135,12 @@ def read_figures(path: Path) -> list[Cell]:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not hold figures of `make bench`: {type(error).__name__} {error}") from error
     return list(cells)
+
+
+def machine_of(path: Path) -> str | None:
+    """The machine that a file of figures, which `read_figures` takes, says it is of; None where it says none."""
+    about = json.loads(path.read_text(encoding="utf-8")).get("about")
+    return str(about["machine"]) if isinstance(about, dict) and "machine" in about else None
 
 
 def _key(cell: Cell) -> tuple[str, int, int]:

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from thinned.loadtest.benchmarks.ratios import figures_of, growth, over_floor, read_figures, slower_cells
+from thinned.loadtest.benchmarks.ratios import (
+    figures_of,
+    growth,
+    machine_of,
+    over_floor,
+    read_figures,
+    slower_cells,
+)
 
 
 def cell(ratio: float, *, spread: float = 0.05, network: str = "mlp", rows: int = 1) -> dict[str, Any]:
@@ -54,3 +61,11 @@ def test_a_file_of_something_else_is_told(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError, match="does not hold figures"):
         read_figures(path)
     assert read_figures(tmp_path / "none.json") == []
+
+
+@pytest.mark.parametrize("about", [{"machine": "one, 2 cores"}, {}, 3])
+def test_figures_say_of_which_machine_they_are(tmp_path: Path, about: Any) -> None:
+    path = tmp_path / "figures.json"
+    path.write_text(json.dumps({"about": about, "cells": [cell(1)]}))
+    assert read_figures(path) == [cell(1)]
+    assert machine_of(path) == ("one, 2 cores" if about == {"machine": "one, 2 cores"} else None)
