@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from thinned.loadtest.benchmarks.http_client import LoadTimes
 from thinned.loadtest.benchmarks.rivals.running import Memory
 
-__all__ = ["Figures"]
+__all__ = ["Cells", "Figures"]
+
+Cells: TypeAlias = dict[int, LoadTimes]
+"""Times by number of passes."""
 
 
 @dataclass
@@ -26,10 +29,10 @@ class Figures:
         fault: Why it is not measured, or no further; in one line.
     """
 
-    alone: dict[int, LoadTimes] = field(default_factory=dict)
-    loaded: dict[int, LoadTimes] = field(default_factory=dict)
-    ours_alone: dict[int, LoadTimes] = field(default_factory=dict)
-    ours_loaded: dict[int, LoadTimes] = field(default_factory=dict)
+    alone: Cells = field(default_factory=dict)
+    loaded: Cells = field(default_factory=dict)
+    ours_alone: Cells = field(default_factory=dict)
+    ours_loaded: Cells = field(default_factory=dict)
     memory: list[Memory] = field(default_factory=list)
     starts_s: list[float] = field(default_factory=list)
     distance: float | None = None
@@ -38,17 +41,20 @@ class Figures:
     def as_json(self) -> dict[str, Any]:
         """All figures, by name."""
         return {
-            "one_client": {n: _numbers(times) for n, times in self.alone.items()},
-            "many_clients": {n: _numbers(times) for n, times in self.loaded.items()},
-            "thinned_in_turns": {
-                "one_client": {n: _numbers(times) for n, times in self.ours_alone.items()},
-                "many_clients": {n: _numbers(times) for n, times in self.ours_loaded.items()},
-            },
+            **_both(self.alone, self.loaded),
+            "thinned_in_turns": _both(self.ours_alone, self.ours_loaded),
             "memory_mib": [vars(memory) for memory in self.memory],
             "starts_s": self.starts_s,
             "standard_errors_from_thinned": self.distance,
             "fault": self.fault,
         }
+
+
+def _both(alone: Cells, loaded: Cells) -> dict[str, Any]:
+    return {
+        name: {n: _numbers(times) for n, times in cells.items()}
+        for name, cells in (("one_client", alone), ("many_clients", loaded))
+    }
 
 
 def _numbers(times: LoadTimes) -> dict[str, float]:

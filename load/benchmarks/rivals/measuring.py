@@ -24,7 +24,7 @@ from thinned.loadtest.benchmarks.http_client import (
 )
 from thinned.loadtest.benchmarks.rivals.checking import Reference, WrongRivalError, pooled, worst_distance
 from thinned.loadtest.benchmarks.rivals.contenders import Contender, Moments
-from thinned.loadtest.benchmarks.rivals.figures import Figures
+from thinned.loadtest.benchmarks.rivals.figures import Cells, Figures
 from thinned.loadtest.benchmarks.rivals.running import memory_of, running
 from thinned.loadtest.service_process import Service, ServiceDidNotStartError
 from thinned.models.storage.stored_model import StoredModel
@@ -104,11 +104,11 @@ def measure_in_rounds(
                     if known.fault or (number and rival.way == "loop"):
                         continue
                     tick(f"{rival.title}, {which}")
-                    _measure_rival(rival, python, rows, stored, plan, known, reference, (own, ours))
+                    _measure_rival(rival, python, rows, stored, plan, known, reference, own, ours)
                 if _answers(ours) == answers:
                     own.measure(ours)  # Beside none.
                 ours.memory.append(memory_of(service.pid))
-        except (ServiceDidNotStartError, WrongRivalError, BrokenAnswerError, OSError) as error:
+        except _FAULTS as error:
             ours.fault = _one_line(error)
             return
 
@@ -121,9 +121,10 @@ def _measure_rival(
     plan: Plan,
     known: Figures,
     reference: Reference,
-    ours: tuple[_Visit, Figures],
+    own: _Visit,
+    ours: Figures,
 ) -> None:
-    """Start a rival beside ours, check and measure it; what goes wrong is its fault."""
+    """Start a rival beside ours, check and measure it; what goes wrong is its fault, but for what ours breaks."""
     began = time.monotonic()
     try:
         with running(rival, python, stored) as service:
@@ -131,11 +132,11 @@ def _measure_rival(
             visit = _Visit(rival, service, rows, plan)
             if known.distance is None:
                 known.distance = worst_distance(visit.told(), reference)
-            visit.measure(known, *ours)
+            visit.measure(known, (own, ours))
             known.memory.append(memory_of(service.pid))
-    except _OursBrokeError as error:
-        raise WrongRivalError(str(error)) from error
-    except (ServiceDidNotStartError, WrongRivalError, BrokenAnswerError, OSError) as error:
+    except _FAULTS as error:
+        if isinstance(error, _BrokeError) and error.visit is own:
+            raise
         known.fault = _one_line(error)
 
 
@@ -149,8 +150,15 @@ def _one_line(error: Exception) -> str:
     return lines[0][:200] if len(lines) == 1 else f"{lines[0][:120]} ... {lines[-1][:160]}"
 
 
-class _OursBrokeError(RuntimeError):
-    """Ours broke an answer in its turn, and not the rival."""
+class _BrokeError(WrongRivalError):
+    """A contender broke an answer, in its turn or while it was warmed up."""
+
+    def __init__(self, visit: _Visit, error: Exception) -> None:
+        super().__init__(str(error))
+        self.visit = visit
+
+
+_FAULTS = (ServiceDidNotStartError, WrongRivalError, BrokenAnswerError, OSError)
 
 
 class _Visit:
@@ -159,6 +167,7 @@ class _Visit:
     def __init__(self, contender: Contender, service: Service, rows: NDArray[np.float32], plan: Plan) -> None:
         self._contender, self._service, self._rows, self._plan = contender, service, rows, plan
         self._loops = contender.way == "loop"
+        self._encoded: dict[int, list[bytes]] = {}
 
     def told(self) -> Reference:
         """Answers to some rows that are asked for at once, so that those who join requests do.
@@ -172,50 +181,51 @@ class _Visit:
         answers = [self._all_at_once(requests) for _ in range(1 if self._loops else _CHECKS)]
         return pooled(answers, passes)
 
-    def measure(self, figures: Figures, ours: _Visit | None = None, own: Figures | None = None) -> None:
-        """Add what one client and many clients get; `ours` is asked in turns, which is added to `own` as well."""
-        plan, beside = self._plan, None if self._loops else ours
+    def measure(self, figures: Figures, beside: tuple[_Visit, Figures] | None = None) -> None:
+        """Add what one client and many clients get; one beside it is asked in turns, for figures of its own."""
+        plan, (other, ours) = self._plan, beside or (None, Figures())
         for n in () if self._contender.for_many else plan.samples:
-            times = figures.alone.setdefault(n, LoadTimes())
-            if self._loops:
-                # It may answer once in the time that is meant for it.
-                ended = time.monotonic() + plan.seconds
-                while len(times.took_s) + times.failed < _AT_LEAST or time.monotonic() < ended:
-                    _add(times, self._ask(n, 1, max(0.0, ended - time.monotonic())))
+            if not self._loops:
+                self._take_turns(n, 1, plan.seconds, figures.alone, other, figures.ours_alone, ours.alone)
                 continue
-            got, others = self._in_turns(n, 1, plan.seconds, beside)
-            _add(times, got)
-            if own is not None:
-                _share(others, n, figures.ours_alone, own.alone)
+            # It may answer once in the time that is meant for it.
+            times, ended = figures.alone.setdefault(n, LoadTimes()), time.monotonic() + plan.seconds
+            while len(times.took_s) + times.failed < _AT_LEAST or time.monotonic() < ended:
+                _add(times, self._ask(n, 1, max(0.0, ended - time.monotonic())))
         # The smallest will do for those that loop: with more, they take a minute.
         for n in plan.load_samples[: 1 if self._loops else None]:
-            times = figures.loaded.setdefault(n, LoadTimes())
             if self._loops:
-                _add(times, self._ask(n, plan.clients, 60, at_most=plan.clients))
+                _share(self._ask(n, plan.clients, 60, at_most=plan.clients), n, figures.loaded)
                 continue
-            got, others = self._in_turns(n, plan.clients, plan.load_seconds, beside)
-            _add(times, got)
-            if own is not None:
-                _share(others, n, figures.ours_loaded, own.loaded)
+            self._take_turns(
+                n, plan.clients, plan.load_seconds, figures.loaded, other, figures.ours_loaded, ours.loaded
+            )
 
-    def _in_turns(self, n: int, clients: int, seconds: float, beside: _Visit | None) -> tuple[LoadTimes, LoadTimes]:
-        """What this one and another get, each asked for so many seconds, in turns; both are warm before."""
-        times, others = LoadTimes(), LoadTimes()
-        for visit in filter(None, (self, beside)):
+    def _take_turns(
+        self, n: int, clients: int, seconds: float, cells: Cells, other: _Visit | None, *others: Cells
+    ) -> None:
+        """Ask this one and another for so many seconds each, in turns; both are warm before.
+
+        What this one gets is added to `cells`, and what the other gets to all of `others`.
+        """
+        times, theirs = LoadTimes(), LoadTimes()
+        for visit in filter(None, (self, other)):
             visit._ask(n, clients, seconds / 5, at_most=_WARM_UP_CALLS * clients)
         for _ in range(_TURNS):
             _add(times, self._ask(n, clients, seconds / _TURNS))
-            if beside is None:
-                continue
-            try:
-                _add(others, beside._ask(n, clients, seconds / _TURNS))
-            except (BrokenAnswerError, OSError) as error:
-                raise _OursBrokeError(str(error)) from error
-        return times, others
+            if other is not None:
+                _add(theirs, other._ask(n, clients, seconds / _TURNS))
+        _share(times, n, cells)
+        if other is not None:
+            _share(theirs, n, *others)
 
     def _ask(self, n: int, clients: int, seconds: float, *, at_most: int = 1_000_000) -> LoadTimes:
-        requests = self._requests(n, self._rows)
-        return run_clients(self._service.port, requests, clients=clients, seconds=seconds, at_most=at_most)
+        if n not in self._encoded:
+            self._encoded[n] = self._requests(n, self._rows)
+        try:
+            return run_clients(self._service.port, self._encoded[n], clients=clients, seconds=seconds, at_most=at_most)
+        except (BrokenAnswerError, OSError) as error:
+            raise _BrokeError(self, error) from error
 
     def _requests(self, n_samples: int, rows: NDArray[np.float32]) -> list[bytes]:
         bodies = [self._contender.request_body(rows[i : i + 1], n_samples) for i in range(len(rows))]
@@ -246,7 +256,7 @@ def _add(times: LoadTimes, more: LoadTimes) -> None:
     times.lasted_s += more.lasted_s
 
 
-def _share(times: LoadTimes, n: int, *cells: dict[int, LoadTimes]) -> None:
+def _share(times: LoadTimes, n: int, *cells: Cells) -> None:
     """Add times to those for so many passes, in all places that keep them."""
     for one in cells:
         _add(one.setdefault(n, LoadTimes()), times)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from thinned.loadtest.benchmarks.http_client import LoadTimes
 from thinned.loadtest.benchmarks.rivals.contenders import Contender
-from thinned.loadtest.benchmarks.rivals.figures import Figures
+from thinned.loadtest.benchmarks.rivals.figures import Cells, Figures
 from thinned.loadtest.sweep.quantile_bounds import answers_needed
 
 __all__ = ["Bar", "aims_in_words", "as_json", "bars", "contenders_table"]
@@ -58,8 +58,8 @@ class _Kind(NamedTuple):
     """Something that is compared: where it stands, of a rival and of ours in turns with it, and its figure."""
 
     what: str
-    own: Callable[[Figures], Mapping[int, LoadTimes]]
-    ours: Callable[[Figures], Mapping[int, LoadTimes]]
+    own: Callable[[Figures], Cells]
+    ours: Callable[[Figures], Cells]
     figure: Callable[[LoadTimes], float]
 
 

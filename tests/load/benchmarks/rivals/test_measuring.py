@@ -13,8 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
-from thinned.loadtest.benchmarks.http_client import LoadTimes
-from thinned.loadtest.benchmarks.rivals import contenders
+from thinned.loadtest.benchmarks.http_client import BrokenAnswerError, LoadTimes
+from thinned.loadtest.benchmarks.rivals import contenders, measuring
 from thinned.loadtest.benchmarks.rivals.contenders import Contender, Rival
 from thinned.loadtest.benchmarks.rivals.figures import Figures
 from thinned.loadtest.benchmarks.rivals.measuring import QUICK, measure_in_rounds
@@ -88,6 +88,29 @@ def test_ours_is_asked_in_turns_with_a_rival(measured: dict[str, Figures]) -> No
         assert rival.ours_alone[n].lasted_s == pytest.approx(rival.alone[n].lasted_s, rel=0.5)
     assert rival.ours_loaded[100].took_s == ours.loaded[100].took_s
     assert ours.ours_alone == measured["fake-loop-right"].ours_alone == {}
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_broken_answer_is_the_fault_of_whose_it_is(who: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ours as well, while both are warmed up."""
+    stored: Any = SimpleNamespace(path=tmp_path, tag="digits:1")
+    monkeypatch.setitem(dict_of(contenders.RIVALS), "fake", FAKE)
+    ports: list[int] = []
+
+    def asked(port: int, *_: object, **__: object) -> LoadTimes:
+        ports.append(port)
+        if (port == ports[0]) == bool(who):  # The rival is asked first.
+            raise BrokenAnswerError("the service closed the connection")
+        return LoadTimes(took_s=[0.001], lasted_s=0.001)
+
+    monkeypatch.setattr(measuring, "run_clients", asked)
+    figures: dict[str, Figures] = {}
+    given = [(one, Path(sys.executable)) for one in (fake("right"), BESIDE)]
+    plan = replace(PLAN, rounds=1)
+    measuring.measure_in_rounds(given, ROWS, stored, plan=plan, tick=lambda _: None, figures=figures)
+    faults = [one.fault for one in figures.values()]
+    assert faults[who] == "the service closed the connection"
+    assert who or faults[1] is None
 
 
 def test_the_best_rival_is_the_nearest_in_its_turns() -> None:
