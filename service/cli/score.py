@@ -159,11 +159,11 @@ def _score(
     run = Run.of(stored, data_set, asked, folder.path, part_rows=most, key=key)
     with folder.held():
         folder.begin(run.identity)
-        if folder.is_finished(data_set.parts):
-            print(f"All rows were scored before: {output}")
-            return REJECTED_STATUS if folder.rejects.exists() else 0
         done = folder.done(data_set.parts)
         left = sorted({*data_set.parts} - {*done}, key=lambda part: part.number)
+        if folder.was_finished and not left:
+            print(f"All rows were scored before: {output}")
+            return REJECTED_STATUS if folder.rejects.exists() else 0
         if engine is Engine.local:
             from thinned.service.cli.scoring.local_engine import score_here
 

@@ -104,8 +104,10 @@ def open_file(address: str, file: DataFile) -> IO[bytes]:
 def is_below(folder: Path, address: str) -> bool:
     """Whether a folder here lies in that of a data set, or is it."""
     system, path = _system(address)
-    here = {"file", "local"} & {*((system.protocol,) if isinstance(system.protocol, str) else system.protocol)}
-    return bool(here) and Path(path).is_dir() and folder.resolve().is_relative_to(Path(path).resolve())
+    from fsspec.implementations.local import LocalFileSystem
+
+    here = isinstance(system, LocalFileSystem) and Path(path).is_dir()
+    return here and folder.resolve().is_relative_to(Path(path).resolve())
 
 
 def shown(name: str) -> str:

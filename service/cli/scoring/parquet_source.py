@@ -47,8 +47,9 @@ def parquet_set(
     for file, schema in zip(files, schemas, strict=True):
         if not schema.equals(first):
             raise wrong_file(file.path, f"expected the columns, and their types, of {files[0].name}; it has others")
+    told = _told_by_folders(files[0]).keys()
     for file in files:
-        if _told_by_folders(file).keys() != _told_by_folders(files[0]).keys():
+        if _told_by_folders(file).keys() != told:
             raise wrong_file(file.path, f"expected folders of the same names (NAME=VALUE) as of {files[0].name}")
     inputs, known_as = choose_inputs(first.names, specs, columns, key, files[0].path)
     for name, spec in _owners(inputs, known_as, specs):

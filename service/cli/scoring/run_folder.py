@@ -99,12 +99,7 @@ class RunFolder:
             write_whole(self.path / _RUN, lambda file: file.write(json.dumps(identity, indent=1).encode()))
         elif before != wanted:
             differ = [n for n in dict.fromkeys((*wanted, *before)) if wanted.get(n) != before.get(n)]
-            told = ", ".join(
-                "other data (names, lengths or times of change of the files of --input)"
-                if name == "input"
-                else f"{name} {_told(before.get(name))}, not {_told(wanted.get(name))}"
-                for name in differ[:4]
-            )
+            told = ", ".join(_told_of_both(name, before.get(name), wanted.get(name)) for name in differ[:4])
             raise UsageError(
                 f"--output {self.path} holds another run of thinned score: {told}; name another folder, or ask as then"
             )
@@ -161,9 +156,10 @@ class RunFolder:
             write_whole(self.rejects, joined)
         write_whole(self.path / _DONE, lambda file: file.write(json.dumps(summary, indent=1).encode()))
 
-    def is_finished(self, parts: Sequence[Part]) -> bool:
-        """Whether all was done before, and is there."""
-        return (self.path / _DONE).exists() and len(self.done(parts)) == len(parts)
+    @property
+    def was_finished(self) -> bool:
+        """Whether all was done before; parts may have been removed since."""
+        return (self.path / _DONE).exists()
 
     def _rejects_of(self, part: Part) -> Path:
         return self.path / _REJECTS / f"part-{part.number:06}.csv"
@@ -194,6 +190,12 @@ def _csv(rows: Sequence[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _told_of_both(name: str, before: object, wanted: object) -> str:
+    if name == "input":
+        return "other data (names, lengths or times of change of the files of --input)"
+    return f"{name} {_told(before)}, not {_told(wanted)}"
 
 
 def _told(value: object) -> str:
