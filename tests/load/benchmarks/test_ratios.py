@@ -8,14 +8,7 @@ from typing import Any
 
 import pytest
 
-from thinned.loadtest.benchmarks.ratios import (
-    figures_of,
-    growth,
-    machine_of,
-    over_floor,
-    read_figures,
-    slower_cells,
-)
+from thinned.loadtest.benchmarks.ratios import figures_of, growth, machine_of, over_floor, read_figures, slower_cells
 
 
 def cell(ratio: float, *, spread: float = 0.05, network: str = "mlp", rows: int = 1) -> dict[str, Any]:

@@ -34,10 +34,7 @@ def enable(name: str) -> tuple[Any, StochasticModel]:
     return model, enable_mc_dropout(model)
 
 
-@pytest.mark.parametrize(
-    "name",
-    some_long(IDIOMS, ["scalar", "drop_connect"]),
-)
+@pytest.mark.parametrize("name", some_long(IDIOMS, ["scalar", "drop_connect"]))
 def test_passes_are_those_of_keras_and_nothing_changes(name: str) -> None:
     model, stochastic = enable(name)
     before = [variable.numpy() for variable in model.variables]
